@@ -1,0 +1,81 @@
+//! Attacks: plain loops that ask an [`Oracle`] and call [`Recorder::step`]. One file per attack, one line in
+//! [`REGISTRY`]; flags, forms and help come from each attack's parameter table.
+
+use ndarray::{Array2, Array3, ArrayView1, ArrayView3};
+
+use super::{error::Result, oracle::Oracle};
+
+mod params;
+
+pub use params::{Kind, ParamSpec, Params, Value};
+
+/// Every attack, in the order shown to people.
+pub static REGISTRY: &[&dyn Attack] = &[];
+
+/// The attack with this name.
+pub fn find(name: &str) -> Option<&'static dyn Attack> {
+    REGISTRY.iter().copied().find(|a| a.name() == name)
+}
+
+/// What is attacked.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    /// Clean image `[C, H, W]`, pixel space 0..1.
+    pub image: Array3<f32>,
+    /// True class.
+    pub label: usize,
+    /// Class to reach; `None` for an untargeted attack.
+    pub target: Option<usize>,
+    /// Where pixels may change, `[H, W]`, 0 or 1; `None` is everywhere.
+    pub mask: Option<Array2<f32>>,
+    /// Seed of everything random.
+    pub seed: u64,
+}
+
+/// One iteration as the attack reports it; the recorder derives probabilities, ranks and norms.
+#[derive(Debug, Clone, Copy)]
+pub struct Step<'a> {
+    /// The image this step describes, `[C, H, W]`.
+    pub image: ArrayView3<'a, f32>,
+    /// Its logits `[K]`.
+    pub logits: ArrayView1<'a, f32>,
+    /// The attack's own objective at this image.
+    pub loss: f32,
+    /// Named parts of the objective and search constants (`c`, `distance`, …), for charts.
+    pub terms: &'a [(&'static str, f32)],
+}
+
+/// Takes every iteration. Recording, pausing and cancelling hang on this one call.
+pub trait Recorder {
+    /// Records a step; `Err(Error::Stopped)` ends the attack, which must return it unchanged.
+    fn step(&mut self, step: Step) -> Result<()>;
+}
+
+/// The image an attack ends with.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Adversarial image `[C, H, W]`, inside 0..1.
+    pub image: Array3<f32>,
+    /// Its logits `[K]`.
+    pub logits: ndarray::Array1<f32>,
+    /// Whether it is classified as wished (target reached, or true class left).
+    pub success: bool,
+}
+
+/// An attack algorithm.
+pub trait Attack: Sync {
+    /// Name on the command line.
+    fn name(&self) -> &'static str;
+
+    /// One sentence for help and the form.
+    fn summary(&self) -> &'static str;
+
+    /// Parameters with units, defaults and ranges.
+    fn params(&self) -> &'static [ParamSpec];
+
+    /// How many steps will be recorded, for progress; an upper bound.
+    fn steps(&self, params: &Params) -> usize;
+
+    /// Runs the attack. The first recorded step is the starting image.
+    fn run(&self, oracle: &mut dyn Oracle, problem: &Problem, params: &Params, recorder: &mut dyn Recorder) -> Result<Outcome>;
+}

@@ -1,0 +1,4 @@
+//! Explanations of a perturbation: one file each.
+
+pub mod cam;
+pub mod psr;

@@ -1,0 +1,9 @@
+//! Pure computation: numbers in, numbers out. No files, threads, terminal or ONNX Runtime.
+
+pub mod attack;
+pub mod error;
+pub mod explain;
+pub mod graph;
+pub mod onnx;
+pub mod oracle;
+pub mod tensor;

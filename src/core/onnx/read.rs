@@ -1,0 +1,193 @@
+//! From the bytes of an ONNX file to a [`Graph`]. Hostile input ends in an error, never in a panic or a huge allocation.
+
+use std::collections::{BTreeMap, HashSet};
+
+use prost::{Message, bytes::Bytes};
+
+use super::{Attr, DType, Dim, Graph, Node, TensorData, TensorType, ValueInfo, pb};
+use crate::core::error::{Error, Result};
+
+/// Where a tensor's bytes lie when they are outside the model file.
+#[derive(Debug, Clone)]
+pub struct External {
+    /// Path relative to the model's directory, as written in the file. Not to be trusted.
+    pub location: String,
+    /// First byte.
+    pub offset: u64,
+    /// Number of bytes.
+    pub length: u64,
+}
+
+/// Fetches external tensor bytes; the caller decides what may be read.
+pub type Fetch<'a> = dyn FnMut(&External) -> Result<Bytes> + 'a;
+
+/// Parses a model. `fetch` is asked for every tensor stored outside the file.
+pub fn parse(bytes: Bytes, fetch: &mut Fetch) -> Result<Graph> {
+    let model = pb::ModelProto::decode(bytes)
+        .map_err(|e| Error::Model(format!("not an ONNX model ({e}); give an .onnx file exported from a training framework")))?;
+    let proto = model.graph.ok_or_else(|| Error::Model("not an ONNX model (it has no graph); give an .onnx file exported from a training framework".into()))?;
+    if !model.functions.is_empty() {
+        return Err(Error::Model("the model uses local functions; inline them first (onnx.inliner.inline_local_functions)".into()));
+    }
+    let mut graph = Graph {
+        name: proto.name.unwrap_or_default(),
+        ir_version: model.ir_version.unwrap_or(0),
+        producer: format!("{} {}", model.producer_name.unwrap_or_default(), model.producer_version.unwrap_or_default()).trim().to_owned(),
+        metadata: model.metadata_props.into_iter().map(|p| (p.key.unwrap_or_default(), p.value.unwrap_or_default())).collect(),
+        ..Graph::default()
+    };
+    for set in model.opset_import {
+        match set.domain.as_deref().unwrap_or("") {
+            "" | "ai.onnx" => graph.opset = set.version.unwrap_or(0),
+            domain => graph.other_opsets.push((domain.to_owned(), set.version.unwrap_or(0))),
+        }
+    }
+    if proto.node.is_empty() || graph.opset == 0 {
+        return Err(Error::Model("the ONNX file holds no computation (no nodes or no operator set); export the model again".into()));
+    }
+    if !proto.sparse_initializer.is_empty() {
+        return Err(Error::Model("the model stores sparse weights, which psescope does not read; export it with dense weights".into()));
+    }
+    for tensor in proto.initializer {
+        let name = tensor.name.clone().unwrap_or_default();
+        graph.initializers.insert(name, tensor_data(tensor, fetch)?);
+    }
+    // Up to IR 3 every initializer was listed as an input too.
+    graph.inputs = proto.input.iter().map(value_info).filter(|v| !graph.initializers.contains_key(&v.name)).collect();
+    graph.outputs = proto.output.iter().map(value_info).collect();
+    for info in proto.value_info.iter().map(value_info) {
+        graph.types.insert(info.name, info.ty);
+    }
+    graph.nodes = proto.node.into_iter().map(|n| node(n, fetch)).collect::<Result<_>>()?;
+    sort_topologically(&mut graph)?;
+    Ok(graph)
+}
+
+fn value_info(info: &pb::ValueInfoProto) -> ValueInfo {
+    use pb::{tensor_shape_proto::dimension::Value as DimValue, type_proto::Value};
+    let mut ty = TensorType { dtype: DType::Other(0), shape: None };
+    if let Some(Value::TensorType(t)) = info.r#type.as_ref().and_then(|t| t.value.as_ref()) {
+        ty.dtype = DType::from_onnx(t.elem_type.unwrap_or(0));
+        ty.shape = t.shape.as_ref().map(|s| {
+            s.dim
+                .iter()
+                .map(|d| match d.value {
+                    Some(DimValue::DimValue(v)) if v > 0 => Dim::Fixed(v as usize),
+                    _ => Dim::Unknown,
+                })
+                .collect()
+        });
+    }
+    ValueInfo { name: info.name.clone().unwrap_or_default(), ty }
+}
+
+fn node(proto: pb::NodeProto, fetch: &mut Fetch) -> Result<Node> {
+    let mut attrs = BTreeMap::new();
+    for attribute in proto.attribute {
+        attrs.insert(attribute.name.clone().unwrap_or_default(), attr(attribute, fetch)?);
+    }
+    let domain = proto.domain.filter(|d| d != "ai.onnx").unwrap_or_default();
+    Ok(Node { name: proto.name.unwrap_or_default(), op: proto.op_type.unwrap_or_default(), domain, inputs: proto.input, outputs: proto.output, attrs })
+}
+
+fn attr(proto: pb::AttributeProto, fetch: &mut Fetch) -> Result<Attr> {
+    use pb::attribute_proto::AttributeType as Type;
+    Ok(match proto.r#type() {
+        Type::Int => Attr::Int(proto.i.unwrap_or(0)),
+        Type::Float => Attr::Float(proto.f.unwrap_or(0.0)),
+        Type::String => Attr::Str(proto.s.unwrap_or_default()),
+        Type::Ints => Attr::Ints(proto.ints),
+        Type::Floats => Attr::Floats(proto.floats),
+        Type::Strings => Attr::Strs(proto.strings),
+        Type::Tensor => match proto.t {
+            Some(t) if DType::from_onnx(t.data_type.unwrap_or(0)).size().is_some() => Attr::Tensor(tensor_data(t, fetch)?),
+            t => Attr::Opaque(Box::new(pb::AttributeProto { t, ..proto })),
+        },
+        _ => Attr::Opaque(Box::new(proto)),
+    })
+}
+
+/// Decodes a tensor from whichever field it is stored in, checking its size before allocating.
+fn tensor_data(t: pb::TensorProto, fetch: &mut Fetch) -> Result<TensorData> {
+    let name = t.name.clone().unwrap_or_default();
+    let bad = |why: &str| Error::Model(format!("tensor '{name}' {why}; the file is damaged or not meant for this tool"));
+    let dtype = DType::from_onnx(t.data_type.unwrap_or(0));
+    let dims = t.dims.iter().map(|&d| usize::try_from(d).map_err(|_| bad("has a negative dimension"))).collect::<Result<Vec<_>>>()?;
+    let count = dims.iter().try_fold(1usize, |a, &d| a.checked_mul(d)).ok_or_else(|| bad("is too large"))?;
+    let Some(size) = dtype.size() else {
+        return Ok(TensorData { dtype, dims, bytes: t.raw_data.unwrap_or_default() });
+    };
+    let expected = count.checked_mul(size).ok_or_else(|| bad("is too large"))?;
+    let bytes = if t.data_location == Some(pb::tensor_proto::DataLocation::External as i32) {
+        fetch(&external(&t, expected as u64)?)?
+    } else if let Some(raw) = t.raw_data.filter(|r| !r.is_empty()) {
+        raw
+    } else {
+        typed_fields(dtype, &t.float_data, &t.int32_data, &t.int64_data, &t.double_data, &t.uint64_data)
+    };
+    if bytes.len() != expected {
+        return Err(bad(&format!("holds {} bytes where its shape {dims:?} needs {expected}", bytes.len())));
+    }
+    Ok(TensorData { dtype, dims, bytes })
+}
+
+fn typed_fields(dtype: DType, f: &[f32], i32s: &[i32], i64s: &[i64], f64s: &[f64], u64s: &[u64]) -> Bytes {
+    let out: Vec<u8> = match dtype {
+        DType::F32 => f.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        DType::F64 => f64s.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        DType::I64 => i64s.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        DType::U64 => u64s.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        DType::U32 => u64s.iter().flat_map(|v| (*v as u32).to_le_bytes()).collect(),
+        DType::I32 => i32s.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        DType::I16 | DType::U16 | DType::F16 | DType::BF16 => i32s.iter().flat_map(|v| (*v as u16).to_le_bytes()).collect(),
+        DType::I8 | DType::U8 | DType::Bool => i32s.iter().map(|v| *v as u8).collect(),
+        DType::Other(_) => Vec::new(),
+    };
+    out.into()
+}
+
+fn external(t: &pb::TensorProto, expected: u64) -> Result<External> {
+    let get = |key: &str| t.external_data.iter().find(|e| e.key.as_deref() == Some(key)).and_then(|e| e.value.clone());
+    let name = t.name.as_deref().unwrap_or("");
+    let location = get("location").ok_or_else(|| Error::Model(format!("tensor '{name}' is stored outside the file but names no location; export the model again")))?;
+    let number = |key: &str, default: u64| match get(key) {
+        None => Ok(default),
+        Some(text) => text.parse().map_err(|_| Error::Model(format!("tensor '{name}' has an unreadable {key} '{text}'; export the model again"))),
+    };
+    let external = External { location, offset: number("offset", 0)?, length: number("length", expected)? };
+    if external.length != expected {
+        return Err(Error::Model(format!("tensor '{name}' holds {} external bytes where its shape needs {expected}; export the model again", external.length)));
+    }
+    Ok(external)
+}
+
+/// Puts nodes in execution order and rejects cycles, duplicate names and values nobody produces.
+fn sort_topologically(graph: &mut Graph) -> Result<()> {
+    let mut known: HashSet<String> = graph.initializers.keys().cloned().chain(graph.inputs.iter().map(|i| i.name.clone())).collect();
+    let mut seen = known.clone();
+    for output in graph.nodes.iter().flat_map(|n| &n.outputs).filter(|o| !o.is_empty()) {
+        if !seen.insert(output.clone()) {
+            return Err(Error::Model(format!("two nodes produce '{output}'; the file is damaged")));
+        }
+    }
+    let mut waiting = std::mem::take(&mut graph.nodes);
+    while !waiting.is_empty() {
+        let before = waiting.len();
+        let mut rest = Vec::new();
+        for node in waiting {
+            if node.inputs.iter().all(|i| i.is_empty() || known.contains(i)) {
+                known.extend(node.outputs.iter().cloned());
+                graph.nodes.push(node);
+            } else {
+                rest.push(node);
+            }
+        }
+        if rest.len() == before {
+            let node = &rest[0];
+            let missing = node.inputs.iter().find(|i| !i.is_empty() && !known.contains(*i)).cloned().unwrap_or_default();
+            return Err(Error::Model(format!("node '{}' ({}) needs '{missing}', which nothing provides in time (a cycle or a missing value)", node.label(), node.op)));
+        }
+        waiting = rest;
+    }
+    Ok(())
+}

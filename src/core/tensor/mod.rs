@@ -1,0 +1,1 @@
+//! Images, preprocessing, labels and norms.

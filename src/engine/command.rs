@@ -1,0 +1,101 @@
+//! What the worker can be asked to do.
+
+use std::path::PathBuf;
+
+use super::control::Control;
+use crate::core::explain::{cam::Method, psr};
+
+/// Number of a run; events of an older run are ignored by whoever shows them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct RunId(pub u64);
+
+/// How the target class is chosen.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Target {
+    /// No target: leave the true class.
+    #[default]
+    Untargeted,
+    /// This class.
+    Class(usize),
+    /// Drawn with the seed, not the true class.
+    Random,
+    /// The runner-up on the clean image.
+    Second,
+    /// The class with the lowest logit on the clean image.
+    LeastLikely,
+}
+
+/// Everything an attack needs besides model and image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttackRequest {
+    /// Name in the registry.
+    pub attack: String,
+    /// Parameters as typed: name, text. Missing ones take their defaults.
+    pub params: Vec<(String, String)>,
+    /// Target.
+    pub target: Target,
+    /// True class; the clean prediction when `None`.
+    pub label: Option<usize>,
+    /// Seed of everything random.
+    pub seed: u64,
+}
+
+/// Which image of a run is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum At {
+    /// The clean image.
+    Clean,
+    /// The image of this step of this run.
+    Step(RunId, usize),
+}
+
+/// A message to the worker. Long jobs carry a [`Control`] so that they can be paused or stopped from outside.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Opens a model and an image; replaces what was open.
+    Open {
+        /// ONNX file.
+        model: PathBuf,
+        /// Image file.
+        image: PathBuf,
+    },
+    /// Opens another image with the same model.
+    OpenImage(PathBuf),
+    /// Runs an attack.
+    Attack {
+        /// Number given by the asker, larger than any before.
+        run: RunId,
+        /// What to run.
+        request: AttackRequest,
+        /// Pauses and stops it.
+        control: Control,
+    },
+    /// Evaluates the promotion-suppression map of a step. The clean prediction and the run's target give the classes.
+    Psr {
+        /// Run and step.
+        run: RunId,
+        /// Step of the run.
+        step: usize,
+        /// Side of a cell in pixels.
+        cell: usize,
+        /// Floor, threshold, mode.
+        settings: psr::Settings,
+        /// Stops it; a newer request makes the older one stop.
+        control: Control,
+    },
+    /// Computes a class activation map.
+    Cam {
+        /// Image.
+        at: At,
+        /// Method.
+        method: Method,
+        /// Layer; `None` takes the last spatial one (the head's for CAM).
+        layer: Option<String>,
+        /// Class.
+        class: usize,
+    },
+    /// Looks for ONNX Runtime again and reopens the model on it, keeping everything recorded.
+    RescanRuntime,
+    /// Ends the worker.
+    Shutdown,
+}

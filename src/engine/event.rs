@@ -1,0 +1,132 @@
+//! What the worker tells.
+
+use std::{path::PathBuf, sync::Arc};
+
+use ndarray::Array3;
+
+use super::{
+    command::{At, AttackRequest, RunId},
+    trace::Trace,
+};
+use crate::core::{
+    explain::{cam::CamMap, psr::PsrMap},
+    oracle::LayerInfo,
+};
+
+/// A class with its score.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scored {
+    /// Class index.
+    pub class: usize,
+    /// Logit.
+    pub logit: f32,
+    /// Softmax probability.
+    pub prob: f32,
+}
+
+/// What is known once model and image are open.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// Model file.
+    pub model: PathBuf,
+    /// Image file.
+    pub image_path: PathBuf,
+    /// Provider that really runs, for instance `CPU`.
+    pub provider: String,
+    /// Engine and version, for instance `onnxruntime 1.32`.
+    pub engine: String,
+    /// Preprocessing in use and where it came from, one line.
+    pub preprocessing: String,
+    /// Things the person should know (guessed preprocessing, missing gradient rules, …), one sentence each.
+    pub notices: Vec<String>,
+    /// Class names, one per logit, safe to print.
+    pub labels: Arc<Vec<String>>,
+    /// Image after resize and crop, `[C, H, W]`, 0..1.
+    pub image: Arc<Array3<f32>>,
+    /// Logits of the clean image.
+    pub logits: Vec<f32>,
+    /// Layers that can be looked into.
+    pub layers: Vec<LayerInfo>,
+    /// Whether CAM proper is possible (GAP + linear head).
+    pub has_linear_head: bool,
+    /// Why attacks are impossible, when they are (operators without a gradient rule).
+    pub no_gradient: Option<String>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ending {
+    /// The attack finished by itself; whether it reached its goal.
+    Done {
+        /// Target reached, or true class left.
+        success: bool,
+    },
+    /// The person stopped it.
+    Stopped,
+    /// It failed.
+    Failed(String),
+}
+
+/// A message from the worker.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// Work began that blocks others; one short phrase for the status line.
+    Busy(String),
+    /// Nothing to do.
+    Idle,
+    /// Model and image are open.
+    Opened(Box<Opened>),
+    /// Something asked for could not be done; one sentence. Nothing was lost.
+    Failed(String),
+    /// Something worth knowing; one sentence.
+    Notice(String),
+    /// A run began; its trace fills from now on.
+    Started {
+        /// Number.
+        run: RunId,
+        /// Request with the target resolved: label and target class.
+        label: usize,
+        /// Resolved target class; `None` when untargeted.
+        target: Option<usize>,
+        /// As asked.
+        request: AttackRequest,
+        /// Shared, append-only.
+        trace: Arc<Trace>,
+    },
+    /// Steps were appended; the index of the newest.
+    Step {
+        /// Run.
+        run: RunId,
+        /// Newest step.
+        index: usize,
+    },
+    /// A run ended.
+    Ended {
+        /// Run.
+        run: RunId,
+        /// How.
+        ending: Ending,
+        /// Step whose image is the attack's result (for searches the best, not the last).
+        best: Option<usize>,
+    },
+    /// A promotion-suppression map, possibly with cells still missing.
+    Psr {
+        /// Run.
+        run: RunId,
+        /// Step.
+        step: usize,
+        /// The map so far.
+        map: Arc<PsrMap>,
+        /// Whether it is complete.
+        done: bool,
+    },
+    /// A class activation map.
+    Cam {
+        /// Image.
+        at: At,
+        /// The map.
+        map: Arc<CamMap>,
+    },
+    /// The engine changed: (engine and version, provider).
+    Runtime(String, String),
+}

@@ -1,0 +1,6 @@
+//! The record of an attack: scalars of every step, frames within a byte budget. Append-only and shared with readers.
+
+mod budget;
+mod store;
+
+pub use store::{Frame, StepRecord, Trace};

@@ -1,0 +1,3 @@
+//! Executing graphs: ONNX Runtime when there is one, the embedded engine otherwise.
+
+pub mod backend;
