@@ -1,6 +1,17 @@
 //! The worker that owns the sessions, and the trace it records.
 
+use crossbeam_channel::{Receiver, Sender};
+
 pub mod command;
 pub mod control;
 pub mod event;
 pub mod trace;
+
+/// The two ends the interface holds of a running worker.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    /// To the worker.
+    pub commands: Sender<command::Command>,
+    /// From the worker.
+    pub events: Receiver<event::Event>,
+}

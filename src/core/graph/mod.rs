@@ -1,1 +1,152 @@
-//! The compiler: passes over ONNX graphs.
+//! The compiler: passes that turn a plain inference graph into instrumented ones. Standard ONNX operators only.
+//!
+//! ```text
+//! onnx::Graph --normalise--> Prepared --instrument--> Instrumented (loss head, gradients, taps, gates)
+//! ```
+
+use super::{
+    error::{MissingRule, Result},
+    onnx::Graph,
+};
+
+/// Order of the image input's dimensions in the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// `[N, C, H, W]`.
+    Nchw,
+    /// `[N, H, W, C]`.
+    Nhwc,
+}
+
+/// What the person may have to say because the file does not.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Layout of the image input; guessed from the channel position when `None`.
+    pub layout: Option<Layout>,
+    /// Height and width, for models whose input size is dynamic.
+    pub size: Option<[usize; 2]>,
+}
+
+/// A model ready to be instrumented: constants and BatchNorm folded, batch dynamic, every value typed, logits found.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// The graph. One image input, one output: the logits.
+    pub graph: Graph,
+    /// Name of the image input.
+    pub image: String,
+    /// Its layout.
+    pub layout: Layout,
+    /// Channels, height, width.
+    pub shape: [usize; 3],
+    /// Name of the logits (before any final Softmax/Sigmoid), `[N, K]`.
+    pub logits: String,
+    /// K.
+    pub classes: usize,
+    /// What was guessed or changed, one sentence each.
+    pub notices: Vec<String>,
+}
+
+/// Which scalar is differentiated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Loss {
+    /// None: the cotangent of the logits is an input `[N, K]`.
+    #[default]
+    None,
+    /// Cross-entropy at `labels` (i64 `[N]`), times `weights` (f32 `[N]`).
+    CrossEntropy,
+    /// C&W hinge at `labels`, times `weights`; `kappa` is an input (f32 scalar, shape `[]`), and `direction`
+    /// (f32 `[N]`: +1 targeted, -1 untargeted) picks the margin: `max(direction * (max_{j != label} Z_j - Z_label), -kappa)`.
+    Margin,
+}
+
+/// What is read at a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TapKind {
+    /// The tensor.
+    Value,
+    /// The tensor and the objective's gradient with respect to it.
+    ValueAndGradient,
+    /// Per unit (axis 1, or the last axis of `[N, T, C]` tokens): mean over positions, `[N, C]`.
+    UnitMean,
+    /// Maximum over positions.
+    UnitMax,
+    /// Euclidean length over positions.
+    UnitL2,
+}
+
+/// Where a value is replaced: `A <- mask * A + (1 - mask) * replacement`, inputs broadcast against A.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Gate {
+    /// Tensor name.
+    pub tensor: String,
+}
+
+/// What to add to a prepared model.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Instrumentation {
+    /// Loss head.
+    pub loss: Loss,
+    /// Whether the gradient with respect to the image is an output. Without it and without gradient taps, no backward pass is added.
+    pub image_gradient: bool,
+    /// Extra outputs.
+    pub taps: Vec<(String, TapKind)>,
+    /// Gates.
+    pub gates: Vec<Gate>,
+}
+
+/// An instrumented graph and the names of its inputs and outputs. Absent parts are `None`.
+#[derive(Debug, Clone)]
+pub struct Instrumented {
+    /// The graph; its `metadata` repeats these names under `psescope.*`.
+    pub graph: Graph,
+    /// Image input.
+    pub image: String,
+    /// Logits output.
+    pub logits: String,
+    /// Cotangent input, when there is a backward pass and no loss head.
+    pub cotangent: Option<String>,
+    /// Labels and weights inputs of the loss head.
+    pub labels: Option<(String, String)>,
+    /// Loss output, `[N]` (already times the weights).
+    pub loss: Option<String>,
+    /// Gradient with respect to the image.
+    pub grad_image: Option<String>,
+    /// Outputs of each tap, in the order asked: value (or statistic), gradient.
+    pub taps: Vec<(String, Option<String>)>,
+    /// Inputs of each gate, in the order asked: mask, replacement.
+    pub gates: Vec<(String, String)>,
+}
+
+/// How much of the path from image to logits has gradient rules.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// Nodes on the differentiable path with a rule.
+    pub covered: usize,
+    /// Nodes on the path without one.
+    pub missing: Vec<MissingRule>,
+}
+
+/// Placeholder until the pass lands.
+pub fn normalise(_graph: Graph, _options: &Options) -> Result<Prepared> {
+    Err(super::error::Error::Model("normalise is not built yet".into()))
+}
+
+/// Placeholder until the pass lands.
+pub fn instrument(_prepared: &Prepared, _spec: &Instrumentation) -> Result<Instrumented> {
+    Err(super::error::Error::Model("instrument is not built yet".into()))
+}
+
+/// Placeholder until the pass lands.
+pub fn coverage(_prepared: &Prepared) -> Coverage {
+    Coverage::default()
+}
+
+/// Placeholder until the pass lands.
+pub fn spatial_layers(_prepared: &Prepared) -> Vec<super::oracle::LayerInfo> {
+    Vec::new()
+}
+
+/// Placeholder until the pass lands.
+pub fn linear_head(_prepared: &Prepared) -> Option<super::oracle::LinearHead> {
+    None
+}
