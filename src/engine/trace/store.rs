@@ -6,18 +6,19 @@ use std::{
 };
 
 use ndarray::{Array3, ArrayView3};
+use serde::{Deserialize, Serialize};
 
 use super::budget;
 
 /// Scalars of one step. About 250 bytes, so that every step of any attack can be kept.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
     /// Step number, from 0 (the starting image).
     pub index: usize,
     /// The attack's objective.
     pub loss: f32,
     /// Named terms of the objective and search constants.
-    pub terms: Vec<(&'static str, f32)>,
+    pub terms: Vec<(String, f32)>,
     /// Best classes with their logits, best first (at most ten).
     pub top: Vec<(usize, f32)>,
     /// Logit of the true class.
@@ -86,6 +87,20 @@ impl Trace {
     pub fn new(clean: Arc<Array3<f32>>, label: usize, target: Option<usize>, budget: usize) -> Self {
         let capacity = (budget / (clean.len() * 2 * size_of::<f32>()).max(1)).max(8);
         let inner = Inner { steps: Vec::new(), frames: BTreeMap::new(), best: None, stride: 1, capacity };
+        Self { clean, label, target, inner: RwLock::new(inner) }
+    }
+
+    /// A finished record, as read from a file. Every given frame is kept.
+    pub fn restore(
+        clean: Arc<Array3<f32>>,
+        label: usize,
+        target: Option<usize>,
+        steps: Vec<StepRecord>,
+        deltas: impl Iterator<Item = (usize, Array3<f32>)>,
+        best: Option<usize>,
+    ) -> Self {
+        let frames: BTreeMap<_, _> = deltas.map(|(index, delta)| (index, Arc::new(Frame { index, image: &*clean + &delta, delta }))).collect();
+        let inner = Inner { steps, best, stride: 1, capacity: frames.len().max(8), frames };
         Self { clean, label, target, inner: RwLock::new(inner) }
     }
 
