@@ -143,7 +143,9 @@ fn the_pure_layer_touches_no_machine() {
         let source = fs::read_to_string(&path).expect("readable source");
         let code = source.lines().filter(|l| !l.trim_start().starts_with("//"));
         for line in code {
-            for word in banned.iter().filter(|b| line.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')).any(|t| t.starts_with(**b))) {
+            for word in
+                banned.iter().filter(|b| line.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')).any(|t| t.starts_with(**b)))
+            {
                 wrong.push(format!("{}: {word}", path.display()));
             }
         }

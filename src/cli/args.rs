@@ -58,7 +58,13 @@ pub struct ModelArgs {
 impl ModelArgs {
     /// Options of the runtime.
     pub fn runtime(&self) -> RuntimeOptions {
-        RuntimeOptions { ort_lib: self.ort_lib.clone(), engine: self.engine, device: self.device, threads: self.threads, ..RuntimeOptions::default() }
+        RuntimeOptions {
+            ort_lib: self.ort_lib.clone(),
+            engine: self.engine,
+            device: self.device,
+            threads: self.threads,
+            ..RuntimeOptions::default()
+        }
     }
 
     /// Options of opening a model and its images.
@@ -150,7 +156,8 @@ impl Args for AttackParams {
 
 impl FromArgMatches for AttackParams {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let given = table().into_iter().filter_map(|(spec, _)| matches.get_one::<String>(spec.name).map(|v| (spec.name.to_owned(), v.clone())));
+        let given =
+            table().into_iter().filter_map(|(spec, _)| matches.get_one::<String>(spec.name).map(|v| (spec.name.to_owned(), v.clone())));
         Ok(Self(given.collect()))
     }
 

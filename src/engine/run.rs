@@ -31,7 +31,12 @@ pub struct Prepared {
 }
 
 /// Checks a request against the image and its clean logits: resolves label and target, fills in parameters.
-pub fn prepare(request: &AttackRequest, image: Arc<Array3<f32>>, clean_logits: ArrayView1<f32>, mask: Option<Array2<f32>>) -> Result<Prepared> {
+pub fn prepare(
+    request: &AttackRequest,
+    image: Arc<Array3<f32>>,
+    clean_logits: ArrayView1<f32>,
+    mask: Option<Array2<f32>>,
+) -> Result<Prepared> {
     let attack = attack::find(&request.attack).ok_or_else(|| {
         let known = attack::REGISTRY.iter().map(|a| a.name()).collect::<Vec<_>>().join(", ");
         Error::Parameter(format!("there is no attack '{}'; choose one of {known}", request.attack))

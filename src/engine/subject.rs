@@ -68,7 +68,14 @@ impl Subject {
             .with_size([height, width])
             .with_channels(channels)?;
         let labels = labels(path, &prepared, options)?;
-        Ok(Self { path: path.to_owned(), sha256: loaded.sha256, prepared: Arc::new(prepared), preprocess, labels: Arc::new(labels), notices })
+        Ok(Self {
+            path: path.to_owned(),
+            sha256: loaded.sha256,
+            prepared: Arc::new(prepared),
+            preprocess,
+            labels: Arc::new(labels),
+            notices,
+        })
     }
 
     /// The network on an engine, with sessions of its own.
@@ -113,7 +120,13 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Flags, then files beside the model, then metadata, then known files, then `imagenet` with a notice.
-fn preprocessing(path: &Path, sha256: &str, prepared: &Prepared, options: &SubjectOptions, notices: &mut Vec<String>) -> Result<Preprocess> {
+fn preprocessing(
+    path: &Path,
+    sha256: &str,
+    prepared: &Prepared,
+    options: &SubjectOptions,
+    notices: &mut Vec<String>,
+) -> Result<Preprocess> {
     let size = [prepared.shape[1], prepared.shape[2]];
     if let Some(given) = &options.preprocess {
         let file = Path::new(given);
@@ -125,7 +138,9 @@ fn preprocessing(path: &Path, sha256: &str, prepared: &Prepared, options: &Subje
     let folder = path.parent().unwrap_or(Path::new("."));
     for name in ["preprocessor_config.json", "config.json"] {
         let file = folder.join(name);
-        if file.is_file() && let Ok(found) = Preprocess::from_json(&text(&file)?, name, size) {
+        if file.is_file()
+            && let Ok(found) = Preprocess::from_json(&text(&file)?, name, size)
+        {
             return Ok(found);
         }
     }
@@ -146,7 +161,9 @@ fn labels(path: &Path, prepared: &Prepared, options: &SubjectOptions) -> Result<
         return Ok(Labels::parse(&text(file)?, &file.display().to_string())?.fit(classes));
     }
     let config = path.parent().unwrap_or(Path::new(".")).join("config.json");
-    if config.is_file() && let Some(found) = Labels::from_config(&text(&config)?, "config.json") {
+    if config.is_file()
+        && let Some(found) = Labels::from_config(&text(&config)?, "config.json")
+    {
         return Ok(found.fit(classes));
     }
     if let Some(found) = Labels::from_metadata(&prepared.graph.metadata) {

@@ -78,7 +78,9 @@ impl Worker {
             match outcome {
                 Ok(Ok(())) | Ok(Err(Error::Stopped)) => {}
                 Ok(Err(error)) => self.tell(Event::Failed(error.to_string())),
-                Err(panic) => self.tell(Event::Failed(format!("an internal error ended this job ({}); nothing recorded was lost", describe(&panic)))),
+                Err(panic) => {
+                    self.tell(Event::Failed(format!("an internal error ended this job ({}); nothing recorded was lost", describe(&panic))))
+                }
             }
             if inbox.is_empty() {
                 self.tell(Event::Idle);
@@ -192,7 +194,10 @@ impl Worker {
             };
             drop(events.send(Event::Ended { run, ending, best: trace.best() }));
         };
-        let thread = thread::Builder::new().name("psescope-attack".into()).spawn(job).map_err(|e| Error::Engine(format!("cannot start a thread: {e}")))?;
+        let thread = thread::Builder::new()
+            .name("psescope-attack".into())
+            .spawn(job)
+            .map_err(|e| Error::Engine(format!("cannot start a thread: {e}")))?;
         self.running = Some((stop, thread));
         Ok(())
     }
@@ -232,5 +237,9 @@ impl Worker {
 }
 
 fn describe(panic: &(dyn std::any::Any + Send)) -> String {
-    panic.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
+    panic
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".into())
 }

@@ -116,9 +116,7 @@ fn params(params: &Params) -> Value {
 
 /// A promotion-suppression map as one JSON object.
 pub fn pse(map: &PsrMap) -> Value {
-    let cell = |c: &Cell| {
-        json!({"row": c.row, "col": c.col, "s_raw": c.s_raw, "b_raw": c.b_raw, "s": c.s, "b": c.b, "r": c.r, "type": kind(c.kind)})
-    };
+    let cell = |c: &Cell| json!({"row": c.row, "col": c.col, "s_raw": c.s_raw, "b_raw": c.b_raw, "s": c.s, "b": c.b, "r": c.r, "type": kind(c.kind)});
     let share = map.shares();
     let whole = map.whole();
     json!({

@@ -18,9 +18,18 @@ pub fn attack(report: &AttackReport) -> String {
     let _ = writeln!(out, "  model     {} on {}", report.context.model, report.context.provider);
     let flipped = trace.flipped_at().map_or_else(|| "never flipped".to_owned(), |i| format!("flipped at step {i}"));
     let steps = trace.len().saturating_sub(1);
-    let _ = writeln!(out, "  steps     {steps}, {flipped}, {:.2} s ({:.1} steps/s)", report.seconds, steps as f64 / report.seconds.max(1e-9));
+    let _ =
+        writeln!(out, "  steps     {steps}, {flipped}, {:.2} s ({:.1} steps/s)", report.seconds, steps as f64 / report.seconds.max(1e-9));
     if let Some(best) = trace.best().and_then(|i| trace.step(i)) {
-        let _ = writeln!(out, "  change    L0 {} pixels, L1 {:.3}, L2 {:.4}, Linf {:.5} = {:.2}/255 (pixel space 0..1)", best.l0, best.l1, best.l2, best.linf, best.linf * 255.0);
+        let _ = writeln!(
+            out,
+            "  change    L0 {} pixels, L1 {:.3}, L2 {:.4}, Linf {:.5} = {:.2}/255 (pixel space 0..1)",
+            best.l0,
+            best.l1,
+            best.l2,
+            best.linf,
+            best.linf * 255.0
+        );
     }
     for (title, logits) in [("clean", report.clean), ("now", report.adversarial)] {
         let _ = writeln!(out, "  {title:<9} {}", classes(&report.context.top(logits, 3)));
@@ -31,7 +40,12 @@ pub fn attack(report: &AttackReport) -> String {
 fn classes(top: &Value) -> String {
     let entry = |v: &Value| {
         let name = v["name"].as_str().unwrap_or("?");
-        format!("{} {:.1} % (logit {:.2})", shorten(name, 30), v["prob"].as_f64().unwrap_or(0.0) * 100.0, v["logit"].as_f64().unwrap_or(0.0))
+        format!(
+            "{} {:.1} % (logit {:.2})",
+            shorten(name, 30),
+            v["prob"].as_f64().unwrap_or(0.0) * 100.0,
+            v["logit"].as_f64().unwrap_or(0.0)
+        )
     };
     top.as_array().map(|a| a.iter().map(entry).collect::<Vec<_>>().join(", ")).unwrap_or_default()
 }
@@ -41,7 +55,15 @@ pub fn pse(map: &PsrMap, true_name: &str, target_name: &str) -> String {
     use crate::core::explain::psr::{Kind, Mode};
     let mut out = String::new();
     let estimate = if map.settings.mode == Mode::Exact { "exact" } else { "estimate" };
-    let _ = writeln!(out, "{} x {} cells of {} x {} pixels, {estimate} ({})", map.grid.rows(), map.grid.cols(), map.grid.cell_h, map.grid.cell_w, super::json::mode(map.settings.mode));
+    let _ = writeln!(
+        out,
+        "{} x {} cells of {} x {} pixels, {estimate} ({})",
+        map.grid.rows(),
+        map.grid.cols(),
+        map.grid.cell_h,
+        map.grid.cell_w,
+        super::json::mode(map.settings.mode)
+    );
     for row in map.cells.chunks(map.grid.cols()) {
         let sign = |c: &Option<_>| match c.as_ref().map(|c: &crate::core::explain::psr::Cell| c.kind) {
             Some(Kind::Suppression) => '-',
@@ -61,9 +83,19 @@ pub fn pse(map: &PsrMap, true_name: &str, target_name: &str) -> String {
         share.inert * 100.0
     );
     let whole = map.whole();
-    let _ = writeln!(out, "whole perturbation: {} (true logit {:+.3}, target logit {:+.3})", super::json::kind(whole.kind), -whole.s_raw, whole.b_raw);
+    let _ = writeln!(
+        out,
+        "whole perturbation: {} (true logit {:+.3}, target logit {:+.3})",
+        super::json::kind(whole.kind),
+        -whole.s_raw,
+        whole.b_raw
+    );
     if share.inert > 0.5 {
-        let _ = writeln!(out, "most cells stay under the floor of {} logits: try a coarser grid (--grid) or a lower floor (--psr-floor)", map.settings.floor);
+        let _ = writeln!(
+            out,
+            "most cells stay under the floor of {} logits: try a coarser grid (--grid) or a lower floor (--psr-floor)",
+            map.settings.floor
+        );
     }
     out
 }

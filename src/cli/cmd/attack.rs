@@ -16,10 +16,7 @@ use crate::{
         progress,
         session::{Session, interruptible},
     },
-    core::{
-        error::Error,
-        oracle::Oracle as _,
-    },
+    core::{error::Error, oracle::Oracle as _},
     engine::{
         run::{self, Prepared},
         trace::file::{self, RunMeta},
@@ -147,7 +144,8 @@ impl AttackCommand {
         let trace = &attacked.prepared.trace;
         let steps = trace.with_steps(<[_]>::to_vec);
         let labels = session.subject.labels.names();
-        let mut classes: Vec<usize> = steps.iter().flat_map(|s| s.top.iter().map(|t| t.0)).chain([Some(trace.label), trace.target].into_iter().flatten()).collect();
+        let mut classes: Vec<usize> =
+            steps.iter().flat_map(|s| s.top.iter().map(|t| t.0)).chain([Some(trace.label), trace.target].into_iter().flatten()).collect();
         classes.sort_unstable();
         classes.dedup();
         RunMeta {
@@ -170,4 +168,3 @@ impl AttackCommand {
         }
     }
 }
-

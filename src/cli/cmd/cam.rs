@@ -72,7 +72,12 @@ impl CamCommand {
         } else {
             let (low, high) = map.raw.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), &v| (a.min(v), b.max(v)));
             let (h, w) = map.raw.dim();
-            println!("{} of '{}' at {} ({h} x {w}), raw {low:.4} to {high:.4}", map.method.name(), session.subject.labels.name(class), map.layer);
+            println!(
+                "{} of '{}' at {} ({h} x {w}), raw {low:.4} to {high:.4}",
+                map.method.name(),
+                session.subject.labels.name(class),
+                map.layer
+            );
         }
         if self.show {
             print_picture(&overlay())?;

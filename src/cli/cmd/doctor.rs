@@ -24,7 +24,10 @@ impl DoctorCommand {
         let found = doctor::gather(&self.model_args.runtime());
         let terminal = tui::terminal_report();
         if self.json {
-            println!("{}", serde_json::json!({"schema": "psescope.doctor/1", "version": env!("CARGO_PKG_VERSION"), "runtime": found, "terminal": terminal}));
+            println!(
+                "{}",
+                serde_json::json!({"schema": "psescope.doctor/1", "version": env!("CARGO_PKG_VERSION"), "runtime": found, "terminal": terminal})
+            );
         } else {
             for line in found.lines() {
                 println!("{line}");

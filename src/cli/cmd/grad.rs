@@ -84,7 +84,10 @@ impl GradCommand {
             println!("{}: {} nodes, {} differentiable nodes covered", self.output.display(), built.graph.nodes.len(), coverage.covered);
             println!("  image {}  logits {}  gradient {}", built.image, built.logits, built.grad_image.as_deref().unwrap_or("-"));
             if let Some(check) = &check {
-                println!("  finite differences along {} directions: relative error {:.2e} (an estimate limited by float32)", check.directions, check.error);
+                println!(
+                    "  finite differences along {} directions: relative error {:.2e} (an estimate limited by float32)",
+                    check.directions, check.error
+                );
             }
         }
         Ok(Done::Yes)

@@ -75,12 +75,20 @@ fn print(subject: &Subject) {
     let [channels, height, width] = prepared.shape;
     println!("{}", subject.path.display());
     println!("  sha256         {}", subject.sha256);
-    println!("  producer       {} (opset {}, {} nodes after folding)", prepared.graph.producer, prepared.graph.opset, prepared.graph.nodes.len());
+    println!(
+        "  producer       {} (opset {}, {} nodes after folding)",
+        prepared.graph.producer,
+        prepared.graph.opset,
+        prepared.graph.nodes.len()
+    );
     println!("  image          {}: {channels} x {height} x {width}, {}", prepared.image, layout(prepared.layout));
     println!("  logits         {}: {} classes", prepared.logits, prepared.classes);
     println!("  preprocessing  {}", subject.preprocess.describe());
     println!("  labels         {}", subject.labels.source());
-    println!("  linear head    {}", graph::linear_head(prepared).map_or_else(|| "none (CAM proper is not possible, Grad-CAM is)".into(), |h| format!("at {}", h.layer)));
+    println!(
+        "  linear head    {}",
+        graph::linear_head(prepared).map_or_else(|| "none (CAM proper is not possible, Grad-CAM is)".into(), |h| format!("at {}", h.layer))
+    );
     let coverage = graph::coverage(prepared);
     let total = coverage.covered + coverage.missing.len();
     println!("  gradient       {} of {total} nodes on the path have rules", coverage.covered);

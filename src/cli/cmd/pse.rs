@@ -122,11 +122,20 @@ impl PseCommand {
             return Err(Error::Parameter("give an image after the model, or a run written by `psescope attack --out`".into()).into());
         }
         let run = file::load(path)?;
-        let best = run.trace.best().or_else(|| run.trace.len().checked_sub(1)).and_then(|i| run.trace.nearest_frame(i)).and_then(|i| run.trace.frame(i));
+        let best = run
+            .trace
+            .best()
+            .or_else(|| run.trace.len().checked_sub(1))
+            .and_then(|i| run.trace.nearest_frame(i))
+            .and_then(|i| run.trace.frame(i));
         let frame = best.ok_or_else(|| Error::Input(format!("{} holds no frames; record it again", path.display())))?;
         let mut session = Session::open(Path::new(&run.meta.model), &self.model_args)?;
         if session.subject.sha256 != run.meta.model_sha256 {
-            return Err(Error::Model(format!("{} is not the model this run was recorded on (its contents differ); give the original file", run.meta.model)).into());
+            return Err(Error::Model(format!(
+                "{} is not the model this run was recorded on (its contents differ); give the original file",
+                run.meta.model
+            ))
+            .into());
         }
         let target = match run.meta.target {
             Some(target) => target,
@@ -164,7 +173,14 @@ impl PseCommand {
         let (_, height, width) = case.clean.dim();
         let grid = Grid::with_cells(height, width, self.map.grid)?;
         let settings = Settings { floor: self.map.psr_floor, threshold: self.map.psr_threshold, mode: self.map.mode.into() };
-        let problem = psr::Problem { clean: case.clean.view(), adversarial: case.adversarial.view(), label: case.label, target: case.target, grid, settings };
+        let problem = psr::Problem {
+            clean: case.clean.view(),
+            adversarial: case.adversarial.view(),
+            label: case.label,
+            target: case.target,
+            grid,
+            settings,
+        };
         let bar = progress::bar(grid.rows() * grid.cols(), "cells");
         let control = interruptible();
         let map = psr::evaluate(&mut case.session.network, &problem, &mut |map: &PsrMap| {

@@ -38,7 +38,8 @@ impl ShowCommand {
             }
             return Ok(Done::Yes);
         }
-        let bytes = std::fs::read(&self.file).map_err(|e| Error::Input(format!("cannot read {}: {e}; give an image or a run", self.file.display())))?;
+        let bytes = std::fs::read(&self.file)
+            .map_err(|e| Error::Input(format!("cannot read {}: {e}; give an image or a run", self.file.display())))?;
         print_picture(&pixels::decode(&bytes)?)?;
         Ok(Done::Yes)
     }
@@ -51,7 +52,14 @@ pub fn print_picture(picture: &RgbImage) -> anyhow::Result<()> {
     }
     let multiplexed = ["TMUX", "STY", "ZELLIJ"].iter().any(|v| std::env::var_os(v).is_some());
     let columns = crossterm::terminal::size().map_or(80, |(w, _)| w).min(80);
-    let config = viuer::Config { absolute_offset: false, width: Some(u32::from(columns)), use_kitty: !multiplexed, use_iterm: !multiplexed, ..viuer::Config::default() };
-    viuer::print(&DynamicImage::ImageRgb8(picture.clone()), &config).map_err(|e| Error::Input(format!("the terminal did not take the picture: {e}; write a file with --png instead")))?;
+    let config = viuer::Config {
+        absolute_offset: false,
+        width: Some(u32::from(columns)),
+        use_kitty: !multiplexed,
+        use_iterm: !multiplexed,
+        ..viuer::Config::default()
+    };
+    viuer::print(&DynamicImage::ImageRgb8(picture.clone()), &config)
+        .map_err(|e| Error::Input(format!("the terminal did not take the picture: {e}; write a file with --png instead")))?;
     Ok(())
 }

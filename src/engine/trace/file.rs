@@ -65,7 +65,8 @@ pub struct Run {
 
 /// Writes a run atomically: temporary file in the same folder, fsync, rename.
 pub fn save(path: &Path, meta: &RunMeta, trace: &Trace) -> Result<()> {
-    let fail = |e: &dyn std::fmt::Display| Error::Input(format!("cannot write {}: {e}; give a path in a folder you may write to", path.display()));
+    let fail =
+        |e: &dyn std::fmt::Display| Error::Input(format!("cannot write {}: {e}; give a path in a folder you may write to", path.display()));
     let bytes = to_bytes(meta, trace).map_err(|e| fail(&e))?;
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().ok_or_else(|| fail(&"it names no file"))?;
@@ -108,12 +109,16 @@ fn bytes(array: ArrayView3<f32>) -> Vec<u8> {
 
 /// Reads a run. Files written by a newer version and damaged files are refused with a sentence.
 pub fn load(path: &Path) -> Result<Run> {
-    let damaged = |why: &str| Error::Input(format!("{} is not a usable run ({why}); record it again with `psescope attack --out`", path.display()));
-    let size = fs::metadata(path).map_err(|e| Error::Input(format!("cannot read {}: {e}; give a run written by `psescope attack --out`", path.display())))?.len();
+    let damaged =
+        |why: &str| Error::Input(format!("{} is not a usable run ({why}); record it again with `psescope attack --out`", path.display()));
+    let size = fs::metadata(path)
+        .map_err(|e| Error::Input(format!("cannot read {}: {e}; give a run written by `psescope attack --out`", path.display())))?
+        .len();
     if size > MAX_FILE {
         return Err(damaged("it is larger than 4 GiB"));
     }
-    let raw = fs::read(path).map_err(|e| Error::Input(format!("cannot read {}: {e}; give a run written by `psescope attack --out`", path.display())))?;
+    let raw = fs::read(path)
+        .map_err(|e| Error::Input(format!("cannot read {}: {e}; give a run written by `psescope attack --out`", path.display())))?;
     parse(&raw).map_err(|why| damaged(&why))
 }
 
@@ -132,7 +137,8 @@ pub fn parse(raw: &[u8]) -> std::result::Result<Run, String> {
     let adversarial = array3(&tensors, "adversarial")?;
     let frames = tensors.tensor("frames").map_err(|e| e.to_string())?;
     let indices = tensors.tensor("frame_steps").map_err(|e| e.to_string())?;
-    let numbers: Vec<usize> = indices.data().chunks_exact(8).map(|c| i64::from_le_bytes(c.try_into().expect("chunks of eight")) as usize).collect();
+    let numbers: Vec<usize> =
+        indices.data().chunks_exact(8).map(|c| i64::from_le_bytes(c.try_into().expect("chunks of eight")) as usize).collect();
     let [count, c, h, w] = *frames.shape() else { return Err("its frames have the wrong shape".into()) };
     let ordered = numbers.windows(2).all(|p| p[0] < p[1]) && numbers.iter().all(|&i| i < meta.steps.len());
     if (c, h, w) != shape || adversarial.dim() != shape || numbers.len() != count || !ordered || frames.dtype() != Dtype::F32 {

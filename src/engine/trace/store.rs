@@ -99,7 +99,8 @@ impl Trace {
         deltas: impl Iterator<Item = (usize, Array3<f32>)>,
         best: Option<usize>,
     ) -> Self {
-        let frames: BTreeMap<_, _> = deltas.map(|(index, delta)| (index, Arc::new(Frame { index, image: &*clean + &delta, delta }))).collect();
+        let frames: BTreeMap<_, _> =
+            deltas.map(|(index, delta)| (index, Arc::new(Frame { index, image: &*clean + &delta, delta }))).collect();
         let inner = Inner { steps, best, stride: 1, capacity: frames.len().max(8), frames };
         Self { clean, label, target, inner: RwLock::new(inner) }
     }
@@ -111,7 +112,9 @@ impl Trace {
         record.index = index;
         inner.steps.push(record);
         // The newest frame is always there: the one before it goes if only being newest kept it.
-        if let Some(previous) = index.checked_sub(1) && !inner.keeps(previous) {
+        if let Some(previous) = index.checked_sub(1)
+            && !inner.keeps(previous)
+        {
             inner.frames.remove(&previous);
         }
         let frame = Frame { index, delta: &image - &*self.clean, image: image.to_owned() };
