@@ -29,12 +29,11 @@ pub struct Session {
 impl Session {
     /// Finds an engine and opens the model on it. Notices go to stderr.
     pub fn open(model: &Path, args: &ModelArgs) -> Result<Self> {
-        let runtime = Runtime::open(&args.runtime())?;
         let subject = Subject::open(model, &args.subject())?;
-        for notice in &subject.notices {
+        let (backend, report) = Runtime::open(&args.runtime())?;
+        for notice in subject.notices.iter().chain(&report.notices) {
             eprintln!("psescope: note: {notice}");
         }
-        let backend = runtime.backend();
         let network = subject.network(&backend)?;
         let provider = format!("{} ({})", network.provider(), backend.describe());
         Ok(Self { subject, network, provider, model: model.display().to_string(), device: args.device.to_string() })
@@ -48,8 +47,8 @@ impl Session {
     }
 
     /// Names for reports.
-    pub fn context<'a>(&'a self, image: &'a str, labels: &'a [String]) -> Context<'a> {
-        Context { model: &self.model, image, device: &self.device, provider: &self.provider, labels }
+    pub fn context<'a>(&'a self, image: &'a str) -> Context<'a> {
+        Context { model: &self.model, image, device: &self.device, provider: &self.provider, labels: &self.subject.names }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     core::{
         error::{Error, Result},
         graph::{self, Layout, Prepared},
-        tensor::{image as pixels, labels::Labels, preprocess::Preprocess},
+        tensor::{configs, image as pixels, labels::Labels, preprocess::Preprocess},
     },
     runtime::{Affine, Network, backend::Backend, model_file},
 };
@@ -46,7 +46,9 @@ pub struct Subject {
     /// Preprocessing in use.
     pub preprocess: Preprocess,
     /// Class names.
-    pub labels: Arc<Labels>,
+    pub labels: Labels,
+    /// The names alone, shared with whoever shows them.
+    pub names: Arc<Vec<String>>,
     /// What was guessed or changed, one sentence each.
     pub notices: Vec<String>,
 }
@@ -62,10 +64,9 @@ impl Subject {
         };
         let prepared = graph::normalise(loaded.graph, &graph::Options { layout: options.layout, size: options.size })?;
         let mut notices = prepared.notices.clone();
-        let [channels, height, width] = prepared.shape;
+        let channels = prepared.shape[0];
         let preprocess = preprocessing(path, &loaded.sha256, &prepared, options, &mut notices)?
             .with_mean_std(options.mean.as_deref(), options.std.as_deref())?
-            .with_size([height, width])
             .with_channels(channels)?;
         let labels = labels(path, &prepared, options)?;
         Ok(Self {
@@ -130,21 +131,25 @@ fn preprocessing(
     let size = [prepared.shape[1], prepared.shape[2]];
     if let Some(given) = &options.preprocess {
         let file = Path::new(given);
-        return if file.is_file() { Preprocess::from_json(&text(file)?, given, size) } else { Preprocess::preset(given, size) };
+        if !file.is_file() {
+            return Preprocess::preset(given, size);
+        }
+        let found = configs::parse(&text(file)?, given, Some(size))?;
+        return found.ok_or_else(|| Error::Input(format!("{given} says nothing about preprocessing; give a preprocessor_config.json or a preset")));
     }
     if options.mean.is_some() || options.std.is_some() {
-        return Preprocess::preset("unit", size).map(|p| p.named("flags"));
+        return Preprocess::preset("unit", size).map(|p| Preprocess { source: "--mean and --std".into(), ..p });
     }
     let folder = path.parent().unwrap_or(Path::new("."));
     for name in ["preprocessor_config.json", "config.json"] {
         let file = folder.join(name);
         if file.is_file()
-            && let Ok(found) = Preprocess::from_json(&text(&file)?, name, size)
+            && let Ok(Some(found)) = configs::parse(&text(&file)?, name, Some(size))
         {
             return Ok(found);
         }
     }
-    if let Some(found) = Preprocess::from_metadata(&prepared.graph.metadata, size)? {
+    if let Some(found) = configs::from_metadata(&prepared.graph.metadata, size)? {
         return Ok(found);
     }
     if let Some(found) = Preprocess::known(sha256, size) {
@@ -169,7 +174,7 @@ fn labels(path: &Path, prepared: &Prepared, options: &SubjectOptions) -> Result<
     if let Some(found) = Labels::from_metadata(&prepared.graph.metadata) {
         return Ok(found.fit(classes));
     }
-    Ok(if classes == 1000 { Labels::imagenet() } else { Labels::fallback(classes) })
+    Ok(Labels::fallback(classes))
 }
 
 fn text(path: &Path) -> Result<String> {

@@ -26,7 +26,7 @@ use crate::{
         explain::{cam::Method, psr},
         oracle::{Layers as _, Oracle as _},
     },
-    runtime::{Network, Runtime, RuntimeOptions},
+    runtime::{Network, Runtime, RuntimeOptions, backend::Backend},
 };
 
 /// How the worker opens runtimes, models and images.
@@ -44,7 +44,7 @@ pub fn spawn(options: Options) -> Handle {
     let (events, outbox) = unbounded();
     thread::Builder::new()
         .name("psescope-engine".into())
-        .spawn(move || Worker { options, events, runtime: None, open: None, runs: Vec::new(), running: None }.serve(&inbox))
+        .spawn(move || Worker { options, events, backend: None, engine_notices: Vec::new(), open: None, runs: Vec::new(), running: None }.serve(&inbox))
         .map_or_else(|e| tracing::error!("the engine thread did not start: {e}"), drop);
     Handle { commands, events: outbox }
 }
@@ -61,7 +61,9 @@ struct Open {
 struct Worker {
     options: Options,
     events: Sender<Event>,
-    runtime: Option<Runtime>,
+    backend: Option<Arc<dyn Backend>>,
+    /// What finding the engine had to say.
+    engine_notices: Vec<String>,
     open: Option<Open>,
     /// Runs of the image that is open, newest last.
     runs: Vec<(RunId, Arc<Trace>)>,
@@ -109,8 +111,8 @@ impl Worker {
     fn open(&mut self, model: &Path, image: &Path) -> Result<()> {
         self.tell(Event::Busy(format!("opening {}", model.display())));
         self.stop_running();
-        if self.runtime.is_none() {
-            self.runtime = Some(Runtime::open(&self.options.runtime)?);
+        if self.backend.is_none() {
+            self.find_engine()?;
         }
         let subject = Arc::new(Subject::open(model, &self.options.subject)?);
         self.install(subject, image)
@@ -136,8 +138,8 @@ impl Worker {
             provider: analyst.provider(),
             engine: backend.describe(),
             preprocessing: subject.preprocess.describe(),
-            notices: subject.notices.clone(),
-            labels: subject.labels.names(),
+            notices: subject.notices.iter().chain(&self.engine_notices).cloned().collect(),
+            labels: Arc::clone(&subject.names),
             image: Arc::clone(&image),
             logits: logits.to_vec(),
             layers: analyst.spatial_layers(),
@@ -150,15 +152,21 @@ impl Worker {
         Ok(())
     }
 
-    fn backend(&self) -> Result<Arc<dyn crate::runtime::backend::Backend>> {
-        self.runtime.as_ref().map(Runtime::backend).ok_or_else(|| Error::Engine("no engine is open; start again".into()))
+    fn find_engine(&mut self) -> Result<()> {
+        let (backend, report) = Runtime::open(&self.options.runtime)?;
+        self.backend = Some(backend);
+        self.engine_notices = report.notices;
+        Ok(())
+    }
+
+    fn backend(&self) -> Result<Arc<dyn Backend>> {
+        self.backend.clone().ok_or_else(|| Error::Engine("no engine is open; start again".into()))
     }
 
     fn rescan(&mut self) -> Result<()> {
         self.tell(Event::Busy("looking for ONNX Runtime".into()));
-        let Some(runtime) = &mut self.runtime else { return Ok(()) };
-        runtime.rescan(&self.options.runtime)?;
-        let backend = runtime.backend();
+        self.find_engine()?;
+        let backend = self.backend()?;
         let Some(open) = &mut self.open else { return Ok(()) };
         // New sessions on the new engine; runs, frames and maps stay.
         open.analyst = open.subject.network(&backend)?;

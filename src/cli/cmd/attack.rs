@@ -96,9 +96,8 @@ impl AttackCommand {
         let logits = session.network.logits(attacked.image.view().insert_axis(Axis(0)))?.row(0).to_owned();
         self.write_files(&session, &attacked)?;
         let image = self.image.display().to_string();
-        let labels = session.subject.labels.names();
         let report = AttackReport {
-            context: session.context(&image, &labels),
+            context: session.context(&image),
             attack: &self.attack.attack,
             params: &attacked.prepared.params,
             seed: self.attack.seed,
@@ -143,7 +142,7 @@ impl AttackCommand {
     fn meta(&self, session: &Session, attacked: &Attacked) -> RunMeta {
         let trace = &attacked.prepared.trace;
         let steps = trace.with_steps(<[_]>::to_vec);
-        let labels = session.subject.labels.names();
+        let labels = &session.subject.names;
         let mut classes: Vec<usize> =
             steps.iter().flat_map(|s| s.top.iter().map(|t| t.0)).chain([Some(trace.label), trace.target].into_iter().flatten()).collect();
         classes.sort_unstable();

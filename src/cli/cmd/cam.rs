@@ -66,9 +66,9 @@ impl CamCommand {
         if let Some(path) = &self.png {
             picture::save(path, &overlay())?;
         }
-        let (path, labels) = (self.image.display().to_string(), session.subject.labels.names());
+        let path = self.image.display().to_string();
         if self.json {
-            println!("{}", json::cam(&map, &session.context(&path, &labels)));
+            println!("{}", json::cam(&map, &session.context(&path)));
         } else {
             let (low, high) = map.raw.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), &v| (a.min(v), b.max(v)));
             let (h, w) = map.raw.dim();

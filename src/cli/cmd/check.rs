@@ -26,8 +26,8 @@ const DIRECTIONS: usize = 8;
 /// float32 limits the steps: each direction tries several and keeps the best agreement, so a wrong rule shows as an error near one, a right
 /// one as about 1e-3. Kinks (ReLU, max) between the two points add to the error.
 pub fn directional(subject: &Subject, args: &ModelArgs) -> anyhow::Result<Check> {
-    let runtime = Runtime::open(&args.runtime())?;
-    let mut network = subject.network(&runtime.backend())?;
+    let (backend, _) = Runtime::open(&args.runtime())?;
+    let mut network = subject.network(&backend)?;
     let [c, h, w] = network.image_shape();
     let classes = network.classes();
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(0);

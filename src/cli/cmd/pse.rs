@@ -104,7 +104,7 @@ impl PseCommand {
             Some(image) => self.from_model(&self.first, image)?,
         };
         let map = self.explain(&mut case)?;
-        let labels = case.session.subject.labels.names();
+        let labels = &case.session.subject.names;
         let name = |c: usize| labels.get(c).cloned().unwrap_or_default();
         if let Some(path) = &self.png {
             picture::save(path, &picture::psr_overlay(case.adversarial.view(), &map, 0.6))?;

@@ -16,6 +16,7 @@ pub struct StepRecord {
     /// Step number, from 0 (the starting image).
     pub index: usize,
     /// The attack's objective.
+    #[serde(with = "maybe_finite")]
     pub loss: f32,
     /// Named terms of the objective and search constants.
     pub terms: Vec<(String, f32)>,
@@ -25,7 +26,8 @@ pub struct StepRecord {
     pub true_logit: f32,
     /// Logit of the target class, when there is one.
     pub target_logit: Option<f32>,
-    /// Largest logit among all other classes (neither true nor target).
+    /// Largest logit among all other classes (neither true nor target); minus infinity when there are none.
+    #[serde(with = "maybe_finite")]
     pub other_logit: f32,
     /// log of the sum of exponentials of all logits: `exp(logit - log_sum_exp)` is a probability.
     pub log_sum_exp: f32,
@@ -41,6 +43,19 @@ pub struct StepRecord {
     pub linf: f32,
     /// Wall seconds since the run began.
     pub seconds: f32,
+}
+
+/// JSON has no infinities: they become null, and null reads as minus infinity.
+mod maybe_finite {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(value: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+        value.is_finite().then_some(*value).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+        Ok(Option::deserialize(deserializer)?.unwrap_or(f32::NEG_INFINITY))
+    }
 }
 
 impl StepRecord {
