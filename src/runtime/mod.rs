@@ -1,3 +1,27 @@
 //! Executing graphs: ONNX Runtime when there is one, the embedded engine otherwise.
+//!
+//! ```text
+//! discover -> open -> Backend (ort_backend | embedded) -> network: core's Oracle and Layers
+//!                 \-> Report -> doctor
+//! install: fetch a library through pip or uv      model_file: .onnx and its external data
+//! ```
 
+pub mod affine;
 pub mod backend;
+pub mod discover;
+pub mod doctor;
+#[cfg(feature = "embedded")]
+pub mod embedded;
+pub mod install;
+pub mod interrupt;
+pub mod model_file;
+pub mod open;
+pub mod options;
+pub mod ort_backend;
+mod ort_device;
+pub mod paths;
+pub mod quiet;
+
+pub use affine::Affine;
+pub use open::{Report, Runtime};
+pub use options::{Device, EngineChoice, RuntimeOptions};

@@ -1,0 +1,128 @@
+//! Everything `psescope doctor` says about execution. Data only; the command line prints it.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::{
+    open::{Record, Report, Runtime, nvidia_driver_present},
+    options::RuntimeOptions,
+    paths,
+};
+
+/// State of the execution side of an installation.
+#[derive(Debug, Clone, Serialize)]
+pub struct Doctor {
+    /// psescope's version.
+    pub version: &'static str,
+    /// Engine in use, or why there is none.
+    pub engine: Result<String, String>,
+    /// Library in use; `None` for the embedded engine.
+    pub library: Option<PathBuf>,
+    /// Device in use.
+    pub device: Option<String>,
+    /// Providers the library was built with.
+    pub providers: Vec<&'static str>,
+    /// Every library that was considered, in order.
+    pub libraries: Vec<Record>,
+    /// NVIDIA device nodes that are present.
+    pub nvidia_devices: Vec<PathBuf>,
+    /// Whether the NVIDIA driver is present.
+    pub nvidia_driver: bool,
+    /// Whether the embedded engine is part of this build.
+    pub embedded: bool,
+    /// Threads of one run.
+    pub threads: usize,
+    /// Folder of the fetched libraries and computed graphs.
+    pub cache: Option<PathBuf>,
+    /// Folder of the configuration file.
+    pub config: Option<PathBuf>,
+    /// Folder of the log.
+    pub state: Option<PathBuf>,
+    /// What people should know, one sentence each.
+    pub notices: Vec<String>,
+}
+
+/// Looks at everything; an engine that cannot be opened is part of the answer.
+pub fn gather(options: &RuntimeOptions) -> Doctor {
+    let opened = Runtime::open(options).map(|(_, report)| report).map_err(|e| e.to_string());
+    from_report(options, opened)
+}
+
+/// The same from a report that exists already.
+pub fn from_report(options: &RuntimeOptions, opened: Result<Report, String>) -> Doctor {
+    let (engine, report) = match opened {
+        Ok(report) => (Ok(report.engine.clone()), Some(report)),
+        Err(e) => (Err(e), None),
+    };
+    Doctor {
+        version: env!("CARGO_PKG_VERSION"),
+        engine,
+        library: report.as_ref().and_then(|r| r.library.clone()),
+        device: report.as_ref().map(|r| r.device.clone()),
+        providers: report.as_ref().map(|r| r.providers.clone()).unwrap_or_default(),
+        libraries: report.as_ref().map(|r| r.records.clone()).unwrap_or_default(),
+        nvidia_devices: nvidia_devices(),
+        nvidia_driver: nvidia_driver_present(),
+        embedded: cfg!(feature = "embedded"),
+        threads: options.thread_count(),
+        cache: paths::cache_dir(),
+        config: paths::config_dir(),
+        state: paths::state_dir(),
+        notices: report.map(|r| r.notices).unwrap_or_default(),
+    }
+}
+
+fn nvidia_devices() -> Vec<PathBuf> {
+    let numbered = |p: &PathBuf| p.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.strip_prefix("nvidia").is_some_and(is_number));
+    let mut found: Vec<PathBuf> = std::fs::read_dir("/dev").map(|d| d.flatten().map(|e| e.path()).filter(numbered).collect()).unwrap_or_default();
+    found.sort();
+    found
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+impl Doctor {
+    /// The answer as lines of text.
+    pub fn lines(&self) -> Vec<String> {
+        let path = |p: &Option<PathBuf>| p.as_deref().map_or("none (no home directory)".into(), |p: &Path| p.display().to_string());
+        let mut lines = vec![format!("psescope   {}", self.version)];
+        match &self.engine {
+            Ok(engine) => lines.push(format!("engine     {engine} on {}", self.device.as_deref().unwrap_or("CPU"))),
+            Err(why) => lines.push(format!("engine     none: {why}")),
+        }
+        if !self.providers.is_empty() {
+            lines.push(format!("providers  {}", self.providers.join(", ")));
+        }
+        lines.push(format!("threads    {}", self.threads));
+        lines.push(format!("embedded   {}", if self.embedded { "yes" } else { "not in this build" }));
+        let devices: Vec<_> = self.nvidia_devices.iter().map(|d| d.display().to_string()).collect();
+        lines.push(match (self.nvidia_driver, devices.is_empty()) {
+            (false, _) => "NVIDIA     no driver".into(),
+            (true, true) => "NVIDIA     driver present, no GPU visible".into(),
+            (true, false) => format!("NVIDIA     driver present, {}", devices.join(", ")),
+        });
+        lines.push("ONNX Runtime libraries, in the order tried:".into());
+        lines.extend(self.libraries.iter().map(|r| format!("  {}", r.line())));
+        lines.push(format!("cache      {}", path(&self.cache)));
+        lines.push(format!("config     {}", path(&self.config)));
+        lines.push(format!("log        {}", path(&self.state)));
+        lines.extend(self.notices.iter().map(|n| format!("note: {n}")));
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_cannot_open_is_part_of_the_answer() {
+        let doctor = from_report(&RuntimeOptions::default(), Err("--ort-lib /x does not exist".into()));
+        let text = doctor.lines().join("\n");
+        assert!(text.contains("engine     none: --ort-lib /x does not exist"), "{text}");
+        assert!(serde_json::to_value(&doctor).unwrap()["engine"]["Err"].is_string());
+    }
+}

@@ -1,0 +1,391 @@
+//! ONNX Runtime, loaded while the program runs.
+//!
+//! A process can hold one ONNX Runtime library: the first one that loads stays. Starting with the embedded engine and
+//! switching to ONNX Runtime later works; switching between two libraries needs a restart, and [`OrtBackend::open`] says so.
+
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use ndarray::ArrayD;
+use ort::{
+    environment::Environment,
+    logging::LogLevel,
+    session::{RunOptions, Session, SessionInputValue, builder::GraphOptimizationLevel},
+    value::{DynValue, TensorRef},
+};
+
+use super::{
+    backend::{Array, Backend, Executor, Interrupt},
+    options::{Device, RuntimeOptions},
+    ort_device::{self, explain, nodes_by_provider, provider_name, providers},
+    quiet::{guarded, one_line},
+};
+use crate::core::{
+    error::{Error, Result},
+    onnx::{DType, Dim, Graph, Node, TensorType, ValueInfo, write},
+};
+
+/// Oldest minor version (1.N) that is accepted: the oldest whose wheels carry the shared library.
+pub const MINIMUM_MINOR: u32 = ort::MINOR_VERSION;
+
+struct Loaded {
+    path: PathBuf,
+    minor: u32,
+    environment: Environment,
+}
+
+/// Kept for the life of the process.
+static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
+
+/// The library this process has loaded, if any.
+pub fn loaded_library() -> Option<PathBuf> {
+    LOADED.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|l| l.path.clone())
+}
+
+/// Minor version of a library, without keeping it; or why it cannot be used.
+pub fn probe(path: &Path) -> Result<u32, String> {
+    let bare = path.components().count() == 1;
+    if !bare && !path.is_file() {
+        return Err(if path.is_dir() { "is a folder without an ONNX Runtime library in it" } else { "does not exist" }.into());
+    }
+    match guarded(|| ort::util::probe(path)) {
+        Ok(Some(minor)) if minor < MINIMUM_MINOR => {
+            Err(format!("is ONNX Runtime 1.{minor}; psescope needs 1.{MINIMUM_MINOR} or newer (pip install -U onnxruntime)"))
+        }
+        Ok(Some(minor)) => Ok(minor),
+        _ => Err(why_not_loaded(path)),
+    }
+}
+
+/// Asked only for what did not load as ONNX Runtime: either the loader refuses it, or it is some other library.
+fn why_not_loaded(path: &Path) -> String {
+    match guarded(|| ort::util::preload_dylib(path)) {
+        Ok(Err(e)) => {
+            let text = one_line(&e.to_string());
+            let text = text.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&text).to_owned();
+            format!("cannot be loaded ({text})")
+        }
+        _ => "is not an ONNX Runtime 1.x library".into(),
+    }
+}
+
+/// ONNX Runtime on one device.
+#[derive(Clone)]
+pub struct OrtBackend {
+    environment: Environment,
+    minor: u32,
+    path: PathBuf,
+    device: Device,
+    options: RuntimeOptions,
+    notices: Vec<String>,
+}
+
+impl OrtBackend {
+    /// Loads the library and settles the device. A named device that fails is an error; `Device::Auto` falls back to the
+    /// processor and says so in [`OrtBackend::notices`].
+    pub fn open(path: &Path, options: &RuntimeOptions) -> Result<Self> {
+        let (environment, minor) = environment(path)?;
+        let mut backend =
+            Self { environment, minor, path: path.to_path_buf(), device: options.device, options: options.clone(), notices: Vec::new() };
+        backend.settle_device()?;
+        Ok(backend)
+    }
+
+    /// The library's file.
+    pub fn library(&self) -> &Path {
+        &self.path
+    }
+
+    /// Device in use: never `Auto`.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Device as the header shows it.
+    pub fn device_name(&self) -> String {
+        ort_device::shown(self.device)
+    }
+
+    /// What people should know, one sentence each.
+    pub fn notices(&self) -> &[String] {
+        &self.notices
+    }
+
+    fn settle_device(&mut self) -> Result<()> {
+        let available = ort_device::available();
+        let has_driver = super::open::nvidia_driver_present();
+        self.device = match self.device {
+            Device::Cpu => Device::Cpu,
+            Device::Auto if !has_driver || !available.contains(&"CUDA") => Device::Cpu,
+            Device::Auto => Device::Cuda(0),
+            named => {
+                let wanted = if matches!(named, Device::TensorRt(_)) { "TensorRT" } else { "CUDA" };
+                if !available.contains(&wanted) {
+                    return Err(Error::Engine(explain(named, &format!("{wanted} is not enabled in this build"))));
+                }
+                named
+            }
+        };
+        if !self.device.is_gpu() {
+            return Ok(());
+        }
+        ort_device::preload_nvidia(&ort_device::site_packages_of(&self.path, &|v| std::env::var_os(v).map(PathBuf::from)));
+        match self.try_device() {
+            Ok(()) => Ok(()),
+            Err(e) if self.options.device == Device::Auto => {
+                self.notices.push(format!("{e}; running on the processor"));
+                self.device = Device::Cpu;
+                Ok(())
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Runs a small graph with the processor forbidden: the only proof that holds for every version of the library. Real
+    /// graphs may not forbid it, because providers leave shape arithmetic to the processor.
+    fn try_device(&self) -> Result<()> {
+        let fail = |e: String| Error::Engine(explain(self.device, &e));
+        let session = self.check_session().map_err(|e| fail(e.to_string()))?;
+        let mut executor = OrtExecutor::new(session, self.device, None).map_err(|e| fail(e.to_string()))?;
+        check_run(&mut executor).map_err(|e| fail(e.to_string()))
+    }
+
+    fn check_session(&self) -> ort::Result<Session> {
+        let builder = Session::builder(&self.environment)?.with_disable_cpu_fallback()?;
+        builder.with_execution_providers(providers(self.device, &self.options))?.commit_from_memory(&check_graph())
+    }
+
+    fn session(&self, model: &[u8], profile: Option<&Path>) -> ort::Result<Session> {
+        let mut builder = Session::builder(&self.environment)?
+            .with_log_level(LogLevel::Warning)?
+            .with_optimization_level(GraphOptimizationLevel::All)?
+            .with_intra_threads(self.options.thread_count())?
+            .with_intra_op_spinning(false)?
+            .with_inter_op_spinning(false)?
+            .with_execution_providers(providers(self.device, &self.options))?;
+        if let Some(profile) = profile {
+            builder = builder.with_profiling(profile)?;
+        }
+        builder.commit_from_memory(model)
+    }
+}
+
+impl Backend for OrtBackend {
+    fn describe(&self) -> String {
+        format!("onnxruntime 1.{}", self.minor)
+    }
+
+    fn load(&self, model: &[u8]) -> Result<Box<dyn Executor>> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let profile = self.device.is_gpu().then(|| {
+            std::env::temp_dir().join(format!("psescope-profile-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)))
+        });
+        let session = self.session(model, profile.as_deref()).map_err(|e| {
+            let text = e.to_string();
+            Error::Engine(if self.device.is_gpu() { explain(self.device, &text) } else { format!("ONNX Runtime cannot load the graph: {}", one_line(&text)) })
+        })?;
+        Ok(Box::new(OrtExecutor::new(session, self.device, profile)?))
+    }
+
+    fn preferred_batch(&self) -> usize {
+        if self.device.is_gpu() { 32 } else { 8 }
+    }
+}
+
+/// Loads the library, or returns the one that is loaded.
+fn environment(path: &Path) -> Result<(Environment, u32)> {
+    let mut slot = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(loaded) = &*slot {
+        if loaded.path == path || same_file(&loaded.path, path) {
+            return Ok((loaded.environment.clone(), loaded.minor));
+        }
+        return Err(Error::Engine(format!(
+            "{} is loaded already and a process can hold only one ONNX Runtime; restart psescope to use {}",
+            loaded.path.display(),
+            path.display()
+        )));
+    }
+    let fail = |why: String| Error::Engine(format!("{} {why}", path.display()));
+    let minor = probe(path).map_err(fail)?;
+    let built = guarded(|| -> Result<Environment, String> {
+        let builder = ort::init_from(path).map_err(|e| e.to_string())?;
+        builder.with_name("psescope").with_telemetry(false).with_logger(Arc::new(log)).build().map_err(|e| e.to_string())
+    });
+    let environment = built.and_then(|r| r).map_err(|e| fail(format!("cannot be started ({})", one_line(&e))))?;
+    environment.set_log_level(LogLevel::Warning);
+    *slot = Some(Loaded { path: path.to_path_buf(), minor, environment: environment.clone() });
+    Ok((environment, minor))
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// ONNX Runtime's messages go to the log file, never to the terminal.
+fn log(level: LogLevel, category: &str, id: &str, place: &str, message: &str) {
+    let _ = guarded(|| match level {
+        LogLevel::Verbose => tracing::trace!(target: "onnxruntime", category, id, place, "{message}"),
+        LogLevel::Info => tracing::debug!(target: "onnxruntime", category, id, place, "{message}"),
+        LogLevel::Warning => tracing::warn!(target: "onnxruntime", category, id, place, "{message}"),
+        LogLevel::Error | LogLevel::Fatal => tracing::error!(target: "onnxruntime", category, id, place, "{message}"),
+    });
+}
+
+struct Stop {
+    flag: AtomicBool,
+    options: RunOptions,
+}
+
+impl Interrupt for Stop {
+    fn stop(&self) {
+        self.flag.store(true, Ordering::SeqCst);
+        if let Err(e) = self.options.terminate() {
+            tracing::warn!("could not stop the run: {e}");
+        }
+    }
+
+    fn reset(&self) {
+        if let Err(e) = self.options.unterminate() {
+            tracing::warn!("could not allow runs again: {e}");
+        }
+        self.flag.store(false, Ordering::SeqCst);
+    }
+}
+
+struct OrtExecutor {
+    session: Session,
+    stop: Arc<Stop>,
+    device: Device,
+    /// Prefix of the profile of the first run on a GPU, until it has been read.
+    profile: Option<PathBuf>,
+    /// What the profile said.
+    provider: String,
+}
+
+impl OrtExecutor {
+    fn new(session: Session, device: Device, profile: Option<PathBuf>) -> Result<Self> {
+        let options = RunOptions::new().map_err(|e| Error::Engine(format!("ONNX Runtime cannot prepare a run: {}", one_line(&e.to_string()))))?;
+        let stop = Arc::new(Stop { flag: AtomicBool::new(false), options });
+        Ok(Self { session, stop, device, profile, provider: ort_device::shown(device) })
+    }
+
+    /// After the first run on a GPU: counts which provider ran the nodes. None on the GPU although one was asked for is an error.
+    fn read_profile(&mut self) -> Result<()> {
+        if self.profile.take().is_none() {
+            return Ok(());
+        }
+        let Ok(file) = self.session.end_profiling() else { return Ok(()) };
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let _ = std::fs::remove_file(&file);
+        let counts = nodes_by_provider(&text);
+        let on_cpu = counts.get("CPUExecutionProvider").copied().unwrap_or(0);
+        let total: usize = counts.values().sum();
+        let wanted = counts.get(provider_name(self.device)).copied().unwrap_or(0);
+        if total > 0 && total == on_cpu {
+            return Err(Error::Engine(format!("{} ran no part of this graph; use --device cpu", self.provider)));
+        }
+        if total > 0 && wanted == 0 {
+            self.provider = format!("CUDA (no part fits {})", self.provider);
+        }
+        tracing::info!("nodes by provider: {counts:?}");
+        Ok(())
+    }
+}
+
+impl Executor for OrtExecutor {
+    /// Computes every output of the graph and returns those asked for: graphs are built with the outputs that are needed.
+    fn run(&mut self, inputs: &[(&str, Array)], outputs: &[&str]) -> Result<Vec<ArrayD<f32>>> {
+        if self.stop.flag.load(Ordering::SeqCst) {
+            return Err(Error::Stopped);
+        }
+        let stop = self.stop.clone();
+        let failed = |e: ort::Error| {
+            if stop.flag.load(Ordering::SeqCst) {
+                return Error::Stopped;
+            }
+            Error::Engine(format!("ONNX Runtime could not run the graph: {}", one_line(&e.to_string())))
+        };
+        let inputs: Vec<(&str, Laid)> = inputs.iter().map(|(name, array)| (*name, Laid::of(array))).collect();
+        let values = inputs.iter().map(|(name, array)| Ok((Cow::Borrowed(*name), array.value()?))).collect::<ort::Result<Vec<_>>>();
+        let mut results = self.session.run_with_options(values.map_err(&failed)?, &self.stop.options).map_err(&failed)?;
+        let arrays = outputs.iter().map(|name| {
+            let value = results.remove(name).ok_or_else(|| Error::Engine(format!("the graph has no output '{name}'")))?;
+            floats(&value).ok_or_else(|| Error::Engine(format!("output '{name}' is not a tensor of numbers")))
+        });
+        let arrays = arrays.collect::<Result<Vec<_>>>();
+        drop(results);
+        if stop.flag.load(Ordering::SeqCst) {
+            return Err(Error::Stopped);
+        }
+        self.read_profile()?;
+        arrays
+    }
+
+    fn interrupt(&self) -> Arc<dyn Interrupt> {
+        self.stop.clone()
+    }
+
+    fn provider(&self) -> String {
+        self.provider.clone()
+    }
+}
+
+/// An input in row-major order; copied only when it was not.
+enum Laid<'a> {
+    F32(ndarray::CowArray<'a, f32, ndarray::IxDyn>),
+    I64(ndarray::CowArray<'a, i64, ndarray::IxDyn>),
+}
+
+impl<'a> Laid<'a> {
+    fn of(array: &'a Array) -> Self {
+        match array {
+            Array::F32(a) => Self::F32(a.as_standard_layout()),
+            Array::I64(a) => Self::I64(a.as_standard_layout()),
+        }
+    }
+
+    fn value(&self) -> ort::Result<SessionInputValue<'_>> {
+        Ok(match self {
+            Self::F32(a) => TensorRef::from_array_view(a.view())?.into(),
+            Self::I64(a) => TensorRef::from_array_view(a.view())?.into(),
+        })
+    }
+}
+
+fn floats(value: &DynValue) -> Option<ArrayD<f32>> {
+    if let Ok(a) = value.try_extract_array::<f32>() {
+        return Some(a.to_owned());
+    }
+    if let Ok(a) = value.try_extract_array::<f64>() {
+        return Some(a.mapv(|v| v as f32));
+    }
+    value.try_extract_array::<i64>().ok().map(|a| a.mapv(|v| v as f32))
+}
+
+/// `y = relu(x + x)`: loads and runs in every version, on every provider.
+pub(super) fn check_graph() -> Vec<u8> {
+    let ty = TensorType { dtype: DType::F32, shape: Some(vec![Dim::Fixed(1), Dim::Fixed(1), Dim::Fixed(2), Dim::Fixed(2)]) };
+    let value = |name: &str| ValueInfo { name: name.into(), ty: ty.clone() };
+    write::to_bytes(&Graph {
+        ir_version: 8,
+        opset: 17,
+        inputs: vec![value("x")],
+        outputs: vec![value("y")],
+        nodes: vec![Node::new("Add", &["x", "x"], &["s"]), Node::new("Relu", &["s"], &["y"])],
+        ..Graph::default()
+    })
+}
+
+/// Runs [`check_graph`] and compares.
+pub(super) fn check_run(executor: &mut dyn Executor) -> Result<()> {
+    let x = ArrayD::from_shape_fn(vec![1, 1, 2, 2], |i| i[2] as f32 - 2.0 * i[3] as f32);
+    let expected = x.mapv(|v| (2.0 * v).max(0.0));
+    let y = executor.run(&[("x", Array::F32(x))], &["y"])?;
+    if y != [expected] { Err(Error::Engine("a check computation gave a wrong result".into())) } else { Ok(()) }
+}
