@@ -4,6 +4,8 @@
 //! onnx::Graph --normalise--> Prepared --instrument--> Instrumented (loss head, gradients, taps, gates)
 //! ```
 
+pub mod eval;
+
 use super::{
     error::{MissingRule, Result},
     onnx::Graph,
