@@ -5,6 +5,7 @@
 //! ```
 
 pub mod eval;
+pub mod infer;
 
 use super::{
     error::{MissingRule, Result},

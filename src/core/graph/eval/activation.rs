@@ -36,7 +36,9 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("Erf", unary!(erf)),
     ("Exp", unary!(f64::exp)),
     ("Floor", unary!(f64::floor)),
-    ("Gelu", |a| if a.node.text("approximate", "none") == "tanh" { map(a, gelu_tanh) } else { map(a, |x| 0.5 * x * (1.0 + erf(x / 2f64.sqrt()))) }),
+    ("Gelu", |a| {
+        if a.node.text("approximate", "none") == "tanh" { map(a, gelu_tanh) } else { map(a, |x| 0.5 * x * (1.0 + erf(x / 2f64.sqrt()))) }
+    }),
     ("HardSigmoid", |a| {
         let (alpha, beta) = (a.float("alpha", 0.2), a.float("beta", 0.5));
         map(a, |x| (alpha * x + beta).clamp(0.0, 1.0))
@@ -57,7 +59,15 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     }),
     ("Shrink", |a| {
         let (bias, lambda) = (a.float("bias", 0.0), a.float("lambd", 0.5));
-        map(a, |x| if x < -lambda { x + bias } else if x > lambda { x - bias } else { 0.0 })
+        map(a, |x| {
+            if x < -lambda {
+                x + bias
+            } else if x > lambda {
+                x - bias
+            } else {
+                0.0
+            }
+        })
     }),
     ("Sigmoid", unary!(sigmoid)),
     ("Sin", unary!(f64::sin)),

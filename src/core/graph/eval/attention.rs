@@ -33,7 +33,7 @@ fn grouped(x: Value, h: usize) -> Res<Value> {
     if k == h {
         return Ok(x);
     }
-    if k == 0 || h % k != 0 {
+    if k == 0 || !h.is_multiple_of(k) {
         return bad("has query heads that its key heads do not divide");
     }
     Ok(with_shape(&expand(&with_shape(&x, &[n, k, 1, t, d]), &[n, k, h / k, t, d]), &[n, h, t, d]))
@@ -73,5 +73,5 @@ fn attention(a: &Args) -> Res<Vec<Value>> {
         let width = h * y.shape()[3];
         y = with_shape(&permute(&y, &[0, 2, 1, 3]), &[n, t, width]);
     }
-    Ok(vec![y, k, v, Value::F(array(&scores.shape().to_vec(), flat(&scores).to_vec()))])
+    Ok(vec![y, k, v, Value::F(array(scores.shape(), flat(&scores).to_vec()))])
 }

@@ -44,7 +44,8 @@ fn conv(a: &Args) -> Res<Vec<Value>> {
     }
     let window = Window::of(a, &xs[2..], Some(&ws[2..]))?;
     let (n, cin, cout) = (xs[0], ws[1], ws[0]);
-    let (inside, outside, kernel): (usize, usize, usize) = (xs[2..].iter().product(), window.output.iter().product(), ws[2..].iter().product());
+    let (inside, outside, kernel): (usize, usize, usize) =
+        (xs[2..].iter().product(), window.output.iter().product(), ws[2..].iter().product());
     let (xd, wd) = (flat(x), flat(w));
     let mut out = vec![0.0; n * cout * outside];
     let mut hits = Vec::new();
@@ -76,7 +77,8 @@ fn transposed(a: &Args) -> Res<Vec<Value>> {
     let window = Window::transposed(a, &xs[2..], &ws[2..])?;
     let (n, cin, per_group) = (xs[0], xs[1], ws[1]);
     let cout = per_group * groups;
-    let (inside, outside, kernel): (usize, usize, usize) = (xs[2..].iter().product(), window.output.iter().product(), ws[2..].iter().product());
+    let (inside, outside, kernel): (usize, usize, usize) =
+        (xs[2..].iter().product(), window.output.iter().product(), ws[2..].iter().product());
     let (xd, wd) = (flat(x), flat(w));
     let mut hits = Vec::new();
     taps(&window, &xs[2..], &window.output, |i, o, t| hits.push((i, o, t)));

@@ -1,6 +1,13 @@
 //! Einsum for any equation, by a plain loop over all labels.
 
-use super::{Args, Fail, Res, Rule, Value, flat, geometry::{axes::{strides, walk}, einsum::Equation}, value::array};
+use super::{
+    Args, Fail, Res, Rule, Value, flat,
+    geometry::{
+        axes::{strides, walk},
+        einsum::Equation,
+    },
+    value::array,
+};
 
 pub(super) const RULES: &[(&str, Rule)] = &[("Einsum", einsum)];
 

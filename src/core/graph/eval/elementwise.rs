@@ -131,7 +131,8 @@ fn pow(a: &Args) -> Res<Vec<Value>> {
 }
 
 fn clip(a: &Args) -> Res<Vec<Value>> {
-    let bound = |name: &str, i: usize, none: f64| -> Res<f64> { Ok(if a.opset < 11 { a.float(name, none) } else { a.scalar(i)?.unwrap_or(none) }) };
+    let bound =
+        |name: &str, i: usize, none: f64| -> Res<f64> { Ok(if a.opset < 11 { a.float(name, none) } else { a.scalar(i)?.unwrap_or(none) }) };
     let (lo, hi) = (bound("min", 1, f64::NEG_INFINITY)?, bound("max", 2, f64::INFINITY)?);
     Ok(vec![match a.value(0)? {
         Value::F(x) => Value::F(x.mapv(|v| if v.is_nan() { v } else { v.max(lo).min(hi) })),

@@ -6,7 +6,8 @@ use super::{
     value::{array, same_kind},
 };
 
-pub(super) const RULES: &[(&str, Rule)] = &[("Compress", compress), ("Gather", gather), ("GatherElements", elements), ("GatherND", nd), ("OneHot", one_hot)];
+pub(super) const RULES: &[(&str, Rule)] =
+    &[("Compress", compress), ("Gather", gather), ("GatherElements", elements), ("GatherND", nd), ("OneHot", one_hot)];
 
 /// A possibly negative index into an axis of `d` elements.
 pub(super) fn index(i: i64, d: usize) -> Res<usize> {

@@ -2,11 +2,7 @@
 
 use ndarray::{ArrayD, IxDyn};
 
-use super::{
-    Args, Fail, Res, Rule, Value, bad,
-    geometry::axes::size,
-    value::same_kind,
-};
+use super::{Args, Fail, Res, Rule, Value, bad, geometry::axes::size, value::same_kind};
 use crate::core::onnx::Attr;
 
 pub(super) const RULES: &[(&str, Rule)] = &[
@@ -41,7 +37,9 @@ fn constant(a: &Args) -> Res<Vec<Value>> {
 fn constant_of_shape(a: &Args) -> Res<Vec<Value>> {
     let dims = a.ints(0)?.ok_or_else(|| Fail::Bad("has no shape".into()))?.into_iter().map(size).collect::<Res<Vec<_>>>()?;
     let value = match a.node.attrs.get("value") {
-        Some(Attr::Tensor(t)) => Value::from_tensor(t).filter(|v| v.len() == 1).ok_or_else(|| Fail::Bad("repeats a value of a kind that cannot be computed with".into()))?,
+        Some(Attr::Tensor(t)) => Value::from_tensor(t)
+            .filter(|v| v.len() == 1)
+            .ok_or_else(|| Fail::Bad("repeats a value of a kind that cannot be computed with".into()))?,
         _ => Value::floats(&[1], vec![0.0]),
     };
     Ok(vec![same_kind!(value, v => ArrayD::from_elem(IxDyn(&dims), *v.first().expect("one element")))])

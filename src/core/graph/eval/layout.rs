@@ -6,7 +6,10 @@ use super::{
     Args, Fail, Res, Rule, Value, bad,
     elementwise::expand,
     flat,
-    geometry::{axes::{axis, broadcast, size, strides, walk}, shape},
+    geometry::{
+        axes::{axis, broadcast, size, strides, walk},
+        shape,
+    },
     value::{array, same_kind},
 };
 
@@ -76,15 +79,21 @@ fn concat(a: &Args) -> Res<Vec<Value>> {
     let at = Axis(axis(a.int("axis", 1), first.shape().len())?);
     macro_rules! join {
         ($kind:ident) => {{
-            let views = parts.iter().map(|p| if let Value::$kind(v) = p { Ok(v.view()) } else { bad("mixes element types") }).collect::<Res<Vec<_>>>()?;
+            let views = parts
+                .iter()
+                .map(|p| if let Value::$kind(v) = p { Ok(v.view()) } else { bad("mixes element types") })
+                .collect::<Res<Vec<_>>>()?;
             Value::$kind(ndarray::concatenate(at, &views).map_err(|_| Fail::Bad("joins tensors whose shapes disagree".into()))?)
         }};
     }
-    Ok(vec![match first {
-        Value::F(_) => join!(F),
-        Value::I(_) => join!(I),
-        Value::B(_) => join!(B),
-    }.standard()])
+    Ok(vec![
+        match first {
+            Value::F(_) => join!(F),
+            Value::I(_) => join!(I),
+            Value::B(_) => join!(B),
+        }
+        .standard(),
+    ])
 }
 
 fn split(a: &Args) -> Res<Vec<Value>> {
@@ -118,7 +127,11 @@ fn depth_to_space(a: &Args) -> Res<Vec<Value>> {
     let b = size(a.int("blocksize", 1))?.max(1);
     let &[n, c, h, w] = x.shape() else { return bad("needs four dimensions") };
     let out = c / (b * b);
-    let (split, order) = if a.node.text("mode", "DCR") == "CRD" { ([n, out, b, b, h, w], [0, 1, 4, 2, 5, 3]) } else { ([n, b, b, out, h, w], [0, 3, 4, 1, 5, 2]) };
+    let (split, order) = if a.node.text("mode", "DCR") == "CRD" {
+        ([n, out, b, b, h, w], [0, 1, 4, 2, 5, 3])
+    } else {
+        ([n, b, b, out, h, w], [0, 3, 4, 1, 5, 2])
+    };
     if out * b * b != c {
         return bad("has channels that its block size does not divide");
     }
@@ -148,5 +161,7 @@ fn trilu(a: &Args) -> Res<Vec<Value>> {
         let (r, c) = ((i / columns % rows) as i64, (i % columns) as i64);
         if upper { c - r >= k } else { c - r <= k }
     };
-    Ok(vec![same_kind!(x, v => array(v.shape(), flat(v).iter().enumerate().map(|(i, &e)| if kept(i) { e } else { Default::default() }).collect()))])
+    Ok(vec![
+        same_kind!(x, v => array(v.shape(), flat(v).iter().enumerate().map(|(i, &e)| if kept(i) { e } else { Default::default() }).collect())),
+    ])
 }

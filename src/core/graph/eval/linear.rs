@@ -8,7 +8,8 @@ use super::{
     value::array,
 };
 
-pub(super) const RULES: &[(&str, Rule)] = &[("Gemm", gemm), ("MatMul", |a| Ok(vec![Value::F(matmul(&a.value(0)?.to_floats(), &a.value(1)?.to_floats())?)]))];
+pub(super) const RULES: &[(&str, Rule)] =
+    &[("Gemm", gemm), ("MatMul", |a| Ok(vec![Value::F(matmul(&a.value(0)?.to_floats(), &a.value(1)?.to_floats())?)]))];
 
 /// Shape of a `MatMul`.
 pub fn matmul_shape(a: &[usize], b: &[usize]) -> Res<Vec<usize>> {

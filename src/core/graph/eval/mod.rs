@@ -32,7 +32,10 @@ use std::{
 };
 
 pub use args::{Args, Fail, Res, bad};
-pub(crate) use value::same_kind;
+pub use generate::shape as generate_shape;
+pub use layout::permutation;
+pub use linear::matmul_shape;
+pub use order::top_k_size;
 pub use value::{Value, array, flat};
 
 use crate::core::{
@@ -101,7 +104,8 @@ pub fn run(graph: &Graph, feeds: &HashMap<String, Value>, wanted: &[&str]) -> Re
     }
     for (name, tensor) in graph.initializers.iter().filter(|(n, _)| needed.contains(n.as_str())) {
         if !values.contains_key(name) {
-            let value = Value::from_tensor(tensor).ok_or_else(|| Error::Model(format!("constant '{name}' has an element type that cannot be computed with")))?;
+            let value = Value::from_tensor(tensor)
+                .ok_or_else(|| Error::Model(format!("constant '{name}' has an element type that cannot be computed with")))?;
             values.insert(name.clone(), value);
         }
     }
@@ -111,6 +115,10 @@ pub fn run(graph: &Graph, feeds: &HashMap<String, Value>, wanted: &[&str]) -> Re
             if let Some(lost) = node.inputs.iter().find(|n| !n.is_empty() && !values.contains_key(*n)) {
                 return Err(Error::Model(format!("node '{}' ({}) needs '{lost}', which was not given", node.label(), node.op)));
             }
+            let node = match node.input(2).filter(|_| node.op == "QuantizeLinear" && !node.attrs.contains_key("output_dtype")) {
+                Some(zero) => &node.clone().with("output_dtype", i64::from(dtype_of(graph, zero))),
+                None => node,
+            };
             eval_node(node, graph.opset, &inputs)?
         };
         for (name, value) in node.outputs.iter().zip(outputs) {
@@ -121,8 +129,16 @@ pub fn run(graph: &Graph, feeds: &HashMap<String, Value>, wanted: &[&str]) -> Re
     }
     wanted
         .iter()
-        .map(|&name| values.get(name).cloned().map(|v| (name.to_owned(), v)).ok_or_else(|| Error::Model(format!("the graph has no value '{name}'"))))
+        .map(|&name| {
+            values.get(name).cloned().map(|v| (name.to_owned(), v)).ok_or_else(|| Error::Model(format!("the graph has no value '{name}'")))
+        })
         .collect()
+}
+
+/// Type of a named value as ONNX numbers it, 0 when not known: integers of the evaluator do not carry their width.
+fn dtype_of(graph: &Graph, name: &str) -> i32 {
+    let known = graph.initializers.get(name).map(|t| t.dtype).or_else(|| graph.types.get(name).map(|t| t.dtype));
+    known.map_or(0, |d| d.to_onnx())
 }
 
 #[cfg(test)]

@@ -93,7 +93,8 @@ fn batch(a: &Args) -> Res<Vec<Value>> {
         let momentum = a.float("momentum", 0.9);
         let (old_mean, old_var) = (mean.clone(), var.clone());
         for c in 0..channels {
-            let values: Vec<f64> = data.chunks_exact(area).enumerate().filter(|(i, _)| i % channels == c).flat_map(|(_, p)| p.iter().copied()).collect();
+            let values: Vec<f64> =
+                data.chunks_exact(area).enumerate().filter(|(i, _)| i % channels == c).flat_map(|(_, p)| p.iter().copied()).collect();
             (mean[c], var[c]) = moments(&values);
         }
         let blend = |old: &[f64], new: &[f64]| old.iter().zip(new).map(|(o, n)| o * momentum + n * (1.0 - momentum)).collect::<Vec<_>>();
@@ -135,7 +136,12 @@ fn rms(a: &Args) -> Res<Vec<Value>> {
     let at = axis(a.int("axis", -1), x.ndim())?;
     let eps = a.float("epsilon", 1e-5);
     let width: usize = x.shape()[at..].iter().product();
-    let scale = scale.broadcast(&x.shape()[at..]).ok_or_else(|| Fail::Bad("has a scale that does not broadcast".into()))?.iter().copied().collect::<Vec<_>>();
+    let scale = scale
+        .broadcast(&x.shape()[at..])
+        .ok_or_else(|| Fail::Bad("has a scale that does not broadcast".into()))?
+        .iter()
+        .copied()
+        .collect::<Vec<_>>();
     let mut y = Vec::with_capacity(x.len());
     for row in flat(x).chunks_exact(width.max(1)) {
         let inv = 1.0 / (row.iter().map(|v| v * v).sum::<f64>() / width as f64 + eps).sqrt();

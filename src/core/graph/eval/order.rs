@@ -40,7 +40,11 @@ fn top_k(a: &Args) -> Res<Vec<Value>> {
             }
         }
     }
-    let values = if matches!(a.value(0)?, Value::F(_)) { Value::F(array(&shape, values)) } else { Value::ints(&shape, values.into_iter().map(|v| v as i64).collect()) };
+    let values = if matches!(a.value(0)?, Value::F(_)) {
+        Value::F(array(&shape, values))
+    } else {
+        Value::ints(&shape, values.into_iter().map(|v| v as i64).collect())
+    };
     Ok(vec![values, Value::ints(&shape, places)])
 }
 

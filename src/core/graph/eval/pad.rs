@@ -2,7 +2,10 @@
 
 use super::{
     Args, Fail, Res, Rule, Value, bad, flat,
-    geometry::{axes::{strides, walk}, pad::Padding},
+    geometry::{
+        axes::{strides, walk},
+        pad::Padding,
+    },
     value::{array, same_kind},
 };
 
@@ -51,6 +54,8 @@ fn pad(a: &Args) -> Res<Vec<Value>> {
     Ok(vec![match x {
         Value::F(v) => Value::F(array(&shape, offsets.into_iter().map(|o| o.map_or(fill, |i| flat(v)[i])).collect())),
         Value::I(v) => Value::I(array(&shape, offsets.into_iter().map(|o| o.map_or(fill as i64, |i| flat(v)[i])).collect())),
-        other => same_kind!(other, v => array(&shape, offsets.into_iter().map(|o| o.map_or_else(Default::default, |i| flat(v)[i])).collect())),
+        other => {
+            same_kind!(other, v => array(&shape, offsets.into_iter().map(|o| o.map_or_else(Default::default, |i| flat(v)[i])).collect()))
+        }
     }])
 }

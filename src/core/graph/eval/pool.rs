@@ -78,7 +78,9 @@ fn lp(a: &Args) -> Res<Vec<Value>> {
 
 /// Also gives the flat indices (first maximum wins), row-major or, with `storage_order`, column-major within the plane.
 fn max(a: &Args) -> Res<Vec<Value>> {
-    let (shape, best) = windows(a, |_, v, _| v.iter().copied().fold((0, f64::NEG_INFINITY), |m, t| if t.1 > m.1 || m.1 == f64::NEG_INFINITY && t.1 == m.1 { t } else { m }))?;
+    let (shape, best) = windows(a, |_, v, _| {
+        v.iter().copied().fold((0, f64::NEG_INFINITY), |m, t| if t.1 > m.1 || m.1 == f64::NEG_INFINITY && t.1 == m.1 { t } else { m })
+    })?;
     let xs = a.f(0)?.shape();
     let area: usize = xs[2..].iter().product();
     let column_major = a.int("storage_order", 0) != 0;

@@ -2,11 +2,7 @@
 
 use ndarray::ArrayD;
 
-use super::{
-    Args, Res, Rule, Value, bad, flat,
-    geometry::axes::axis,
-    value::array,
-};
+use super::{Args, Res, Rule, Value, bad, flat, geometry::axes::axis, value::array};
 use crate::core::onnx::DType;
 
 pub(super) const RULES: &[(&str, Rule)] = &[("DequantizeLinear", dequantize), ("QuantizeLinear", quantize)];

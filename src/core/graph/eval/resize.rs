@@ -14,7 +14,8 @@ fn resize(a: &Args) -> Res<Vec<Value>> {
     }
     for at in 0..x.ndim() {
         let taps = plan.taps(at)?;
-        let (outer, d, inner): (usize, usize, usize) = (x.shape()[..at].iter().product(), x.shape()[at], x.shape()[at + 1..].iter().product());
+        let (outer, d, inner): (usize, usize, usize) =
+            (x.shape()[..at].iter().product(), x.shape()[at], x.shape()[at + 1..].iter().product());
         let data = flat(&x);
         let mut out = vec![0.0; outer * taps.len() * inner];
         for o in 0..outer {

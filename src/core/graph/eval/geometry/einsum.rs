@@ -29,7 +29,11 @@ impl Equation {
         let mut widest = 0;
         for (term, &rank) in terms.iter().zip(ranks) {
             let letters = term.replace("...", "").chars().count();
-            let dots = if term.contains("...") { rank.checked_sub(letters).ok_or_else(|| Fail::Bad("has an equation that does not fit".into()))? } else { 0 };
+            let dots = if term.contains("...") {
+                rank.checked_sub(letters).ok_or_else(|| Fail::Bad("has an equation that does not fit".into()))?
+            } else {
+                0
+            };
             widest = widest.max(dots);
             let labels = labels(term, dots);
             if labels.len() != rank {

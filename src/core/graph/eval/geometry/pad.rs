@@ -1,7 +1,7 @@
 //! `Pad` in its attribute (below opset 11), input and axes (from 18) forms.
 
-use super::axes::axis;
 use super::super::args::{Args, Fail, Res, bad};
+use super::axes::axis;
 
 /// Elements added (or, when negative, removed) before and after each axis.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,9 @@ impl Padding {
         input
             .iter()
             .enumerate()
-            .map(|(i, &d)| usize::try_from(d as i64 + self.before[i] + self.after[i]).map_err(|_| Fail::Bad("removes more than there is".into())))
+            .map(|(i, &d)| {
+                usize::try_from(d as i64 + self.before[i] + self.after[i]).map_err(|_| Fail::Bad("removes more than there is".into()))
+            })
             .collect()
     }
 }

@@ -1,7 +1,7 @@
 //! `Resize` and `Upsample`: output sizes, and which input elements each output element reads with which weights.
 
-use super::axes::axis;
 use super::super::args::{Args, Fail, Res, bad};
+use super::axes::axis;
 
 /// How one axis is resampled.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -156,7 +156,9 @@ fn cubic(d: f64, a: f64) -> f64 {
 
 fn axes(args: &Args, input: &[usize], old: bool) -> Res<Vec<AxisScale>> {
     let rank = input.len();
-    let floats = |i: usize| -> Res<Option<Vec<f64>>> { Ok(args.optional(i)?.filter(|v| !v.is_empty()).map(|v| v.to_floats().into_iter().collect())) };
+    let floats = |i: usize| -> Res<Option<Vec<f64>>> {
+        Ok(args.optional(i)?.filter(|v| !v.is_empty()).map(|v| v.to_floats().into_iter().collect()))
+    };
     let (scales, sizes, roi) = if old {
         let attribute = match args.node.attrs.get("scales") {
             Some(crate::core::onnx::Attr::Floats(s)) => Some(s.iter().map(|&v| f64::from(v)).collect()),
@@ -164,7 +166,11 @@ fn axes(args: &Args, input: &[usize], old: bool) -> Res<Vec<AxisScale>> {
         };
         (attribute, None, None)
     } else {
-        (floats(2)?, floats(3)?, if args.node.text("coordinate_transformation_mode", "") == "tf_crop_and_resize" { floats(1)? } else { None })
+        (
+            floats(2)?,
+            floats(3)?,
+            if args.node.text("coordinate_transformation_mode", "") == "tf_crop_and_resize" { floats(1)? } else { None },
+        )
     };
     let listed: Vec<usize> = match args.node.ints("axes") {
         Some(list) => list.iter().map(|&a| axis(a, rank)).collect::<Res<_>>()?,

@@ -1,7 +1,7 @@
 //! Reshape, Flatten, Squeeze, Unsqueeze, Split, Tile: where the target shape comes from.
 
-use super::axes::{axis, listed, size};
 use super::super::args::{Args, Fail, Res, bad};
+use super::axes::{axis, listed, size};
 
 /// Shape a `Reshape` gives to a tensor of shape `input`.
 pub fn reshape(args: &Args, input: &[usize]) -> Res<Vec<usize>> {
@@ -30,7 +30,7 @@ pub fn resolve(target: &[i64], input: &[usize], allow_zero: bool) -> Res<Vec<usi
     }
     let known: usize = out.iter().product();
     if let Some(i) = free {
-        if known == 0 || count % known != 0 {
+        if known == 0 || !count.is_multiple_of(known) {
             return bad(format!("reshapes {input:?} to {target:?}, which does not fit"));
         }
         out[i] = count / known;
@@ -65,7 +65,9 @@ pub fn unsqueeze(args: &Args, input: &[usize]) -> Res<Vec<usize>> {
     let rank = input.len() + count;
     let axes = listed(args, 1, rank)?.unwrap_or_default();
     let mut rest = input.iter();
-    (0..rank).map(|i| if axes.contains(&i) { Ok(1) } else { rest.next().copied().ok_or_else(|| Fail::Bad("repeats an axis".into())) }).collect()
+    (0..rank)
+        .map(|i| if axes.contains(&i) { Ok(1) } else { rest.next().copied().ok_or_else(|| Fail::Bad("repeats an axis".into())) })
+        .collect()
 }
 
 /// Axis and sizes of the parts of a `Split`.

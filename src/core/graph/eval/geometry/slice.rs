@@ -1,7 +1,7 @@
 //! `Slice` in its attribute (below opset 10) and input form.
 
-use super::axes::axis;
 use super::super::args::{Args, Fail, Res, bad};
+use super::axes::axis;
 
 /// The part of one axis that a `Slice` takes: indices `start + i * step` for `i < len`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
