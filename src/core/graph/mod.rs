@@ -4,6 +4,9 @@
 //! onnx::Graph --normalise--> Prepared --instrument--> Instrumented (loss head, gradients, taps, gates)
 //! ```
 
+pub mod eval;
+pub mod infer;
+
 use super::{
     error::{MissingRule, Result},
     onnx::Graph,
