@@ -54,6 +54,15 @@ pub fn load(path: &Path) -> Result<LoadedModel> {
     Ok(LoadedModel { graph, sha256, fingerprint, path: path.to_path_buf() })
 }
 
+/// Parses a model that is already in memory and keeps nothing in other files; `path` is only its name.
+pub fn from_bytes(path: &Path, bytes: &'static [u8]) -> Result<LoadedModel> {
+    let sha256 = hex(&Sha256::digest(bytes));
+    let graph = read::parse(Bytes::from_static(bytes), &mut |wanted| {
+        Err(Error::Model(format!("{} keeps '{}' in another file, which a bundled model cannot", path.display(), wanted.location)))
+    })?;
+    Ok(LoadedModel { graph, fingerprint: sha256.clone(), sha256, path: path.to_path_buf() })
+}
+
 fn input(path: &Path, what: impl std::fmt::Display) -> Error {
     Error::Input(format!("{}: {what}", path.display()))
 }
