@@ -139,12 +139,12 @@ impl Args for AttackParams {
         table().into_iter().fold(command, |command, (spec, users)| {
             let unit = if spec.unit.is_empty() { String::new() } else { format!(", {}", spec.unit) };
             let help = format!("{} [{}{unit}; default {}]", spec.help, users.join(", "), spec.default);
-            let arg = Arg::new(spec.name).long(spec.name).help(help).help_heading("Attack parameters").action(ArgAction::Set);
+            let arg = Arg::new(spec.name).long(spec.name).help(help.clone()).help_heading("Attack parameters").action(ArgAction::Set);
             command.arg(match spec.kind {
                 Kind::Flag => arg.num_args(0..=1).require_equals(true).default_missing_value("true").value_name("yes|no"),
                 Kind::Int { .. } => arg.value_name("N").allow_hyphen_values(true),
                 Kind::Float { .. } => arg.value_name("X").allow_hyphen_values(true),
-                Kind::Choice(words) => arg.value_name(words.join("|")),
+                Kind::Choice(words) => arg.value_name("WORD").help(format!("{help}: {}", words.join(", "))),
             })
         })
     }

@@ -69,14 +69,8 @@ impl Subject {
             .with_mean_std(options.mean.as_deref(), options.std.as_deref())?
             .with_channels(channels)?;
         let labels = labels(path, &prepared, options)?;
-        Ok(Self {
-            path: path.to_owned(),
-            sha256: loaded.sha256,
-            prepared: Arc::new(prepared),
-            preprocess,
-            labels: Arc::new(labels),
-            notices,
-        })
+        let names = Arc::new(labels.names().to_vec());
+        Ok(Self { path: path.to_owned(), sha256: loaded.sha256, prepared: Arc::new(prepared), preprocess, labels, names, notices })
     }
 
     /// The network on an engine, with sessions of its own.
