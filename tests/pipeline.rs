@@ -40,7 +40,7 @@ fn every_sample_photo_is_recognised_or_close() {
         let image = subject.image(&root().join("samples").join(entry["file"].as_str().expect("a name"))).expect("the photo opens");
         let logits = network.logits(image.view().insert_axis(Axis(0))).expect("it runs");
         let class = entry["imagenet"].as_u64().expect("a class") as usize;
-        let top = scalars::top_k(logits.row(0), 5);
+        let top = scalars::top(logits.row(0), 5);
         first += usize::from(top[0].0 == class);
         five += usize::from(top.iter().any(|t| t.0 == class));
         all += 1;
@@ -55,7 +55,7 @@ fn an_attack_is_recorded_stepped_and_explained() {
         let mut network = subject.network(&engine).expect("a network");
         let image = Arc::new(subject.image(&root().join("samples/panda.jpg")).expect("the photo opens"));
         let clean = network.logits(image.view().insert_axis(Axis(0))).expect("it runs").row(0).to_owned();
-        assert_eq!(scalars::argmax(clean.view()), 388, "a giant panda");
+        assert_eq!(scalars::predicted(clean.view()), 388, "a giant panda");
 
         let prepared = run::prepare(&request("ifgsm", Target::Second), Arc::clone(&image), clean.view(), None).expect("a good request");
         let success = prepared.run(&mut network, &Control::default(), |_| {}).expect("it runs");

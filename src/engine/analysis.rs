@@ -34,7 +34,7 @@ pub fn psr(
     let target = match trace.target {
         Some(target) => target,
         // Untargeted: the class the image is taken for now.
-        None => scalars::argmax(oracle.logits(frame.image.view().insert_axis(Axis(0)))?.row(0)),
+        None => scalars::predicted(oracle.logits(frame.image.view().insert_axis(Axis(0)))?.row(0)),
     };
     let problem = psr::Problem {
         clean: trace.clean.view(),

@@ -48,7 +48,7 @@ impl<'a> TraceRecorder<'a> {
 
     fn push(&mut self, step: Step) -> usize {
         let (label, target) = (self.trace.label, self.trace.target);
-        let top = scalars::top_k(step.logits, TOP);
+        let top = scalars::top(step.logits, TOP);
         let delta = &step.image - &*self.trace.clean;
         let norms = Norms::of(delta.view());
         let record = StepRecord {
@@ -60,7 +60,7 @@ impl<'a> TraceRecorder<'a> {
             true_logit: step.logits[label],
             target_logit: target.map(|t| step.logits[t]),
             other_logit: scalars::best_other(step.logits, &[Some(label), target].into_iter().flatten().collect::<Vec<_>>()),
-            log_sum_exp: scalars::log_sum_exp(step.logits),
+            log_sum_exp: scalars::log_sum_exp(step.logits) as f32,
             l0: norms.l0,
             l1: norms.l1 as f32,
             l2: norms.l2 as f32,

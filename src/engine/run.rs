@@ -11,7 +11,10 @@ use super::{
     trace::Trace,
 };
 use crate::core::{
-    attack::{self, Params, Problem, scalars},
+    attack::{
+        self, Params, Problem, scalars,
+        targets::{self, Rule},
+    },
     error::{Error, Result},
     oracle::Oracle,
 };
@@ -43,13 +46,13 @@ pub fn prepare(
     })?;
     let params = Params::check(attack.params(), request.params.iter().map(|(n, v)| (n.as_str(), v.as_str())))?;
     let classes = clean_logits.len();
-    let label = request.label.unwrap_or_else(|| scalars::argmax(clean_logits));
-    let target = resolve_target(&request.target, clean_logits, label, request.seed);
-    for class in [Some(label), target].into_iter().flatten() {
-        if class >= classes {
-            return Err(Error::Parameter(format!("class {class} does not exist: the model has {classes} classes, 0 to {}", classes - 1)));
-        }
-    }
+    let label = request.label.unwrap_or_else(|| scalars::predicted(clean_logits));
+    let exists = |class: usize| match class < classes {
+        true => Ok(class),
+        false => Err(Error::Parameter(format!("class {class} does not exist: the model has {classes} classes, 0 to {}", classes - 1))),
+    };
+    let label = exists(label)?;
+    let target = resolve_target(&request.target, clean_logits, label, request.seed)?.map(exists).transpose()?;
     if target == Some(label) {
         return Err(Error::Parameter(format!("target and true class are both {label}; choose another target")));
     }
@@ -58,14 +61,15 @@ pub fn prepare(
     Ok(Prepared { attack, params, problem, trace })
 }
 
-fn resolve_target(target: &Target, logits: ArrayView1<f32>, label: usize, seed: u64) -> Option<usize> {
-    match target {
-        Target::Untargeted => None,
-        Target::Class(class) => Some(*class),
-        Target::Random => Some(attack::target::random(logits.len(), label, seed)),
-        Target::Second => Some(attack::target::runner_up(logits, label)),
-        Target::LeastLikely => Some(attack::target::least_likely(logits, label)),
-    }
+fn resolve_target(target: &Target, logits: ArrayView1<f32>, label: usize, seed: u64) -> Result<Option<usize>> {
+    let rule = match target {
+        Target::Untargeted => return Ok(None),
+        Target::Class(class) => return Ok(Some(*class)),
+        Target::Random => Rule::Random,
+        Target::Second => Rule::Second,
+        Target::LeastLikely => Rule::LeastLikely,
+    };
+    targets::pick(rule, logits, label, seed).map(Some)
 }
 
 impl Prepared {

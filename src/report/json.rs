@@ -48,8 +48,8 @@ impl Context<'_> {
     /// The best `n` classes with logit and softmax probability.
     pub fn top(&self, logits: ArrayView1<f32>, n: usize) -> Value {
         let lse = scalars::log_sum_exp(logits);
-        let entry = |(index, logit): (usize, f32)| json!({"index": index, "name": self.class(index).name, "logit": logit, "prob": (logit - lse).exp()});
-        Value::Array(scalars::top_k(logits, n).into_iter().map(entry).collect())
+        let entry = |(index, logit): (usize, f32)| json!({"index": index, "name": self.class(index).name, "logit": logit, "prob": (f64::from(logit) - lse).exp()});
+        Value::Array(scalars::top(logits, n).into_iter().map(entry).collect())
     }
 }
 

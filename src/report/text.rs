@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::json::AttackReport;
-use crate::core::{explain::psr::PsrMap, tensor::labels::shorten};
+use crate::core::explain::psr::PsrMap;
 
 /// An attack's result in a few lines.
 pub fn attack(report: &AttackReport) -> String {
@@ -42,7 +42,7 @@ fn classes(top: &Value) -> String {
         let name = v["name"].as_str().unwrap_or("?");
         format!(
             "{} {:.1} % (logit {:.2})",
-            shorten(name, 30),
+            name,
             v["prob"].as_f64().unwrap_or(0.0) * 100.0,
             v["logit"].as_f64().unwrap_or(0.0)
         )

@@ -51,7 +51,7 @@ impl CamCommand {
         let (image, logits) = session.predict(&self.image)?;
         let class = match &self.class {
             Some(text) => session.subject.labels.find(text)?,
-            None => scalars::argmax(logits.view()),
+            None => scalars::predicted(logits.view()),
         };
         let method = match self.method.as_deref().and_then(Method::from_name) {
             Some(method) => method,

@@ -150,7 +150,7 @@ impl PseCommand {
         if let Some(adv) = &self.adv {
             let (clean, logits) = session.predict(image)?;
             let adversarial = stored(adv, session.network.image_shape())?;
-            let label = request.label.unwrap_or_else(|| scalars::argmax(logits.view()));
+            let label = request.label.unwrap_or_else(|| scalars::predicted(logits.view()));
             let target = match request.target {
                 crate::engine::command::Target::Class(class) => class,
                 _ => reached(&mut session, &adversarial)?,
@@ -195,7 +195,7 @@ impl PseCommand {
 /// The class an adversarial image reached: the target of an untargeted attack.
 fn reached(session: &mut Session, image: &Array3<f32>) -> anyhow::Result<usize> {
     let logits: Array1<f32> = session.network.logits(image.view().insert_axis(ndarray::Axis(0)))?.row(0).to_owned();
-    Ok(scalars::argmax(logits.view()))
+    Ok(scalars::predicted(logits.view()))
 }
 
 fn stored(path: &Path, shape: [usize; 3]) -> anyhow::Result<Array3<f32>> {

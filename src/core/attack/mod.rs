@@ -22,7 +22,7 @@ pub mod scalars;
 mod strattack;
 pub mod targets;
 
-pub use params::{Kind, ParamSpec, Params, Value};
+pub use params::{Kind, ParamSpec, Params, Value, fraction};
 
 /// Every attack, in the order shown to people.
 pub static REGISTRY: &[&dyn Attack] =
