@@ -34,7 +34,10 @@ impl Affine {
     pub fn check(&self, channels: usize) -> Result<()> {
         let fits = self.scale.len() == channels && self.offset.len() == channels;
         if !fits {
-            let text = format!("the preprocessing has {} channels and the model takes {channels}; give one mean and std per channel", self.scale.len());
+            let text = format!(
+                "the preprocessing has {} channels and the model takes {channels}; give one mean and std per channel",
+                self.scale.len()
+            );
             return Err(Error::Parameter(text));
         }
         if self.scale.iter().any(|s| !s.is_finite() || *s == 0.0) || self.offset.iter().any(|o| !o.is_finite()) {
@@ -68,7 +71,8 @@ impl Affine {
             Layout::Nhwc => g.permuted_axes([0, 3, 1, 2]),
         });
         let gradient = gradient.filter(|g| g.dim().1 == self.scale.len());
-        let gradient = gradient.ok_or_else(|| Error::Engine(format!("the gradient has shape {shape:?}, which is not that of the image")))?;
+        let gradient =
+            gradient.ok_or_else(|| Error::Engine(format!("the gradient has shape {shape:?}, which is not that of the image")))?;
         let mut out = Array4::zeros(gradient.raw_dim());
         for (m, plane) in gradient.axis_iter(Axis(1)).enumerate() {
             let scale = self.scale[m];

@@ -161,7 +161,9 @@ pub fn candidates(env: &Environment) -> Vec<Candidate> {
     let var = |name: &str| env.vars.get(name).filter(|v| !v.as_os_str().is_empty());
     let mut explicit = Vec::new();
     let mut found = Vec::new();
-    for (source, path) in [(Source::Flag, env.flag), (Source::Variable, var("ORT_DYLIB_PATH").map(PathBuf::as_path)), (Source::Config, env.config)] {
+    for (source, path) in
+        [(Source::Flag, env.flag), (Source::Variable, var("ORT_DYLIB_PATH").map(PathBuf::as_path)), (Source::Config, env.config)]
+    {
         if let Some(path) = path {
             explicit.push(candidate(env, source, named_file(env, path)));
         }
@@ -266,12 +268,16 @@ fn numbers(path: &Path) -> Vec<u64> {
 
 fn system_dirs(env: &Environment) -> Vec<PathBuf> {
     let (variable, fixed): (&str, &[&str]) = match env.os {
-        Os::Linux => ("LD_LIBRARY_PATH", &["/usr/local/lib", "/usr/local/lib64", "/usr/lib", "/usr/lib64", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"]),
+        Os::Linux => (
+            "LD_LIBRARY_PATH",
+            &["/usr/local/lib", "/usr/local/lib64", "/usr/lib", "/usr/lib64", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"],
+        ),
         Os::MacOs => ("DYLD_LIBRARY_PATH", &["/opt/homebrew/lib", "/usr/local/lib"]),
         // Not PATH and not the system folder: Windows ships an old onnxruntime.dll of its own there.
         Os::Windows => ("ORT_LIB_PATH", &[]),
     };
-    let listed = env.vars.get(variable).map(|v| std::env::split_paths(v).filter(|p| p.is_absolute()).collect::<Vec<_>>()).unwrap_or_default();
+    let listed =
+        env.vars.get(variable).map(|v| std::env::split_paths(v).filter(|p| p.is_absolute()).collect::<Vec<_>>()).unwrap_or_default();
     listed.into_iter().chain(fixed.iter().map(PathBuf::from)).collect()
 }
 

@@ -113,7 +113,10 @@ fn names_on_other_systems() {
 
 #[test]
 fn a_library_found_twice_is_listed_once() {
-    let world = World::new(&[("VIRTUAL_ENV", "/work/.venv")], &["/work/.venv/lib/python3.12/site-packages/onnxruntime/capi/libonnxruntime.so.1.32.0"]);
+    let world = World::new(
+        &[("VIRTUAL_ENV", "/work/.venv")],
+        &["/work/.venv/lib/python3.12/site-packages/onnxruntime/capi/libonnxruntime.so.1.32.0"],
+    );
     let list = candidates(&world.env());
     assert_eq!(list.iter().filter(|c| c.path.starts_with("/work")).count(), 1);
     assert_eq!(list[0].source, Source::VirtualEnv);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{
-    open::{Record, Report, Runtime, nvidia_driver_present},
+    open::{Record, Report, Runtime, nvidia_driver_present, survey},
     options::RuntimeOptions,
     paths,
 };
@@ -45,7 +45,7 @@ pub struct Doctor {
 
 /// Looks at everything; an engine that cannot be opened is part of the answer.
 pub fn gather(options: &RuntimeOptions) -> Doctor {
-    let opened = Runtime::open(options).map(|(_, report)| report).map_err(|e| e.to_string());
+    let opened = Runtime::open(options).map(|r| r.report().clone()).map_err(|e| e.to_string());
     from_report(options, opened)
 }
 
@@ -61,7 +61,7 @@ pub fn from_report(options: &RuntimeOptions, opened: Result<Report, String>) -> 
         library: report.as_ref().and_then(|r| r.library.clone()),
         device: report.as_ref().map(|r| r.device.clone()),
         providers: report.as_ref().map(|r| r.providers.clone()).unwrap_or_default(),
-        libraries: report.as_ref().map(|r| r.records.clone()).unwrap_or_default(),
+        libraries: report.as_ref().map_or_else(|| survey(options).records, |r| r.records.clone()),
         nvidia_devices: nvidia_devices(),
         nvidia_driver: nvidia_driver_present(),
         embedded: cfg!(feature = "embedded"),
@@ -75,7 +75,8 @@ pub fn from_report(options: &RuntimeOptions, opened: Result<Report, String>) -> 
 
 fn nvidia_devices() -> Vec<PathBuf> {
     let numbered = |p: &PathBuf| p.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.strip_prefix("nvidia").is_some_and(is_number));
-    let mut found: Vec<PathBuf> = std::fs::read_dir("/dev").map(|d| d.flatten().map(|e| e.path()).filter(numbered).collect()).unwrap_or_default();
+    let mut found: Vec<PathBuf> =
+        std::fs::read_dir("/dev").map(|d| d.flatten().map(|e| e.path()).filter(numbered).collect()).unwrap_or_default();
     found.sort();
     found
 }

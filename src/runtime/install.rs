@@ -43,8 +43,11 @@ pub fn install_into(
     let fetcher = fetcher()?;
     progress(&format!("fetching {package} with {}", fetcher.name));
     fetcher.download(package, &platforms, &downloads.0, progress)?;
-    let wheel = std::fs::read_dir(&downloads.0).ok().and_then(|d| d.flatten().map(|e| e.path()).find(|p| p.extension().is_some_and(|e| e == "whl")));
-    let wheel = wheel.ok_or_else(|| engine(format!("{} fetched no wheel of {package}; try again, or install it with pip", fetcher.name)))?;
+    let wheel = std::fs::read_dir(&downloads.0)
+        .ok()
+        .and_then(|d| d.flatten().map(|e| e.path()).find(|p| p.extension().is_some_and(|e| e == "whl")));
+    let wheel =
+        wheel.ok_or_else(|| engine(format!("{} fetched no wheel of {package}; try again, or install it with pip", fetcher.name)))?;
     unpack(&wheel, cache, gpu, progress, verify)
 }
 
@@ -61,7 +64,8 @@ pub fn unpack(
     let part = Temporary::new(cache.join(format!("{version}{}.part", if gpu { "-gpu" } else { "" })))?;
     progress(&format!("unpacking ONNX Runtime {version}"));
     extract(wheel, &part.0)?;
-    let library = find_library(&part.0).ok_or_else(|| engine(format!("the wheel of ONNX Runtime {version} holds no library for this system")))?;
+    let library =
+        find_library(&part.0).ok_or_else(|| engine(format!("the wheel of ONNX Runtime {version} holds no library for this system")))?;
     progress("loading it to verify");
     let said = verify(&library)?;
     if folder.exists() {
@@ -84,7 +88,8 @@ pub fn verify(path: &Path) -> Result<String> {
 fn verify_in_child(library: &Path) -> Result<String> {
     let failed = |why: String| engine(format!("the fetched library does not work on this machine ({why}); it was removed"));
     let me = std::env::current_exe().map_err(|e| failed(e.to_string()))?;
-    let output = Command::new(me).args(["runtime", "verify"]).arg(library).stdin(Stdio::null()).output().map_err(|e| failed(e.to_string()))?;
+    let output =
+        Command::new(me).args(["runtime", "verify"]).arg(library).stdin(Stdio::null()).output().map_err(|e| failed(e.to_string()))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let said = super::quiet::one_line(&said);
@@ -125,7 +130,11 @@ fn platforms(os: &str, arch: &str, gpu: bool) -> Result<Vec<&'static str>> {
         ("macos", "x86_64") => &["macosx_13_0_x86_64", "macosx_13_0_universal2", "macosx_11_0_universal2"],
         ("windows", "x86_64") => &["win_amd64"],
         ("windows", "aarch64") => &["win_arm64"],
-        _ => return Err(engine(format!("there are no ready-made libraries for {os} on {arch}; build ONNX Runtime and name it with --ort-lib"))),
+        _ => {
+            return Err(engine(format!(
+                "there are no ready-made libraries for {os} on {arch}; build ONNX Runtime and name it with --ort-lib"
+            )));
+        }
     };
     if gpu && !matches!((os, arch), ("linux" | "windows", "x86_64")) {
         return Err(engine(format!("there is no GPU build for {os} on {arch}; leave --gpu out")));
@@ -151,7 +160,11 @@ fn fetcher() -> Result<&'static Fetcher> {
     let works = |f: &&Fetcher| {
         let mut command = Command::new(f.program);
         // For uv only its presence: the first run of a tool already goes to the network.
-        if f.name == "uv" { command.arg("--version") } else { command.args(f.before).arg("--version") };
+        if f.name == "uv" {
+            command.arg("--version")
+        } else {
+            command.args(f.before).arg("--version")
+        };
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
     };
     FETCHERS.iter().find(works).ok_or_else(|| {
@@ -162,7 +175,15 @@ fn fetcher() -> Result<&'static Fetcher> {
 impl Fetcher {
     fn download(&self, package: &str, platforms: &[&str], folder: &Path, progress: &mut dyn FnMut(&str)) -> Result<()> {
         let mut command = Command::new(self.program);
-        command.args(self.before).args(["download", "--no-deps", "--only-binary=:all:", "--implementation", "cp", "--python-version", "3.12"]);
+        command.args(self.before).args([
+            "download",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--implementation",
+            "cp",
+            "--python-version",
+            "3.12",
+        ]);
         command.args(["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]);
         for platform in platforms {
             command.args(["--platform", platform]);
@@ -207,7 +228,8 @@ fn extract(wheel: &Path, folder: &Path) -> Result<()> {
         let mut entry = archive.by_index(i).map_err(|e| bad(e.to_string()))?;
         let whole = entry.name().to_owned();
         let Some((dir, name)) = whole.rsplit_once('/') else { continue };
-        let library = name.starts_with("libonnxruntime") || (name.starts_with("onnxruntime") || name == "DirectML.dll") && name.ends_with(".dll");
+        let library =
+            name.starts_with("libonnxruntime") || (name.starts_with("onnxruntime") || name == "DirectML.dll") && name.ends_with(".dll");
         if !library || !(dir == "capi" || dir.ends_with("/capi")) || !entry.is_file() || name.contains(['\\', ':']) {
             continue;
         }

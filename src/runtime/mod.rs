@@ -15,6 +15,7 @@ pub mod embedded;
 pub mod install;
 pub mod interrupt;
 pub mod model_file;
+pub mod network;
 pub mod open;
 pub mod options;
 pub mod ort_backend;
@@ -23,5 +24,6 @@ pub mod paths;
 pub mod quiet;
 
 pub use affine::Affine;
+pub use network::Network;
 pub use open::{Report, Runtime};
 pub use options::{Device, EngineChoice, RuntimeOptions};

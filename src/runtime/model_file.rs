@@ -54,12 +54,20 @@ pub fn load(path: &Path) -> Result<LoadedModel> {
     Ok(LoadedModel { graph, sha256, fingerprint, path: path.to_path_buf() })
 }
 
+<<<<<<< HEAD
 /// Parses a model that is already in memory and keeps nothing in other files; `path` is only its name.
 pub fn from_bytes(path: &Path, bytes: &'static [u8]) -> Result<LoadedModel> {
     let sha256 = hex(&Sha256::digest(bytes));
     let graph = read::parse(Bytes::from_static(bytes), &mut |wanted| {
         Err(Error::Model(format!("{} keeps '{}' in another file, which a bundled model cannot", path.display(), wanted.location)))
     })?;
+=======
+/// Parses a model that is in memory already and keeps nothing in other files; `path` only names it.
+pub fn from_bytes(path: &Path, bytes: &'static [u8]) -> Result<LoadedModel> {
+    let sha256 = hex(&Sha256::digest(bytes));
+    let outside = |e: &External| Err(Error::Model(format!("'{}' is outside this model, which must be complete", clean(&e.location))));
+    let graph = read::parse(Bytes::from_static(bytes), &mut |e| outside(e))?;
+>>>>>>> runtime
     Ok(LoadedModel { graph, fingerprint: sha256.clone(), sha256, path: path.to_path_buf() })
 }
 
@@ -178,7 +186,8 @@ impl<'a> ExternalData<'a> {
             return Err(escapes());
         }
         let path = self.folder.join(relative).canonicalize();
-        let path = path.map_err(|_| Error::Model(format!("the model's data '{shown}' is not beside {}; download it too", self.model.display())))?;
+        let path =
+            path.map_err(|_| Error::Model(format!("the model's data '{shown}' is not beside {}; download it too", self.model.display())))?;
         let allowed = path.starts_with(&self.folder) || self.blobs.as_deref().is_some_and(|b| path.parent() == Some(b));
         if allowed { Ok(path) } else { Err(escapes()) }
     }
@@ -196,3 +205,7 @@ fn clean(text: &str) -> String {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
+
+#[cfg(test)]
+#[path = "model_file_tests.rs"]
+mod tests;

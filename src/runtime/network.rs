@@ -1,0 +1,346 @@
+//! A model on an engine: implements what attacks and explanations may ask of a network.
+//!
+//! Instrumented graphs are built and loaded when they are first needed and kept; those with taps only while they are among
+//! the last few used. Pixels enter as `[N, C, H, W]` in 0..1; [`Affine`] turns them into what the model takes, and gradients
+//! back. Batches larger than [`Oracle::batch`] run in pieces.
+
+use std::{ops::Range, sync::Arc};
+
+use ndarray::{Array1, Array2, Array4, ArrayD, ArrayView2, ArrayView4, Axis, Dimension, Ix1, Ix2, Ix4, Slice};
+
+use super::{
+    affine::Affine,
+    backend::{Array, Backend, Executor, Interrupt},
+    interrupt::Group,
+};
+use crate::core::{
+    error::{Error, Result},
+    graph::{self, Instrumentation, Instrumented, Loss, Prepared, TapKind},
+    onnx::write,
+    oracle::{Evaluation, LayerGradient, LayerInfo, Layers, LinearHead, Objective, Oracle},
+};
+
+/// Graphs with taps kept loaded.
+const KEPT_TAPS: usize = 4;
+/// Bytes of activations that one piece of a gradient batch may take, per image of the engine's preferred batch.
+const BYTES_PER_IMAGE: usize = 128 << 20;
+
+/// Named inputs of one piece of a batch.
+type Inputs = Vec<(String, Array)>;
+
+/// A loaded instrumented graph.
+struct Loaded {
+    spec: Instrumentation,
+    /// Names; its graph's constants are dropped once loaded.
+    names: Instrumented,
+    executor: Box<dyn Executor>,
+    used: u64,
+}
+
+/// A prepared model on an engine.
+pub struct Network {
+    prepared: Arc<Prepared>,
+    backend: Arc<dyn Backend>,
+    affine: Affine,
+    loaded: Vec<Loaded>,
+    clock: u64,
+    interrupt: Arc<Group>,
+    gradient_batch: usize,
+    layers: Vec<LayerInfo>,
+    head: Option<LinearHead>,
+}
+
+impl Network {
+    /// Loads the forward graph; the others follow when they are needed.
+    pub fn new(prepared: Arc<Prepared>, backend: Arc<dyn Backend>, affine: Affine) -> Result<Self> {
+        affine.check(prepared.shape[0])?;
+        let gradient_batch = gradient_batch(&prepared, backend.preferred_batch());
+        let (layers, head) = (graph::spatial_layers(&prepared), graph::linear_head(&prepared));
+        let interrupt = Arc::new(Group::default());
+        let mut network = Self { prepared, backend, affine, loaded: Vec::new(), clock: 0, interrupt, gradient_batch, layers, head };
+        network.session(&Instrumentation::default())?;
+        Ok(network)
+    }
+
+    /// Execution provider that really runs the forward graph.
+    pub fn provider(&self) -> String {
+        let forward = self.loaded.iter().find(|l| l.spec == Instrumentation::default());
+        forward.map_or_else(|| "CPU".into(), |l| l.executor.provider())
+    }
+
+    /// Handle that ends runs in progress from another thread with `Error::Stopped`, whatever graph is running.
+    pub fn interrupt(&self) -> Arc<dyn Interrupt> {
+        self.interrupt.clone()
+    }
+
+    /// The model.
+    pub fn prepared(&self) -> &Prepared {
+        &self.prepared
+    }
+
+    fn session(&mut self, spec: &Instrumentation) -> Result<usize> {
+        self.clock += 1;
+        if let Some(at) = self.loaded.iter().position(|l| l.spec == *spec) {
+            self.loaded[at].used = self.clock;
+            return Ok(at);
+        }
+        if self.interrupt.is_stopped() {
+            return Err(Error::Stopped);
+        }
+        let mut names = graph::instrument(&self.prepared, spec)?;
+        let executor = self.backend.load(&write::to_bytes(&names.graph))?;
+        names.graph.initializers.clear();
+        names.graph.nodes.clear();
+        names.graph.types.clear();
+        self.interrupt.add(&executor.interrupt());
+        if !spec.taps.is_empty() {
+            self.make_room();
+        }
+        self.loaded.push(Loaded { spec: spec.clone(), names, executor, used: self.clock });
+        Ok(self.loaded.len() - 1)
+    }
+
+    /// Drops the tapped graph that was not used for the longest time when there are too many.
+    fn make_room(&mut self) {
+        let tapped = || self.loaded.iter().enumerate().filter(|(_, l)| !l.spec.taps.is_empty());
+        if tapped().count() >= KEPT_TAPS
+            && let Some((oldest, _)) = tapped().min_by_key(|(_, l)| l.used)
+        {
+            self.loaded.remove(oldest);
+        }
+    }
+
+    /// Runs a graph piece by piece and joins the outputs along the batch. `extra` makes the inputs of a piece besides the image.
+    fn run(
+        &mut self,
+        spec: &Instrumentation,
+        images: ArrayView4<f32>,
+        piece: usize,
+        extra: &dyn Fn(&Instrumented, Range<usize>) -> Result<Inputs>,
+        outputs: &dyn Fn(&Instrumented) -> Result<Vec<String>>,
+    ) -> Result<Vec<ArrayD<f32>>> {
+        let n = images.len_of(Axis(0));
+        if n == 0 || images.shape()[1..] != self.prepared.shape {
+            let text =
+                format!("the images have shape {:?} and the model takes [N, C, H, W] with {:?}", images.shape(), self.prepared.shape);
+            return Err(Error::Parameter(text));
+        }
+        let at = self.session(spec)?;
+        let loaded = &mut self.loaded[at];
+        let outputs = outputs(&loaded.names)?;
+        let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
+        let mut columns: Vec<Vec<ArrayD<f32>>> = outputs.iter().map(|_| Vec::new()).collect();
+        for start in (0..n).step_by(piece.max(1)) {
+            if self.interrupt.is_stopped() {
+                return Err(Error::Stopped);
+            }
+            let range = start..(start + piece.max(1)).min(n);
+            let pixels = images.slice_axis(Axis(0), Slice::from(range.clone()));
+            let more = extra(&loaded.names, range)?;
+            let mut inputs = vec![(loaded.names.image.as_str(), Array::F32(self.affine.forward(pixels, self.prepared.layout)))];
+            inputs.extend(more.iter().map(|(name, array)| (name.as_str(), array.clone())));
+            for (column, value) in columns.iter_mut().zip(loaded.executor.run(&inputs, &outputs)?) {
+                column.push(value);
+            }
+        }
+        columns.into_iter().map(join).collect()
+    }
+
+    /// Logits, and per sample the objective and the gradient with respect to the model's input.
+    fn differentiate(&mut self, images: ArrayView4<f32>, objective: Objective) -> Result<Evaluation> {
+        let n = images.len_of(Axis(0));
+        check_objective(&objective, n, self.prepared.classes)?;
+        let loss = match objective {
+            Objective::CrossEntropy { .. } => Loss::CrossEntropy,
+            Objective::Linear { .. } => Loss::None,
+            Objective::Margin { .. } => Loss::Margin,
+        };
+        let spec = Instrumentation { loss, image_gradient: true, ..Instrumentation::default() };
+        let has_loss = loss != Loss::None;
+        let outputs = move |g: &Instrumented| -> Result<Vec<String>> {
+            let mut names = vec![g.logits.clone(), part(&g.grad_image, "gradient output")?];
+            if has_loss {
+                names.push(part(&g.loss, "loss output")?);
+            }
+            Ok(names)
+        };
+        let results = self.run(&spec, images, self.gradient_batch, &|g, range| objective_inputs(g, &objective, range), &outputs)?;
+        let mut results = results.into_iter();
+        let logits: Array2<f32> = typed(results.next(), Ix2::NDIM)?;
+        let grad = results.next().ok_or_else(|| Error::Engine("the gradient is missing".into()))?;
+        let grad = self.affine.backward(grad.view(), self.prepared.layout)?;
+        let loss: Array1<f32> = match objective {
+            Objective::Linear { cotangent } => (&logits * &cotangent).sum_axis(Axis(1)),
+            _ => typed::<Ix1>(results.next(), Ix1::NDIM)?,
+        };
+        Ok(Evaluation { logits, loss, grad })
+    }
+}
+
+impl Oracle for Network {
+    fn classes(&self) -> usize {
+        self.prepared.classes
+    }
+
+    fn image_shape(&self) -> [usize; 3] {
+        self.prepared.shape
+    }
+
+    fn logits(&mut self, images: ArrayView4<f32>) -> Result<Array2<f32>> {
+        let piece = self.backend.preferred_batch();
+        let outputs = |g: &Instrumented| Ok(vec![g.logits.clone()]);
+        let results = self.run(&Instrumentation::default(), images, piece, &|_, _| Ok(Vec::new()), &outputs)?;
+        typed(results.into_iter().next(), Ix2::NDIM)
+    }
+
+    fn gradient(&mut self, images: ArrayView4<f32>, objective: Objective) -> Result<Evaluation> {
+        self.differentiate(images, objective)
+    }
+
+    fn batch(&self) -> usize {
+        self.backend.preferred_batch()
+    }
+}
+
+impl Layers for Network {
+    fn spatial_layers(&self) -> Vec<LayerInfo> {
+        self.layers.clone()
+    }
+
+    fn linear_head(&self) -> Option<LinearHead> {
+        self.head.clone()
+    }
+
+    fn activation(&mut self, images: ArrayView4<f32>, layer: &str) -> Result<ArrayD<f32>> {
+        let spec = Instrumentation { taps: vec![(layer.to_owned(), TapKind::Value)], ..Instrumentation::default() };
+        let outputs = |g: &Instrumented| Ok(vec![tap(g)?.0.clone()]);
+        let results = self.run(&spec, images, self.gradient_batch, &|_, _| Ok(Vec::new()), &outputs)?;
+        results.into_iter().next().ok_or_else(|| Error::Engine(format!("the value of layer '{layer}' is missing")))
+    }
+
+    fn layer_gradient(&mut self, images: ArrayView4<f32>, layer: &str, class: usize) -> Result<LayerGradient> {
+        let classes = self.prepared.classes;
+        if class >= classes {
+            return Err(Error::Parameter(format!(
+                "class {class} does not exist; the model has classes 0 to {}",
+                classes.saturating_sub(1)
+            )));
+        }
+        let spec = Instrumentation { taps: vec![(layer.to_owned(), TapKind::ValueAndGradient)], ..Instrumentation::default() };
+        let extra = |g: &Instrumented, range: Range<usize>| {
+            let mut cotangent = Array2::zeros((range.len(), classes));
+            cotangent.column_mut(class).fill(1.0);
+            Ok(vec![(part(&g.cotangent, "cotangent input")?, Array::F32(cotangent.into_dyn()))])
+        };
+        let outputs = |g: &Instrumented| {
+            let (value, gradient) = tap(g)?;
+            Ok(vec![g.logits.clone(), value.clone(), part(gradient, "gradient output")?])
+        };
+        let mut results = self.run(&spec, images, self.gradient_batch, &extra, &outputs)?.into_iter();
+        let logits = typed(results.next(), Ix2::NDIM)?;
+        let mut map = || -> Result<Array4<f32>> {
+            typed::<Ix4>(results.next(), Ix4::NDIM).map_err(|_| {
+                Error::Parameter(format!(
+                    "'{layer}' is not a map of height and width; choose a spatial layer (psescope inspect lists them)"
+                ))
+            })
+        };
+        Ok(LayerGradient { logits, activation: map()?, gradient: map()? })
+    }
+}
+
+fn check_objective(objective: &Objective, n: usize, classes: usize) -> Result<()> {
+    let (Objective::CrossEntropy { labels } | Objective::Margin { labels, .. }) = objective else {
+        let Objective::Linear { cotangent } = objective else { return Ok(()) };
+        let fits = cotangent.dim() == (n, classes);
+        return if fits {
+            Ok(())
+        } else {
+            Err(Error::Parameter(format!("the cotangent has shape {:?} instead of [{n}, {classes}]", cotangent.shape())))
+        };
+    };
+    if labels.len() != n {
+        return Err(Error::Parameter(format!("{} labels were given for {n} images", labels.len())));
+    }
+    if let Some(label) = labels.iter().find(|l| **l >= classes) {
+        return Err(Error::Parameter(format!("class {label} does not exist; the model has classes 0 to {}", classes.saturating_sub(1))));
+    }
+    if let Objective::Margin { kappa, .. } = objective
+        && !(kappa.is_finite() && *kappa >= 0.0)
+    {
+        return Err(Error::Parameter(format!("kappa is {kappa}; it must be at least 0")));
+    }
+    Ok(())
+}
+
+/// The inputs of one piece besides the image.
+fn objective_inputs(g: &Instrumented, objective: &Objective, range: Range<usize>) -> Result<Inputs> {
+    let n = range.len();
+    let per_sample = |value: f32| Array::F32(Array1::from_elem(n, value).into_dyn());
+    let labelled = |labels: &[usize]| -> Result<Inputs> {
+        let (labels_name, weights_name) = part(&g.labels, "labels input")?;
+        let labels: Array1<i64> = labels[range.clone()].iter().map(|&l| l as i64).collect();
+        Ok(vec![(labels_name, Array::I64(labels.into_dyn())), (weights_name, per_sample(1.0))])
+    };
+    match objective {
+        Objective::CrossEntropy { labels } => labelled(labels),
+        Objective::Linear { cotangent } => {
+            let rows: ArrayView2<f32> = cotangent.slice_axis(Axis(0), Slice::from(range.clone()));
+            Ok(vec![(part(&g.cotangent, "cotangent input")?, Array::F32(rows.to_owned().into_dyn()))])
+        }
+        Objective::Margin { labels, targeted, kappa } => {
+            let mut inputs = labelled(labels)?;
+            inputs.push((head_input(g, "kappa")?, Array::F32(ndarray::arr0(*kappa).into_dyn())));
+            inputs.push((head_input(g, "direction")?, per_sample(if *targeted { 1.0 } else { -1.0 })));
+            Ok(inputs)
+        }
+    }
+}
+
+/// An input of the loss head by its role: metadata says its name when that differs from the role.
+fn head_input(g: &Instrumented, role: &str) -> Result<String> {
+    let name = g.graph.metadata.get(&format!("psescope.{role}")).map_or(role, String::as_str);
+    let input = g.graph.inputs.iter().find(|i| i.name == name);
+    input.map(|i| i.name.clone()).ok_or_else(|| Error::Engine(format!("the instrumented graph has no {role} input")))
+}
+
+fn part<T: Clone>(part: &Option<T>, what: &str) -> Result<T> {
+    part.clone().ok_or_else(|| Error::Engine(format!("the instrumented graph has no {what}")))
+}
+
+fn tap(g: &Instrumented) -> Result<&(String, Option<String>)> {
+    g.taps.first().ok_or_else(|| Error::Engine("the instrumented graph has no tap".into()))
+}
+
+/// An output with the rank it must have.
+fn typed<D: Dimension>(value: Option<ArrayD<f32>>, rank: Option<usize>) -> Result<ndarray::Array<f32, D>> {
+    let value = value.ok_or_else(|| Error::Engine("the engine returned too few outputs".into()))?;
+    let shape = value.shape().to_vec();
+    value.into_dimensionality().map_err(|_| {
+        Error::Engine(format!("the engine returned an output of shape {shape:?} where rank {} was expected", rank.unwrap_or(0)))
+    })
+}
+
+fn join(mut pieces: Vec<ArrayD<f32>>) -> Result<ArrayD<f32>> {
+    if pieces.len() == 1 {
+        return Ok(pieces.swap_remove(0));
+    }
+    let views: Vec<_> = pieces.iter().map(|p| p.view()).collect();
+    ndarray::concatenate(Axis(0), &views).map_err(|e| Error::Engine(format!("the pieces of a batch do not fit together ({e})")))
+}
+
+/// Images per piece of a gradient batch: a backward pass keeps every activation, so memory limits it.
+fn gradient_batch(prepared: &Prepared, preferred: usize) -> usize {
+    let size = |name: &String| -> Option<usize> {
+        let shape = prepared.graph.types.get(name)?.shape.as_ref()?;
+        shape.iter().try_fold(4usize, |a, d| a.checked_mul(d.at(1)?))
+    };
+    let activations: usize = prepared.graph.nodes.iter().flat_map(|n| &n.outputs).filter_map(size).fold(0, usize::saturating_add);
+    // Activations, their gradients, and what lives between.
+    let per_image = activations.saturating_mul(3).max(1);
+    (BYTES_PER_IMAGE.saturating_mul(preferred) / per_image).clamp(1, preferred.max(1))
+}
+
+#[cfg(test)]
+#[path = "network_tests.rs"]
+mod tests;

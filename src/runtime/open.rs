@@ -79,19 +79,19 @@ pub struct Report {
     pub notices: Vec<String>,
 }
 
-/// Opens engines.
-#[derive(Debug)]
-pub struct Runtime;
+/// The engine in use.
+pub struct Runtime {
+    backend: Arc<dyn Backend>,
+    report: Report,
+}
 
 impl Runtime {
     /// Finds and opens the engine that the options ask for.
-    pub fn open(options: &RuntimeOptions) -> Result<(Arc<dyn Backend>, Report)> {
+    pub fn open(options: &RuntimeOptions) -> Result<Self> {
         if options.engine == EngineChoice::Embedded {
             return embedded(options, Vec::new(), Vec::new());
         }
-        let surroundings = Surroundings::read();
-        let env = surroundings.environment(options);
-        let choice = choose(&env, candidates(&env), &mut |path| ort_backend::probe(path).map(|_| ()), &mut ask_python);
+        let choice = survey(options);
         if let Some(Record { path, verdict: Verdict::Rejected(why), .. }) = choice.records.iter().find(|r| r.source == Source::Flag) {
             return Err(Error::Engine(format!("--ort-lib {} {why}", path.display())));
         }
@@ -117,21 +117,43 @@ impl Runtime {
             providers: super::ort_device::available(),
             notices,
         };
-        Ok((Arc::new(backend), report))
+        Ok(Self { backend: Arc::new(backend), report })
     }
 
-    /// Looks again while the program runs: `Some` when a better engine than the embedded one can be used now, for instance
-    /// after `psescope runtime install` in another terminal. Graphs must then be loaded anew from the returned backend.
-    pub fn rescan(options: &RuntimeOptions, current: &Report) -> Result<Option<(Arc<dyn Backend>, Report)>> {
-        if current.library.is_some() || options.engine == EngineChoice::Embedded {
-            return Ok(None);
+    /// Looks again while the program runs, for instance after `psescope runtime install` in another terminal. True when ONNX
+    /// Runtime took the place of the embedded engine; graphs must then be loaded anew from [`Runtime::backend`].
+    pub fn rescan(&mut self, options: &RuntimeOptions) -> Result<bool> {
+        if self.report.library.is_some() || options.engine == EngineChoice::Embedded {
+            return Ok(false);
         }
-        let (backend, report) = Self::open(options)?;
-        Ok(report.library.is_some().then_some((backend, report)))
+        let found = Self::open(options)?;
+        let better = found.report.library.is_some();
+        if better {
+            *self = found;
+        }
+        Ok(better)
+    }
+
+    /// The engine.
+    pub fn backend(&self) -> Arc<dyn Backend> {
+        Arc::clone(&self.backend)
+    }
+
+    /// What was found and chosen.
+    pub fn report(&self) -> &Report {
+        &self.report
     }
 }
 
-fn embedded(options: &RuntimeOptions, mut records: Vec<Record>, notices: Vec<String>) -> Result<(Arc<dyn Backend>, Report)> {
+/// Tries the candidates of this machine; nothing stays loaded.
+pub fn survey(options: &RuntimeOptions) -> Choice {
+    let surroundings = Surroundings::read();
+    let env = surroundings.environment(options);
+    let mut probe = |path: &Path| ort_backend::usable(path).map(|_| ());
+    choose(&env, candidates(&env), &mut probe, &mut ask_python)
+}
+
+fn embedded(options: &RuntimeOptions, mut records: Vec<Record>, notices: Vec<String>) -> Result<Runtime> {
     if options.device.is_gpu() {
         return Err(Error::Engine(format!(
             "--device {} needs ONNX Runtime with GPU support and none is in use; run psescope runtime install --gpu, or use --device cpu",
@@ -141,7 +163,7 @@ fn embedded(options: &RuntimeOptions, mut records: Vec<Record>, notices: Vec<Str
     let backend = embedded_backend(options)?;
     records.push(Record { source: Source::Embedded, path: PathBuf::new(), gpu_build: false, verdict: Verdict::Chosen });
     let report = Report { records, engine: backend.describe(), library: None, device: "CPU".into(), providers: vec!["CPU"], notices };
-    Ok((backend, report))
+    Ok(Runtime { backend, report })
 }
 
 #[cfg(feature = "embedded")]
@@ -152,7 +174,8 @@ fn embedded_backend(options: &RuntimeOptions) -> Result<Arc<dyn Backend>> {
 #[cfg(not(feature = "embedded"))]
 fn embedded_backend(_options: &RuntimeOptions) -> Result<Arc<dyn Backend>> {
     Err(Error::Engine(
-        "no ONNX Runtime was found and this build has no embedded engine; run psescope runtime install, or name a library with --ort-lib".into(),
+        "no ONNX Runtime was found and this build has no embedded engine; run psescope runtime install, or name a library with --ort-lib"
+            .into(),
     ))
 }
 
@@ -183,7 +206,8 @@ pub fn choose(
         let verdict = if chosen.is_some() || refused {
             Verdict::NotTried
         } else {
-            let answer = if c.path.as_os_str().is_empty() { python(env).map(|path| c = candidate(env, Source::Python, path)) } else { Ok(()) };
+            let answer =
+                if c.path.as_os_str().is_empty() { python(env).map(|path| c = candidate(env, Source::Python, path)) } else { Ok(()) };
             let seen = records.iter().any(|r| r.path == c.path && !c.path.as_os_str().is_empty());
             match answer.and_then(|()| if seen { Err("was tried above".into()) } else { probe(&c.path) }) {
                 Ok(()) => {
@@ -284,7 +308,12 @@ mod tests {
 
     use super::*;
 
-    fn at<'a>(vars: &'a HashMap<String, PathBuf>, files: &'a BTreeSet<PathBuf>, flag: Option<&'a Path>, prefer_gpu: bool) -> Environment<'a> {
+    fn at<'a>(
+        vars: &'a HashMap<String, PathBuf>,
+        files: &'a BTreeSet<PathBuf>,
+        flag: Option<&'a Path>,
+        prefer_gpu: bool,
+    ) -> Environment<'a> {
         Environment { vars, cwd: Path::new("/w"), cache: None, flag, config: None, prefer_gpu, ask_python: true, os: Os::Linux, files }
     }
 
@@ -319,7 +348,8 @@ mod tests {
     fn with_a_gpu_python_is_asked_first_when_no_gpu_build_is_known() {
         let vars = HashMap::from([("VIRTUAL_ENV".to_owned(), PathBuf::from("/v"))]);
         let cpu = "/v/lib/python3.12/site-packages/onnxruntime/capi/libonnxruntime.so.1.32.0";
-        let files: BTreeSet<PathBuf> = [cpu, "/g/libonnxruntime.so.1.31.1", "/g/libonnxruntime_providers_cuda.so"].map(PathBuf::from).into();
+        let files: BTreeSet<PathBuf> =
+            [cpu, "/g/libonnxruntime.so.1.31.1", "/g/libonnxruntime_providers_cuda.so"].map(PathBuf::from).into();
         let env = at(&vars, &files, None, true);
         let choice = choose(&env, candidates(&env), &mut |_| Ok(()), &mut |_| Ok("/g/libonnxruntime.so.1.31.1".into()));
         assert_eq!(choice.chosen.unwrap().source, Source::Python);

@@ -48,6 +48,19 @@ pub fn loaded_library() -> Option<PathBuf> {
     LOADED.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|l| l.path.clone())
 }
 
+/// Minor version of a library that this process can use; or why it cannot.
+pub fn usable(path: &Path) -> Result<u32, String> {
+    if let Some(loaded) = &*LOADED.lock().unwrap_or_else(PoisonError::into_inner) {
+        let same = loaded.path == path || same_file(&loaded.path, path);
+        return if same {
+            Ok(loaded.minor)
+        } else {
+            Err(format!("cannot be used now: {} is loaded already; restart psescope", loaded.path.display()))
+        };
+    }
+    probe(path)
+}
+
 /// Minor version of a library, without keeping it; or why it cannot be used.
 pub fn probe(path: &Path) -> Result<u32, String> {
     let bare = path.components().count() == 1;
@@ -188,7 +201,11 @@ impl Backend for OrtBackend {
         });
         let session = self.session(model, profile.as_deref()).map_err(|e| {
             let text = e.to_string();
-            Error::Engine(if self.device.is_gpu() { explain(self.device, &text) } else { format!("ONNX Runtime cannot load the graph: {}", one_line(&text)) })
+            Error::Engine(if self.device.is_gpu() {
+                explain(self.device, &text)
+            } else {
+                format!("ONNX Runtime cannot load the graph: {}", one_line(&text))
+            })
         })?;
         Ok(Box::new(OrtExecutor::new(session, self.device, profile)?))
     }
@@ -270,7 +287,8 @@ struct OrtExecutor {
 
 impl OrtExecutor {
     fn new(session: Session, device: Device, profile: Option<PathBuf>) -> Result<Self> {
-        let options = RunOptions::new().map_err(|e| Error::Engine(format!("ONNX Runtime cannot prepare a run: {}", one_line(&e.to_string()))))?;
+        let options =
+            RunOptions::new().map_err(|e| Error::Engine(format!("ONNX Runtime cannot prepare a run: {}", one_line(&e.to_string()))))?;
         let stop = Arc::new(Stop { flag: AtomicBool::new(false), options });
         Ok(Self { session, stop, device, profile, provider: ort_device::shown(device) })
     }

@@ -43,7 +43,8 @@ const NVIDIA_LIBRARIES: &[&str] = &[
 /// Loads pip's NVIDIA libraries so that the CUDA provider finds them although no loader path names them. What is absent is
 /// left to the loader. `ort`'s own helper knows one CUDA version only and stops at the first gap.
 pub fn preload_nvidia(sites: &[PathBuf]) {
-    let mut folders: Vec<PathBuf> = sites.iter().flat_map(|s| NVIDIA_FOLDERS.iter().map(|f| s.join("nvidia").join(f).join("lib"))).collect();
+    let mut folders: Vec<PathBuf> =
+        sites.iter().flat_map(|s| NVIDIA_FOLDERS.iter().map(|f| s.join("nvidia").join(f).join("lib"))).collect();
     folders.extend(sites.iter().map(|s| s.join("tensorrt_libs")));
     let mut files: Vec<PathBuf> =
         folders.iter().filter_map(|d| std::fs::read_dir(d).ok()).flat_map(|d| d.flatten().map(|e| e.path())).collect();
@@ -138,7 +139,9 @@ pub fn explain(device: Device, message: &str) -> String {
     if let Some(library) = missing_library(message) {
         let what = match library {
             l if l.starts_with("libcuda.so") => "install the NVIDIA driver",
-            l if l.starts_with("libnvinfer") || l.starts_with("libnvonnxparser") => "install TensorRT 10 (tensorrt-cu12 or tensorrt-cu13, version 10)",
+            l if l.starts_with("libnvinfer") || l.starts_with("libnvonnxparser") => {
+                "install TensorRT 10 (tensorrt-cu12 or tensorrt-cu13, version 10)"
+            }
             l if l.starts_with("libcudnn") => "install cuDNN 9 (nvidia-cudnn)",
             l if l.starts_with("libonnxruntime_providers") => "install a GPU build (psescope runtime install --gpu)",
             _ => "install the CUDA libraries (onnxruntime-gpu[cuda,cudnn])",

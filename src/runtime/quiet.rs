@@ -57,7 +57,13 @@ mod tests {
     fn panics_become_sentences_and_leave_the_flag_clear() {
         assert_eq!(guarded(|| panic!("first\nsecond\u{1b}[31m")).map(|()| 0), Err("first second [31m".into()));
         assert!(!expected());
-        assert_eq!(guarded(|| { assert!(expected()); guarded(|| 3).unwrap() }), Ok(3));
+        assert_eq!(
+            guarded(|| {
+                assert!(expected());
+                guarded(|| 3).unwrap()
+            }),
+            Ok(3)
+        );
         assert!(!expected());
     }
 }

@@ -29,7 +29,8 @@ impl Embedded {
     /// An engine that runs up to `threads` samples side by side.
     pub fn new(threads: usize) -> Result<Self> {
         let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("embedded-{i}")).build();
-        let pool = pool.map_err(|e| Error::Engine(format!("the embedded engine cannot start its threads ({e}); use fewer with --threads")))?;
+        let pool =
+            pool.map_err(|e| Error::Engine(format!("the embedded engine cannot start its threads ({e}); use fewer with --threads")))?;
         Ok(Self { pool: Arc::new(pool) })
     }
 }

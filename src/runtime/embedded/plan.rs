@@ -172,7 +172,7 @@ fn join(samples: Vec<Vec<ArrayD<f32>>>, ports: &[&Port]) -> Result<Vec<ArrayD<f3
     }
     let together = |(port, mut column): (&&Port, Vec<ArrayD<f32>>)| {
         let whole = port.batching == Batching::Whole || column.first().is_none_or(|v| v.ndim() == 0);
-        if whole && column.iter().any(|v| v != &column[0]) {
+        if whole && column.iter().any(|v| *v != column[0]) {
             return Err(Error::Engine(format!("output '{}' is declared without a batch but differs between samples", port.name)));
         }
         if whole || column.len() == 1 {

@@ -88,7 +88,9 @@ fn panics_and_unknown_operators_end_in_sentences() {
     g.initializers.insert("pads".into(), TensorData::i64(&[4], &[0, -1, 0, 0]));
     match load(&g).run(&[("x", Array::F32(floats(&[1, 4])))], &["y"]) {
         Ok(out) => assert_eq!(out[0].shape(), [1, 3]),
-        Err(e) => assert!(e.to_string().starts_with("the embedded engine cannot") && e.to_string().contains("psescope runtime install"), "{e}"),
+        Err(e) => {
+            assert!(e.to_string().starts_with("the embedded engine cannot") && e.to_string().contains("psescope runtime install"), "{e}")
+        }
     }
     g.nodes = vec![Node::new("NoSuchOperator", &["x"], &["y"])];
     let error = load(&g).run(&[("x", Array::F32(floats(&[1, 4])))], &["y"]).unwrap_err().to_string();
