@@ -9,7 +9,10 @@ use ndarray::{Array2, Axis};
 use psescope::{
     core::{
         attack::scalars,
-        explain::{cam::Method, psr},
+        explain::{
+            cam::{self, Method},
+            psr,
+        },
         oracle::{Layers as _, Objective, Oracle as _},
     },
     engine::{
@@ -79,7 +82,7 @@ fn an_attack_is_recorded_stepped_and_explained() {
 
         let adversarial = trace.frame(6).expect("kept");
         let head = network.linear_head().expect("GAP + linear");
-        let cam = analysis::cam(&mut network, adversarial.image.view(), Method::Cam, None, 388).expect("a map");
+        let cam = cam::compute(&mut network, adversarial.image.view(), Method::Cam, None, 388).expect("a map");
         let logits = network.logits(adversarial.image.view().insert_axis(Axis(0))).expect("it runs");
         let mean = cam.raw.mean().expect("not empty") + head.bias[388];
         assert!((mean - logits[[0, 388]]).abs() < 1e-2, "mean of CAM plus bias is the logit: {mean} against {}", logits[[0, 388]]);

@@ -11,13 +11,12 @@ use ndarray_npy::NpzReader;
 use psescope::{
     core::{
         explain::{
-            cam::Method,
+            cam::{self, Method},
             psr::{self, Grid},
         },
         oracle::{Objective, Oracle as _},
     },
     engine::{
-        analysis,
         command::{AttackRequest, Target},
         control::Control,
         run,
@@ -95,12 +94,11 @@ fn ifgsm_reaches_the_same_class_at_the_same_distance() {
 #[test]
 fn exact_ratios_of_a_stored_image_agree() {
     everywhere(|network, reference, name| {
-        let problem = psr::Problem {
+        let problem = psr::Question {
             clean: reference.x0.view(),
             adversarial: reference.adv.view(),
-            label: reference.label,
-            target: reference.target,
-            grid: Grid::with_cells(224, 224, 14).expect("a grid"),
+            classes: (reference.label, reference.target),
+            grid: Grid::by_count(224, 224, 14).expect("a grid"),
             settings: psr::Settings { floor: 0.1, threshold: 1.0, mode: psr::Mode::Exact },
         };
         let map = psr::evaluate(network, &problem, &mut |_| Ok(())).expect("a map");
@@ -122,7 +120,7 @@ fn raw_maps_agree() {
         for image in [&reference.x0, &reference.adv] {
             for method in methods {
                 for class in [reference.label, reference.target] {
-                    let map = analysis::cam(network, image.view(), method, None, class).expect("a map");
+                    let map = cam::compute(network, image.view(), method, None, class).expect("a map");
                     let theirs = reference.cams.index_axis(Axis(0), at).to_owned();
                     let d = distance(&map.raw.into_dyn(), &theirs);
                     assert!(d.cosine > 0.9999, "{name}, {method:?} of {class}: {d:?}");

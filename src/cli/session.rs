@@ -30,8 +30,9 @@ impl Session {
     /// Finds an engine and opens the model on it. Notices go to stderr.
     pub fn open(model: &Path, args: &ModelArgs) -> Result<Self> {
         let subject = Subject::open(model, &args.subject())?;
-        let (backend, report) = Runtime::open(&args.runtime())?;
-        for notice in subject.notices.iter().chain(&report.notices) {
+        let runtime = Runtime::open(&args.runtime())?;
+        let backend = runtime.backend();
+        for notice in subject.notices.iter().chain(&runtime.report().notices) {
             eprintln!("psescope: note: {notice}");
         }
         let network = subject.network(&backend)?;

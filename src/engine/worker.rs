@@ -23,7 +23,10 @@ use super::{
 use crate::{
     core::{
         error::{Error, Result},
-        explain::{cam::Method, psr},
+        explain::{
+            cam::{self, Method},
+            psr,
+        },
         oracle::{Layers as _, Oracle as _},
     },
     runtime::{Network, Runtime, RuntimeOptions, backend::Backend},
@@ -44,7 +47,7 @@ pub fn spawn(options: Options) -> Handle {
     let (events, outbox) = unbounded();
     thread::Builder::new()
         .name("psescope-engine".into())
-        .spawn(move || Worker { options, events, backend: None, engine_notices: Vec::new(), open: None, runs: Vec::new(), running: None }.serve(&inbox))
+        .spawn(move || Worker { options, events, runtime: None, open: None, runs: Vec::new(), running: None }.serve(&inbox))
         .map_or_else(|e| tracing::error!("the engine thread did not start: {e}"), drop);
     Handle { commands, events: outbox }
 }
@@ -61,9 +64,7 @@ struct Open {
 struct Worker {
     options: Options,
     events: Sender<Event>,
-    backend: Option<Arc<dyn Backend>>,
-    /// What finding the engine had to say.
-    engine_notices: Vec<String>,
+    runtime: Option<Runtime>,
     open: Option<Open>,
     /// Runs of the image that is open, newest last.
     runs: Vec<(RunId, Arc<Trace>)>,
@@ -111,8 +112,8 @@ impl Worker {
     fn open(&mut self, model: &Path, image: &Path) -> Result<()> {
         self.tell(Event::Busy(format!("opening {}", model.display())));
         self.stop_running();
-        if self.backend.is_none() {
-            self.find_engine()?;
+        if self.runtime.is_none() {
+            self.runtime = Some(Runtime::open(&self.options.runtime)?);
         }
         let subject = Arc::new(Subject::open(model, &self.options.subject)?);
         self.install(subject, image)
@@ -138,7 +139,7 @@ impl Worker {
             provider: analyst.provider(),
             engine: backend.describe(),
             preprocessing: subject.preprocess.describe(),
-            notices: subject.notices.iter().chain(&self.engine_notices).cloned().collect(),
+            notices: subject.notices.iter().chain(self.runtime.iter().flat_map(|r| &r.report().notices)).cloned().collect(),
             labels: Arc::clone(&subject.names),
             image: Arc::clone(&image),
             logits: logits.to_vec(),
@@ -152,21 +153,19 @@ impl Worker {
         Ok(())
     }
 
-    fn find_engine(&mut self) -> Result<()> {
-        let (backend, report) = Runtime::open(&self.options.runtime)?;
-        self.backend = Some(backend);
-        self.engine_notices = report.notices;
-        Ok(())
-    }
-
     fn backend(&self) -> Result<Arc<dyn Backend>> {
-        self.backend.clone().ok_or_else(|| Error::Engine("no engine is open; start again".into()))
+        self.runtime.as_ref().map(Runtime::backend).ok_or_else(|| Error::Engine("no engine is open; start again".into()))
     }
 
     fn rescan(&mut self) -> Result<()> {
         self.tell(Event::Busy("looking for ONNX Runtime".into()));
-        self.find_engine()?;
-        let backend = self.backend()?;
+        let Some(runtime) = &mut self.runtime else { return Ok(()) };
+        if !runtime.rescan(&self.options.runtime)? {
+            let engine = runtime.report().engine.clone();
+            self.tell(Event::Notice(format!("nothing better than {engine} was found; psescope doctor says what was looked at")));
+            return Ok(());
+        }
+        let backend = runtime.backend();
         let Some(open) = &mut self.open else { return Ok(()) };
         // New sessions on the new engine; runs, frames and maps stay.
         open.analyst = open.subject.network(&backend)?;
@@ -234,7 +233,7 @@ impl Worker {
         };
         let open = self.open.as_mut().ok_or_else(|| Error::Input("open a model and an image first".into()))?;
         let image = image.as_ref().map_or_else(|| open.image.view(), |f| f.image.view());
-        let map = analysis::cam(&mut open.analyst, image, method, layer.as_deref(), class)?;
+        let map = cam::compute(&mut open.analyst, image, method, layer.as_deref(), class)?;
         self.tell(Event::Cam { at, map: Arc::new(map) });
         Ok(())
     }

@@ -115,46 +115,26 @@ fn params(params: &Params) -> Value {
 }
 
 /// A promotion-suppression map as one JSON object.
-pub fn pse(map: &PsrMap) -> Value {
-    let cell = |c: &Cell| json!({"row": c.row, "col": c.col, "s_raw": c.s_raw, "b_raw": c.b_raw, "s": c.s, "b": c.b, "r": c.r, "type": kind(c.kind)});
+pub fn pse(map: &PsrMap, whole: &Cell) -> Value {
+    let cell = |c: &Cell| json!({"row": c.row, "col": c.col, "s_raw": c.s_raw, "b_raw": c.b_raw, "s": c.s, "b": c.b, "r": c.r, "type": c.kind.name()});
     let share = map.shares();
-    let whole = map.whole();
     json!({
         "schema": "psescope.pse/1",
         "version": env!("CARGO_PKG_VERSION"),
         "grid": {"rows": map.grid.rows(), "cols": map.grid.cols(), "cell_h": map.grid.cell_h, "cell_w": map.grid.cell_w},
         "floor": map.settings.floor,
         "threshold": map.settings.threshold,
-        "mode": mode(map.settings.mode),
+        "mode": map.settings.mode.name(),
         "estimate": map.settings.mode != psr::Mode::Exact,
         "true": map.classes.0,
         "target": map.classes.1,
         "cells": map.cells.iter().flatten().map(cell).collect::<Vec<_>>(),
         "share": {"suppression": share.suppression, "promotion": share.promotion, "balanced": share.balanced, "inert": share.inert},
-        "type": kind(whole.kind),
+        "type": whole.kind.name(),
         "whole": {"s_raw": whole.s_raw, "b_raw": whole.b_raw},
         "forwards": map.forwards,
         "seconds": map.seconds,
     })
-}
-
-/// Word for a cell type.
-pub fn kind(kind: psr::Kind) -> &'static str {
-    match kind {
-        psr::Kind::Suppression => "suppression",
-        psr::Kind::Promotion => "promotion",
-        psr::Kind::Balanced => "balanced",
-        psr::Kind::Inert => "inert",
-    }
-}
-
-/// Word for an evaluation mode.
-pub fn mode(mode: psr::Mode) -> &'static str {
-    match mode {
-        psr::Mode::Exact => "exact",
-        psr::Mode::Linear => "linear",
-        psr::Mode::Path => "path",
-    }
 }
 
 /// A class activation map as one JSON object; `raw` is row-major, before any normalisation.
@@ -163,7 +143,7 @@ pub fn cam(map: &CamMap, context: &Context) -> Value {
     json!({
         "schema": "psescope.cam/1",
         "version": env!("CARGO_PKG_VERSION"),
-        "method": map.method.name(),
+        "method": map.method.info().name,
         "layer": map.layer,
         "class": context.class(map.class),
         "shape": [h, w],

@@ -55,8 +55,8 @@ pub fn psr_overlay(image: ArrayView3<f32>, map: &PsrMap, strength: f32) -> RgbIm
             Kind::Suppression => colour::SUPPRESSION,
             Kind::Balanced | Kind::Inert => colour::BALANCED,
         };
-        let (rows, cols) = map.grid.bounds(cell.row, cell.col);
-        for (y, x) in rows.flat_map(|y| cols.clone().map(move |x| (y, x))) {
+        let [top, left, height, width] = map.grid.bounds(cell.row * map.grid.cols() + cell.col);
+        for (y, x) in (top..top + height).flat_map(|y| (left..left + width).map(move |x| (y, x))) {
             blend(&mut picture.get_pixel_mut(x as u32, y as u32).0, tint, strength);
         }
     }

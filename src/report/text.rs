@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::json::AttackReport;
-use crate::core::explain::psr::PsrMap;
+use crate::core::explain::psr::{Cell, Kind, Mode, PsrMap};
 
 /// An attack's result in a few lines.
 pub fn attack(report: &AttackReport) -> String {
@@ -51,8 +51,7 @@ fn classes(top: &Value) -> String {
 }
 
 /// A promotion-suppression map: one sign per cell, then totals.
-pub fn pse(map: &PsrMap, true_name: &str, target_name: &str) -> String {
-    use crate::core::explain::psr::{Kind, Mode};
+pub fn pse(map: &PsrMap, whole: &Cell, true_name: &str, target_name: &str) -> String {
     let mut out = String::new();
     let estimate = if map.settings.mode == Mode::Exact { "exact" } else { "estimate" };
     let _ = writeln!(
@@ -62,10 +61,10 @@ pub fn pse(map: &PsrMap, true_name: &str, target_name: &str) -> String {
         map.grid.cols(),
         map.grid.cell_h,
         map.grid.cell_w,
-        super::json::mode(map.settings.mode)
+        map.settings.mode.name()
     );
     for row in map.cells.chunks(map.grid.cols()) {
-        let sign = |c: &Option<_>| match c.as_ref().map(|c: &crate::core::explain::psr::Cell| c.kind) {
+        let sign = |c: &Option<_>| match c.as_ref().map(|c: &Cell| c.kind) {
             Some(Kind::Suppression) => '-',
             Some(Kind::Promotion) => '+',
             Some(Kind::Balanced) => '=',
@@ -82,11 +81,10 @@ pub fn pse(map: &PsrMap, true_name: &str, target_name: &str) -> String {
         share.balanced * 100.0,
         share.inert * 100.0
     );
-    let whole = map.whole();
     let _ = writeln!(
         out,
         "whole perturbation: {} (true logit {:+.3}, target logit {:+.3})",
-        super::json::kind(whole.kind),
+        whole.kind.name(),
         -whole.s_raw,
         whole.b_raw
     );

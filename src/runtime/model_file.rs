@@ -54,20 +54,11 @@ pub fn load(path: &Path) -> Result<LoadedModel> {
     Ok(LoadedModel { graph, sha256, fingerprint, path: path.to_path_buf() })
 }
 
-<<<<<<< HEAD
-/// Parses a model that is already in memory and keeps nothing in other files; `path` is only its name.
-pub fn from_bytes(path: &Path, bytes: &'static [u8]) -> Result<LoadedModel> {
-    let sha256 = hex(&Sha256::digest(bytes));
-    let graph = read::parse(Bytes::from_static(bytes), &mut |wanted| {
-        Err(Error::Model(format!("{} keeps '{}' in another file, which a bundled model cannot", path.display(), wanted.location)))
-    })?;
-=======
 /// Parses a model that is in memory already and keeps nothing in other files; `path` only names it.
 pub fn from_bytes(path: &Path, bytes: &'static [u8]) -> Result<LoadedModel> {
     let sha256 = hex(&Sha256::digest(bytes));
     let outside = |e: &External| Err(Error::Model(format!("'{}' is outside this model, which must be complete", clean(&e.location))));
     let graph = read::parse(Bytes::from_static(bytes), &mut |e| outside(e))?;
->>>>>>> runtime
     Ok(LoadedModel { graph, fingerprint: sha256.clone(), sha256, path: path.to_path_buf() })
 }
 

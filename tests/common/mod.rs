@@ -19,7 +19,7 @@ pub fn engines() -> Vec<Arc<dyn Backend>> {
     let mut engines = Vec::new();
     for engine in [EngineChoice::Embedded, EngineChoice::OnnxRuntime] {
         match Runtime::open(&RuntimeOptions { engine, threads: 1, ..RuntimeOptions::default() }) {
-            Ok((backend, _)) => engines.push(backend),
+            Ok(runtime) => engines.push(runtime.backend()),
             Err(error) if engine == EngineChoice::OnnxRuntime => {
                 assert!(std::env::var("PSESCOPE_TEST_ORT").as_deref() != Ok("required"), "ONNX Runtime is required here: {error}");
                 eprintln!("skipped on ONNX Runtime: {error}");

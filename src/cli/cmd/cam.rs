@@ -7,8 +7,11 @@ use clap::Args;
 use super::show::print_picture;
 use crate::{
     cli::{args::ModelArgs, exit::Done, session::Session},
-    core::{attack::scalars, explain::cam::Method, oracle::Layers as _},
-    engine::analysis,
+    core::{
+        attack::scalars,
+        explain::cam::{self, METHODS, Method},
+        oracle::Layers as _,
+    },
     report::{json, npy, picture},
 };
 
@@ -20,7 +23,7 @@ pub struct CamCommand {
     /// Image file, or a .npy array [C,H,W] with values 0..1.
     image: PathBuf,
     /// Method; cam where the network ends in global average pooling and a linear layer, else gradcam.
-    #[arg(long, value_name = "M", value_parser = clap::builder::PossibleValuesParser::new(Method::ALL.iter().map(|m| m.name())))]
+    #[arg(long, value_name = "M", value_parser = clap::builder::PossibleValuesParser::new(METHODS.iter().map(|m| m.name)))]
     method: Option<String>,
     /// Layer (tensor name, see `psescope inspect`); the last spatial one without it.
     #[arg(long, value_name = "TENSOR")]
@@ -53,12 +56,12 @@ impl CamCommand {
             Some(text) => session.subject.labels.find(text)?,
             None => scalars::predicted(logits.view()),
         };
-        let method = match self.method.as_deref().and_then(Method::from_name) {
+        let method = match self.method.as_deref().map(Method::from_name).transpose()? {
             Some(method) => method,
             None if session.network.linear_head().is_some() => Method::Cam,
             None => Method::GradCam,
         };
-        let map = analysis::cam(&mut session.network, image.view(), method, self.layer.as_deref(), class)?;
+        let map = cam::compute(&mut session.network, image.view(), method, self.layer.as_deref(), class)?;
         let overlay = || picture::cam_overlay(image.view(), map.raw.view(), 0.5);
         if let Some(path) = &self.npy {
             npy::write(path, &map.raw)?;
@@ -74,7 +77,7 @@ impl CamCommand {
             let (h, w) = map.raw.dim();
             println!(
                 "{} of '{}' at {} ({h} x {w}), raw {low:.4} to {high:.4}",
-                map.method.name(),
+                map.method.info().name,
                 session.subject.labels.name(class),
                 map.layer
             );

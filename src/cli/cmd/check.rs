@@ -26,7 +26,7 @@ const DIRECTIONS: usize = 8;
 /// float32 limits the steps: each direction tries several and keeps the best agreement, so a wrong rule shows as an error near one, a right
 /// one as about 1e-3. Kinks (ReLU, max) between the two points add to the error.
 pub fn directional(subject: &Subject, args: &ModelArgs) -> anyhow::Result<Check> {
-    let (backend, _) = Runtime::open(&args.runtime())?;
+    let backend = Runtime::open(&args.runtime())?.backend();
     let mut network = subject.network(&backend)?;
     let [c, h, w] = network.image_shape();
     let classes = network.classes();

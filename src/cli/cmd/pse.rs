@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use ndarray::{Array1, Array3};
+use ndarray::{Array3, Axis};
 
 use super::attack::perform;
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     core::{
         attack::scalars,
         error::Error,
-        explain::psr::{self, Grid, Mode, PsrMap, Settings},
+        explain::psr::{self, Grid, Mode, PsrMap, Question, Settings},
         oracle::Oracle as _,
         tensor::image as pixels,
     },
@@ -104,15 +104,18 @@ impl PseCommand {
             Some(image) => self.from_model(&self.first, image)?,
         };
         let map = self.explain(&mut case)?;
+        let logits = |s: &mut Session, image: &Array3<f32>| s.network.logits(image.view().insert_axis(Axis(0))).map(|z| z.row(0).to_owned());
+        let (clean, adversarial) = (logits(&mut case.session, &case.clean)?, logits(&mut case.session, &case.adversarial)?);
+        let whole = map.whole(clean.view(), adversarial.view());
         let labels = &case.session.subject.names;
         let name = |c: usize| labels.get(c).cloned().unwrap_or_default();
         if let Some(path) = &self.png {
             picture::save(path, &picture::psr_overlay(case.adversarial.view(), &map, 0.6))?;
         }
         if self.json {
-            println!("{}", json::pse(&map));
+            println!("{}", json::pse(&map, &whole));
         } else {
-            print!("{}", text::pse(&map, &name(case.label), &name(case.target)));
+            print!("{}", text::pse(&map, &whole, &name(case.label), &name(case.target)));
         }
         Ok(Done::Yes)
     }
@@ -171,19 +174,18 @@ impl PseCommand {
 
     fn explain(&self, case: &mut Case) -> anyhow::Result<PsrMap> {
         let (_, height, width) = case.clean.dim();
-        let grid = Grid::with_cells(height, width, self.map.grid)?;
+        let grid = Grid::by_count(height, width, self.map.grid)?;
         let settings = Settings { floor: self.map.psr_floor, threshold: self.map.psr_threshold, mode: self.map.mode.into() };
-        let problem = psr::Problem {
+        let question = Question {
             clean: case.clean.view(),
             adversarial: case.adversarial.view(),
-            label: case.label,
-            target: case.target,
+            classes: (case.label, case.target),
             grid,
             settings,
         };
         let bar = progress::bar(grid.rows() * grid.cols(), "cells");
         let control = interruptible();
-        let map = psr::evaluate(&mut case.session.network, &problem, &mut |map: &PsrMap| {
+        let map = psr::evaluate(&mut case.session.network, &question, &mut |map: &PsrMap| {
             bar.set_position(map.cells.iter().flatten().count() as u64);
             control.checkpoint()
         })?;
@@ -194,8 +196,7 @@ impl PseCommand {
 
 /// The class an adversarial image reached: the target of an untargeted attack.
 fn reached(session: &mut Session, image: &Array3<f32>) -> anyhow::Result<usize> {
-    let logits: Array1<f32> = session.network.logits(image.view().insert_axis(ndarray::Axis(0)))?.row(0).to_owned();
-    Ok(scalars::predicted(logits.view()))
+    Ok(scalars::predicted(session.network.logits(image.view().insert_axis(Axis(0)))?.row(0)))
 }
 
 fn stored(path: &Path, shape: [usize; 3]) -> anyhow::Result<Array3<f32>> {
