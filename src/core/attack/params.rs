@@ -80,7 +80,11 @@ impl ParamSpec {
                 "false" | "no" | "off" | "0" => Ok(Value::Flag(false)),
                 _ => Err(bad("yes or no".into())),
             },
-            Kind::Choice(words) => words.iter().find(|w| w.eq_ignore_ascii_case(text)).map(|w| Value::Choice(w)).ok_or_else(|| bad(format!("one of {}", words.join(", ")))),
+            Kind::Choice(words) => words
+                .iter()
+                .find(|w| w.eq_ignore_ascii_case(text))
+                .map(|w| Value::Choice(w))
+                .ok_or_else(|| bad(format!("one of {}", words.join(", ")))),
         }
     }
 }

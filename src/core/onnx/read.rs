@@ -25,7 +25,9 @@ pub type Fetch<'a> = dyn FnMut(&External) -> Result<Bytes> + 'a;
 pub fn parse(bytes: Bytes, fetch: &mut Fetch) -> Result<Graph> {
     let model = pb::ModelProto::decode(bytes)
         .map_err(|e| Error::Model(format!("not an ONNX model ({e}); give an .onnx file exported from a training framework")))?;
-    let proto = model.graph.ok_or_else(|| Error::Model("not an ONNX model (it has no graph); give an .onnx file exported from a training framework".into()))?;
+    let proto = model
+        .graph
+        .ok_or_else(|| Error::Model("not an ONNX model (it has no graph); give an .onnx file exported from a training framework".into()))?;
     if !model.functions.is_empty() {
         return Err(Error::Model("the model uses local functions; inline them first (onnx.inliner.inline_local_functions)".into()));
     }
@@ -87,7 +89,14 @@ fn node(proto: pb::NodeProto, fetch: &mut Fetch) -> Result<Node> {
         attrs.insert(attribute.name.clone().unwrap_or_default(), attr(attribute, fetch)?);
     }
     let domain = proto.domain.filter(|d| d != "ai.onnx").unwrap_or_default();
-    Ok(Node { name: proto.name.unwrap_or_default(), op: proto.op_type.unwrap_or_default(), domain, inputs: proto.input, outputs: proto.output, attrs })
+    Ok(Node {
+        name: proto.name.unwrap_or_default(),
+        op: proto.op_type.unwrap_or_default(),
+        domain,
+        inputs: proto.input,
+        outputs: proto.output,
+        attrs,
+    })
 }
 
 fn attr(proto: pb::AttributeProto, fetch: &mut Fetch) -> Result<Attr> {
@@ -149,14 +158,20 @@ fn typed_fields(dtype: DType, f: &[f32], i32s: &[i32], i64s: &[i64], f64s: &[f64
 fn external(t: &pb::TensorProto, expected: u64) -> Result<External> {
     let get = |key: &str| t.external_data.iter().find(|e| e.key.as_deref() == Some(key)).and_then(|e| e.value.clone());
     let name = t.name.as_deref().unwrap_or("");
-    let location = get("location").ok_or_else(|| Error::Model(format!("tensor '{name}' is stored outside the file but names no location; export the model again")))?;
+    let location = get("location")
+        .ok_or_else(|| Error::Model(format!("tensor '{name}' is stored outside the file but names no location; export the model again")))?;
     let number = |key: &str, default: u64| match get(key) {
         None => Ok(default),
-        Some(text) => text.parse().map_err(|_| Error::Model(format!("tensor '{name}' has an unreadable {key} '{text}'; export the model again"))),
+        Some(text) => {
+            text.parse().map_err(|_| Error::Model(format!("tensor '{name}' has an unreadable {key} '{text}'; export the model again")))
+        }
     };
     let external = External { location, offset: number("offset", 0)?, length: number("length", expected)? };
     if external.length != expected {
-        return Err(Error::Model(format!("tensor '{name}' holds {} external bytes where its shape needs {expected}; export the model again", external.length)));
+        return Err(Error::Model(format!(
+            "tensor '{name}' holds {} external bytes where its shape needs {expected}; export the model again",
+            external.length
+        )));
     }
     Ok(external)
 }
@@ -185,7 +200,11 @@ fn sort_topologically(graph: &mut Graph) -> Result<()> {
         if rest.len() == before {
             let node = &rest[0];
             let missing = node.inputs.iter().find(|i| !i.is_empty() && !known.contains(*i)).cloned().unwrap_or_default();
-            return Err(Error::Model(format!("node '{}' ({}) needs '{missing}', which nothing provides in time (a cycle or a missing value)", node.label(), node.op)));
+            return Err(Error::Model(format!(
+                "node '{}' ({}) needs '{missing}', which nothing provides in time (a cycle or a missing value)",
+                node.label(),
+                node.op
+            )));
         }
         waiting = rest;
     }

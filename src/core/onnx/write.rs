@@ -14,9 +14,17 @@ pub fn to_bytes(graph: &Graph) -> Vec<u8> {
 
 /// The graph as a protobuf message.
 pub fn to_proto(graph: &Graph) -> pb::ModelProto {
-    let info = |name: &str, ty: &TensorType| pb::ValueInfoProto { name: Some(name.to_owned()), r#type: Some(type_proto(ty)), ..Default::default() };
+    let info = |name: &str, ty: &TensorType| pb::ValueInfoProto {
+        name: Some(name.to_owned()),
+        r#type: Some(type_proto(ty)),
+        ..Default::default()
+    };
     let boundary: std::collections::HashSet<&str> = graph.inputs.iter().chain(&graph.outputs).map(|v| v.name.as_str()).collect();
-    let mut typed: Vec<_> = graph.types.iter().filter(|(n, t)| t.shape.is_some() && !boundary.contains(n.as_str()) && !graph.initializers.contains_key(*n)).collect();
+    let mut typed: Vec<_> = graph
+        .types
+        .iter()
+        .filter(|(n, t)| t.shape.is_some() && !boundary.contains(n.as_str()) && !graph.initializers.contains_key(*n))
+        .collect();
     typed.sort_by(|a, b| a.0.cmp(b.0));
     let proto = pb::GraphProto {
         name: Some(if graph.name.is_empty() { "psescope".into() } else { graph.name.clone() }),
@@ -34,7 +42,11 @@ pub fn to_proto(graph: &Graph) -> pb::ModelProto {
         producer_name: Some("psescope".into()),
         producer_version: Some(env!("CARGO_PKG_VERSION").into()),
         opset_import: std::iter::once(standard).chain(others).collect(),
-        metadata_props: graph.metadata.iter().map(|(k, v)| pb::StringStringEntryProto { key: Some(k.clone()), value: Some(v.clone()) }).collect(),
+        metadata_props: graph
+            .metadata
+            .iter()
+            .map(|(k, v)| pb::StringStringEntryProto { key: Some(k.clone()), value: Some(v.clone()) })
+            .collect(),
         graph: Some(proto),
         ..Default::default()
     }

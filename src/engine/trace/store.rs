@@ -96,7 +96,9 @@ impl Trace {
         record.index = index;
         inner.steps.push(record);
         // The newest frame is always there: the one before it goes if only being newest kept it.
-        if let Some(previous) = index.checked_sub(1) && !inner.keeps(previous) {
+        if let Some(previous) = index.checked_sub(1)
+            && !inner.keeps(previous)
+        {
             inner.frames.remove(&previous);
         }
         let frame = Frame { index, delta: &image - &*self.clean, image: image.to_owned() };
