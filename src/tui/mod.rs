@@ -10,6 +10,7 @@
 mod app;
 pub mod app_keys;
 pub mod dialog;
+pub mod doctor;
 pub mod effect;
 mod engine_events;
 mod input;

@@ -22,7 +22,7 @@ impl DoctorCommand {
     /// Runs the subcommand.
     pub fn run(self) -> anyhow::Result<Done> {
         let found = doctor::gather(&self.model_args.runtime());
-        let terminal = tui::terminal_report();
+        let terminal = tui::doctor::report();
         if self.json {
             println!(
                 "{}",
@@ -34,7 +34,7 @@ impl DoctorCommand {
             }
             println!("terminal");
             for (name, value) in terminal {
-                println!("  {name:<10} {value}");
+                println!("  {name:<12} {value}");
             }
         }
         Ok(Done::Yes)

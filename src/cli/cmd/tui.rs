@@ -7,7 +7,7 @@ use clap::Args;
 use crate::{
     cli::{args::ModelArgs, exit::Done},
     engine::{sample, worker},
-    tui,
+    tui::{self, theme::Depth},
 };
 
 /// The terminal inspector.
@@ -18,8 +18,8 @@ pub struct Inspector {
     /// Image; the bundled panda without it.
     image: Option<PathBuf>,
     /// Colours: never, 16, 256, true; found out from the environment without it.
-    #[arg(long, value_name = "DEPTH", help_heading = "Terminal")]
-    color: Option<tui::Depth>,
+    #[arg(long, value_name = "DEPTH", value_parser = Depth::parse, help_heading = "Terminal")]
+    color: Option<Depth>,
     /// Only ASCII characters.
     #[arg(long, help_heading = "Terminal")]
     ascii: bool,
@@ -36,15 +36,9 @@ pub struct Inspector {
 impl Inspector {
     /// Opens the inspector.
     pub fn run(self) -> anyhow::Result<Done> {
-        let options = tui::Options {
-            model: self.model.unwrap_or_else(|| sample::MODEL.into()),
-            image: self.image.unwrap_or_else(|| sample::IMAGE.into()),
-            color: self.color,
-            ascii: self.ascii,
-            theme: self.theme,
-            mouse: self.mouse,
-        };
-        tui::check_terminal()?;
+        let model = self.model.unwrap_or_else(|| sample::MODEL.into());
+        let image = self.image.unwrap_or_else(|| sample::IMAGE.into());
+        let options = tui::Options { color: self.color, ascii: self.ascii, theme: self.theme, mouse: self.mouse, ..tui::Options::new(model, image) };
         let engine = worker::spawn(worker::Options { runtime: self.model_args.runtime(), subject: self.model_args.subject() });
         tui::run(engine, options)?;
         Ok(Done::Yes)
