@@ -6,6 +6,11 @@
 
 pub mod eval;
 pub mod infer;
+mod layers;
+pub mod normalise;
+
+pub use layers::{linear_head, spatial_layers};
+pub use normalise::normalise;
 
 use super::{
     error::{MissingRule, Result},
@@ -130,11 +135,6 @@ pub struct Coverage {
 }
 
 /// Placeholder until the pass lands.
-pub fn normalise(_graph: Graph, _options: &Options) -> Result<Prepared> {
-    Err(super::error::Error::Model("normalise is not built yet".into()))
-}
-
-/// Placeholder until the pass lands.
 pub fn instrument(_prepared: &Prepared, _spec: &Instrumentation) -> Result<Instrumented> {
     Err(super::error::Error::Model("instrument is not built yet".into()))
 }
@@ -142,14 +142,4 @@ pub fn instrument(_prepared: &Prepared, _spec: &Instrumentation) -> Result<Instr
 /// Placeholder until the pass lands.
 pub fn coverage(_prepared: &Prepared) -> Coverage {
     Coverage::default()
-}
-
-/// Placeholder until the pass lands.
-pub fn spatial_layers(_prepared: &Prepared) -> Vec<super::oracle::LayerInfo> {
-    Vec::new()
-}
-
-/// Placeholder until the pass lands.
-pub fn linear_head(_prepared: &Prepared) -> Option<super::oracle::LinearHead> {
-    None
 }
