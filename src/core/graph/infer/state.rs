@@ -34,8 +34,9 @@ pub enum Depth {
     Constants,
 }
 
-/// Largest value computed for shape arithmetic alone.
-const SMALL: usize = 2048;
+/// Largest constant read, and largest value computed, for shape arithmetic alone.
+const READ: usize = 2048;
+const SMALL: usize = 1 << 15;
 
 /// Propagates types, shapes and known values through a graph. Inputs take their sizes from their declared types.
 pub fn propagate(graph: &Graph, depth: Depth, points: [usize; 2]) -> Result<Facts> {
@@ -72,7 +73,7 @@ impl Walk {
 
     /// Adds a constant.
     pub fn constant(&mut self, name: &str, tensor: &crate::core::onnx::TensorData) {
-        let keep = self.depth == Depth::Constants || tensor.len() <= SMALL;
+        let keep = self.depth == Depth::Constants || tensor.len() <= READ;
         let value = if keep { Value::from_tensor(tensor).map(Arc::new) } else { None };
         let shape = Some(tensor.dims.clone());
         self.facts.insert(
