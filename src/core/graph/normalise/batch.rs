@@ -156,11 +156,11 @@ impl Pass<'_> {
             return Some(if same.contains(&from) { from } else { first });
         }
         let rest = &input[from + 1..];
-        if before > 1 && input[from] == 1 && shape.ends_with(rest) {
-            let rows = shape.len() - rest.len();
-            if product(&shape[..rows]) == before {
-                return rows.checked_sub(1);
-            }
+        let dropped = |j: usize| (j + 1 == shape.len() && self.size == 1) || (input[from] == 1 && shape[j..] == *rest);
+        if before > 1
+            && let Some(rows) = fitting.iter().copied().find(|&j| j > 0 && dropped(j))
+        {
+            return Some(rows - 1);
         }
         let inside = |j: &usize| {
             let outer = product(&shape[..*j]);
@@ -191,8 +191,15 @@ impl Pass<'_> {
 
     /// A Gather that takes the whole batch in order is a Reshape.
     fn gather(&mut self, node: &mut Node) {
-        let (Some(input), Some(indices), Some(output)) = (node.input(0).map(str::to_owned), node.input(1), node.outputs.first().cloned()) else { return };
-        let (Some(batch), Some(shape), Some(to)) = (self.dynamic_axis(&input), self.shape(&input), self.shape(&output).map(<[usize]>::to_vec)) else { return };
+        let (Some(input), Some(indices), Some(output)) = (node.input(0).map(str::to_owned), node.input(1), node.outputs.first().cloned())
+        else {
+            return;
+        };
+        let (Some(batch), Some(shape), Some(to)) =
+            (self.dynamic_axis(&input), self.shape(&input), self.shape(&output).map(<[usize]>::to_vec))
+        else {
+            return;
+        };
         let along = axis(node.int("axis", 0), shape.len()).ok() == Some(batch);
         if along && self.known(indices).is_some_and(|v| v.to_ints().into_iter().eq(0..shape[batch] as i64)) {
             let target = self.ints("shape", &to.iter().map(|&d| d as i64).collect::<Vec<_>>());

@@ -14,7 +14,10 @@ use crate::core::{
 pub fn constant_targets(graph: &mut Graph, facts: &Facts, names: &mut Names) {
     let mut added = Vec::new();
     for node in graph.nodes.iter_mut().filter(|n| n.domain.is_empty()) {
-        let (Some(input), Some(output)) = (node.input(0).and_then(|i| facts.get(i)), node.outputs.first().and_then(|o| facts.get(o))) else { continue };
+        let (Some(input), Some(output)) = (node.input(0).and_then(|i| facts.get(i)), node.outputs.first().and_then(|o| facts.get(o)))
+        else {
+            continue;
+        };
         let wanted = match node.op.as_str() {
             "Reshape" => !node.input(1).is_some_and(|t| graph.initializers.contains_key(t)),
             "Gather" => node.input(1).and_then(|i| facts.get(i)).is_some_and(|indices| takes_all(node, input, indices)),
