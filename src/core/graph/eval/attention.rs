@@ -1,13 +1,14 @@
 //! Attention (opset 23): scaled dot products with optional mask, causality, soft cap and grouped heads.
 
+use ndarray::ArrayD;
+
 use super::{
     Args, Fail, Res, Rule, Value, bad,
     elementwise::expand,
-    flat,
+    geometry::axes::broadcast,
     layout::{permute, with_shape},
     linear::matmul,
     norm::softmax,
-    value::array,
 };
 
 pub(super) const RULES: &[(&str, Rule)] = &[("Attention", attention)];
@@ -40,38 +41,47 @@ fn grouped(x: Value, h: usize) -> Res<Value> {
 }
 
 fn attention(a: &Args) -> Res<Vec<Value>> {
-    if a.given(4) || a.given(5) {
-        return bad("keeps a cache of keys, which image classifiers do not need");
+    if (4..7).any(|i| a.given(i)) || a.int("left_window_size", -1) >= 0 || a.int("right_window_size", -1) >= 0 {
+        return bad("keeps a cache of keys or a sliding window, which image classifiers do not need");
     }
     let q = heads(a, 0, "q_num_heads")?;
     let &[n, h, t, d] = q.shape() else { return bad("needs four dimensions") };
-    let k = grouped(heads(a, 1, "kv_num_heads")?, h)?;
-    let v = grouped(heads(a, 2, "kv_num_heads")?, h)?;
+    let (present_k, present_v) = (heads(a, 1, "kv_num_heads")?, heads(a, 2, "kv_num_heads")?);
+    let (k, v) = (grouped(present_k.clone(), h)?, grouped(present_v.clone(), h)?);
     let scale = a.float("scale", 1.0 / (d as f64).sqrt());
     let (Value::F(qf), Value::F(kt), Value::F(vf)) = (&q, &permute(&k, &[0, 1, 3, 2]), &v) else { return bad("needs floats") };
-    let mut scores = matmul(qf, kt)? * scale;
-    let s = scores.shape()[3];
+    let mut stages = vec![matmul(qf, kt)? * scale];
     let cap = a.float("softcap", 0.0);
-    if cap > 0.0 {
-        scores.mapv_inplace(|x| cap * (x / cap).tanh());
+    stages.push(stages[0].mapv(|x| if cap > 0.0 { cap * (x / cap).tanh() } else { x }));
+    let masked = mask(a, &stages[1])?;
+    let width = masked.shape()[3];
+    let mut p = masked.clone();
+    for row in p.as_slice_mut().ok_or_else(|| Fail::Bad("lost its layout".into()))?.chunks_exact_mut(width.max(1)) {
+        if row.iter().all(|x| *x == f64::NEG_INFINITY) { row.fill(0.0) } else { softmax(row) }
     }
-    if let Some(mask) = a.optional(3)? {
-        let shape = scores.shape().to_vec();
-        let mask = match mask {
-            Value::B(m) => Value::F(m.mapv(|keep| if keep { 0.0 } else { f64::NEG_INFINITY })),
-            other => other.clone(),
-        };
-        scores = scores + expand(&mask, &shape).to_floats();
-    }
-    if a.int("is_causal", 0) != 0 {
-        scores.indexed_iter_mut().filter(|(at, _)| at[3] > at[2]).for_each(|(_, x)| *x = f64::NEG_INFINITY);
-    }
-    let mut p = scores.clone();
-    p.as_slice_mut().ok_or_else(|| Fail::Bad("failed".into()))?.chunks_exact_mut(s.max(1)).for_each(softmax);
     let mut y = Value::F(matmul(&p, vf)?);
     if a.value(0)?.shape().len() == 3 {
         let width = h * y.shape()[3];
         y = with_shape(&permute(&y, &[0, 2, 1, 3]), &[n, t, width]);
     }
-    Ok(vec![y, k, v, Value::F(array(scores.shape(), flat(&scores).to_vec()))])
+    stages.extend([masked, p]);
+    let asked = stages.swap_remove(a.int("qk_matmul_output_mode", 0).clamp(0, 3) as usize);
+    Ok(vec![y, present_k, present_v, Value::F(asked)])
+}
+
+/// Scores plus the mask, with what may not be looked at set to minus infinity.
+fn mask(a: &Args, scores: &ArrayD<f64>) -> Res<ArrayD<f64>> {
+    let mut out = scores.clone();
+    if let Some(given) = a.optional(3)? {
+        let given = match given {
+            Value::B(m) => Value::F(m.mapv(|keep| if keep { 0.0 } else { f64::NEG_INFINITY })),
+            other => other.clone(),
+        };
+        broadcast(given.shape(), out.shape()).ok().filter(|s| s == out.shape()).ok_or_else(|| Fail::Bad("has a mask of another size".into()))?;
+        out += &expand(&given, scores.shape()).to_floats();
+    }
+    if a.int("is_causal", 0) != 0 {
+        out.indexed_iter_mut().filter(|(at, _)| at[3] > at[2]).for_each(|(_, x)| *x = f64::NEG_INFINITY);
+    }
+    Ok(out)
 }

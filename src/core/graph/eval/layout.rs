@@ -145,7 +145,8 @@ fn space_to_depth(a: &Args) -> Res<Vec<Value>> {
     if h % b != 0 || w % b != 0 {
         return bad("has a size that its block size does not divide");
     }
-    Ok(vec![with_shape(&permute(&with_shape(x, &[n, c, h / b, b, w / b, b]), &[0, 3, 5, 1, 2, 4]), &[n, c * b * b, h / b, w / b])])
+    let order = if a.node.text("mode", "DCR") == "CRD" { [0, 1, 3, 5, 2, 4] } else { [0, 3, 5, 1, 2, 4] };
+    Ok(vec![with_shape(&permute(&with_shape(x, &[n, c, h / b, b, w / b, b]), &order), &[n, c * b * b, h / b, w / b])])
 }
 
 fn trilu(a: &Args) -> Res<Vec<Value>> {

@@ -3,6 +3,9 @@
 use super::super::args::{Args, Fail, Res, bad};
 use super::axes::axis;
 
+/// Input indices and their weights.
+pub type Taps = Vec<(usize, f64)>;
+
 /// How one axis is resampled.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AxisScale {
@@ -61,7 +64,7 @@ impl Resampling {
 
     /// For each output index along `axis`, the input indices it reads and their weights; `None` where the
     /// extrapolation value is taken.
-    pub fn taps(&self, axis: usize) -> Res<Vec<Option<Vec<(usize, f64)>>>> {
+    pub fn taps(&self, axis: usize) -> Res<Vec<Option<Taps>>> {
         let a = &self.axes[axis];
         if a.input == a.output && a.scale == 1.0 && self.coordinates != "tf_crop_and_resize" {
             return Ok((0..a.output).map(|i| Some(vec![(i, 1.0)])).collect());
@@ -98,7 +101,7 @@ impl Resampling {
         })
     }
 
-    fn weights(&self, a: &AxisScale, x: f64) -> Res<Vec<(usize, f64)>> {
+    fn weights(&self, a: &AxisScale, x: f64) -> Res<Taps> {
         let last = a.input as i64 - 1;
         let at = |i: i64| i.clamp(0, last) as usize;
         match self.mode.as_str() {
@@ -110,11 +113,11 @@ impl Resampling {
                 let end = (x + half).ceil() as i64;
                 let kernel = |d: f64| if self.mode == "linear" { (1.0 - d.abs()).max(0.0) } else { cubic(d, self.cubic) };
                 let mut taps: Vec<(i64, f64)> = (first..end).map(|i| (i, kernel((i as f64 - x) / stretch))).collect();
-                if self.exclude_outside || (self.antialias && self.mode == "linear") {
+                if self.exclude_outside {
                     taps.retain(|(i, _)| (0..=last).contains(i));
                 }
                 let total: f64 = taps.iter().map(|t| t.1).sum();
-                let mut merged: Vec<(usize, f64)> = Vec::with_capacity(taps.len());
+                let mut merged: Taps = Vec::with_capacity(taps.len());
                 for (i, w) in taps {
                     let i = at(i);
                     match merged.iter_mut().find(|(j, _)| *j == i) {
