@@ -137,5 +137,3 @@ pub struct Coverage {
     /// Nodes on the path without one.
     pub missing: Vec<MissingRule>,
 }
-
-/// Placeholder until the pass lands.
