@@ -140,7 +140,8 @@ fn margin_follows_direction_and_rests_at_kappa() {
 
 #[test]
 fn taps_read_values_statistics_and_gradients() {
-    let prepared = prepare(build("a = Relu(x) ; p = GlobalAveragePool(a) ; f = Flatten(p) ; y = Gemm(f $2,3)", &[2, 2, 2, 2], 17)).expect("typed");
+    let prepared =
+        prepare(build("a = Relu(x) ; p = GlobalAveragePool(a) ; f = Flatten(p) ; y = Gemm(f $2,3)", &[2, 2, 2, 2], 17)).expect("typed");
     let kinds = [TapKind::ValueAndGradient, TapKind::UnitMean, TapKind::UnitMax, TapKind::UnitL2];
     let spec = Instrumentation { taps: kinds.map(|k| ("a".to_owned(), k)).to_vec(), ..Instrumentation::default() };
     let done = instrument(&prepared, &spec).expect("taps");
@@ -148,7 +149,8 @@ fn taps_read_values_statistics_and_gradients() {
     assert_eq!(names, ["a", "grad_a", "mean_a", "max_a", "l2_a"]);
     assert!(done.graph.outputs.iter().map(|o| o.name.as_str()).eq(["y", "a", "grad_a", "mean_a", "max_a", "l2_a"]));
     let x: Vec<f64> = (0..16).map(|i| f64::from(i) - 3.0).collect();
-    let feeds = HashMap::from([("x".to_owned(), Value::floats(&[2, 2, 2, 2], x)), ("cotangent".to_owned(), Value::floats(&[2, 3], vec![1.0; 6]))]);
+    let feeds =
+        HashMap::from([("x".to_owned(), Value::floats(&[2, 2, 2, 2], x)), ("cotangent".to_owned(), Value::floats(&[2, 3], vec![1.0; 6]))]);
     let values = run(&done.graph, &feeds, &names).expect("the taps run");
     assert_eq!(elements(&values["max_a"]), [0.0, 4.0, 8.0, 12.0]);
     assert_eq!(elements(&values["mean_a"]), [0.0, 2.5, 6.5, 10.5]);
@@ -186,7 +188,8 @@ fn gates_replace_what_the_rest_of_the_network_sees() {
 
 #[test]
 fn the_same_request_gives_the_same_bytes() {
-    let text = "a = Conv(x $4,3,3,3) pads=1,1,1,1 ; b = MaxPool(a) kernel_shape=3,3 strides=2,2 ; c = GlobalAveragePool(b) ; y = Flatten(c)";
+    let text =
+        "a = Conv(x $4,3,3,3) pads=1,1,1,1 ; b = MaxPool(a) kernel_shape=3,3 strides=2,2 ; c = GlobalAveragePool(b) ; y = Flatten(c)";
     let make = || psescope::core::onnx::write::to_bytes(&gradient(build(text, &[2, 3, 7, 6], 17)).expect("rules").graph);
     assert_eq!(make(), make());
 }

@@ -105,7 +105,11 @@ fn depends_on(b: &Builder, nodes: &[Node], roots: &[String]) -> HashSet<String> 
         for output in node.outputs.iter().filter(|o| !o.is_empty()) {
             let ty = b.dtype(output);
             // An operator nobody knows has outputs of unknown type: it must be reported, not skipped.
-            if ty.is_float() || ty == DType::Other(0) || node.op == "QuantizeLinear" || (node.op != "Cast" && !carriers[0].is_float() && carriers.contains(&ty)) {
+            if ty.is_float()
+                || ty == DType::Other(0)
+                || node.op == "QuantizeLinear"
+                || (node.op != "Cast" && !carriers[0].is_float() && carriers.contains(&ty))
+            {
                 depends.insert(output.clone());
             }
         }
