@@ -66,6 +66,9 @@ fn data(cx: &Cx, g: &str, axes: &[Axis], group: usize) -> Result<String> {
         ];
         return Ok(b.emit("Conv", &[g, &flipped], &attrs, b.dtype(g), shape));
     }
+    if depthwise && let Some(gx) = spread(cx, g, w, axes, group)? {
+        return Ok(gx);
+    }
     if point && axes.iter().all(|a| a.stride == 1) && group == 1 {
         // Weights computed in the graph: a 1x1 kernel needs no flip.
         let order: Vec<usize> = [1, 0].into_iter().chain(2..axes.len() + 2).collect();
@@ -74,6 +77,40 @@ fn data(cx: &Cx, g: &str, axes: &[Axis], group: usize) -> Result<String> {
         return Ok(b.emit("Conv", &[g, &turned], &attrs, b.dtype(g), x_shape));
     }
     Ok(window::scatter(cx, g, w, axes, group, channels))
+}
+
+/// Strided depthwise convolutions on small maps: repeat each gradient over its stride, keep every first one with a constant
+/// mask, and convolve at stride 1. ONNX Runtime runs that two to three times faster than a depthwise ConvTranspose.
+fn spread(cx: &Cx, g: &str, w: &str, axes: &[Axis], group: usize) -> Result<Option<String>> {
+    const SMALL: usize = 64;
+    let (b, x_shape) = (cx.b, cx.shape(0)?);
+    let wide = |a: &Axis| a.output * a.stride;
+    // Padding at the end so that the result has the size of the input; negative where a ConvTranspose is needed to crop.
+    let end = |a: &Axis| (a.input + a.begin).checked_sub(wide(a));
+    let fits = |a: &Axis| a.dilation == 1 && a.stride <= 2 && a.begin < a.kernel && wide(a) <= SMALL && end(a).is_some();
+    let Some(constant) = b.constant(w).filter(|t| t.dims[0] == group && t.dtype.size().is_some()) else { return Ok(None) };
+    if axes.len() != 2 || !axes.iter().all(fits) {
+        return Ok(None);
+    }
+    let dtype = b.dtype(g);
+    let mut shape = b.shape(g)?;
+    for (i, a) in axes.iter().enumerate() {
+        shape[i + 2] = Dim::Fixed(wide(a));
+    }
+    let scales = b.tensor(TensorData::f32(&[4], &[1.0, 1.0, axes[0].stride as f32, axes[1].stride as f32]));
+    let attrs = [("mode", "nearest".into()), ("coordinate_transformation_mode", "asymmetric".into()), ("nearest_mode", "floor".into())];
+    let repeated = b.emit("Resize", &[g, "", &scales], &attrs, dtype, shape);
+    let (rows, columns) = (wide(&axes[0]), wide(&axes[1]));
+    let first =
+        |i: usize| f64::from(u8::from((i / columns).is_multiple_of(axes[0].stride) && (i % columns).is_multiple_of(axes[1].stride)));
+    let mask = b.floats(&[1, 1, rows, columns], &(0..rows * columns).map(first).collect::<Vec<_>>(), dtype);
+    let flipped = b.derived(&format!("flip {group} {w}"), || flip_depthwise(&constant, group));
+    let attrs = [
+        ("kernel_shape", list(axes, |a| a.kernel)),
+        ("pads", pads(axes, |a| a.kernel - 1 - a.begin, |a| end(a).unwrap_or(0))),
+        ("group", Attr::Int(group as i64)),
+    ];
+    Ok(Some(b.emit("Conv", &[&b.mul(&repeated, &mask), &flipped], &attrs, dtype, x_shape)))
 }
 
 /// Gradient of weights that depend on the image: correlation of input and gradient with batch and channels swapped.
