@@ -4,6 +4,17 @@
 //! onnx::Graph --normalise--> Prepared --instrument--> Instrumented (loss head, gradients, taps, gates)
 //! ```
 
+pub mod eval;
+mod gate;
+pub mod grad;
+pub mod infer;
+mod instrument;
+mod loss;
+mod tap;
+
+pub use grad::coverage::coverage;
+pub use instrument::instrument;
+
 use super::{
     error::{MissingRule, Result},
     onnx::Graph,
@@ -129,16 +140,6 @@ pub struct Coverage {
 /// Placeholder until the pass lands.
 pub fn normalise(_graph: Graph, _options: &Options) -> Result<Prepared> {
     Err(super::error::Error::Model("normalise is not built yet".into()))
-}
-
-/// Placeholder until the pass lands.
-pub fn instrument(_prepared: &Prepared, _spec: &Instrumentation) -> Result<Instrumented> {
-    Err(super::error::Error::Model("instrument is not built yet".into()))
-}
-
-/// Placeholder until the pass lands.
-pub fn coverage(_prepared: &Prepared) -> Coverage {
-    Coverage::default()
 }
 
 /// Placeholder until the pass lands.

@@ -180,7 +180,7 @@ impl Inner {
     }
 
     fn keeps(&self, index: usize) -> bool {
-        index % self.stride == 0 || Some(index) == self.best || self.changes_class(index)
+        index.is_multiple_of(self.stride) || Some(index) == self.best || self.changes_class(index)
     }
 
     fn thin(&mut self) {

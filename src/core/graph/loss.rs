@@ -1,0 +1,82 @@
+//! Loss heads inside the graph, so that one run is one forward and one backward pass. Numbers are f32 whatever the model's type.
+
+use super::{Loss, grad::builder::Builder};
+use crate::core::{
+    error::Result,
+    onnx::{Attr, DType, Dim, TensorData, TensorType, ValueInfo},
+};
+
+/// Names of what a loss head adds.
+pub(super) struct Head {
+    /// i64 `[N]`.
+    pub labels: String,
+    /// f32 `[N]`.
+    pub weights: String,
+    /// f32 `[]`, margin only.
+    pub kappa: Option<String>,
+    /// f32 `[N]`, margin only.
+    pub direction: Option<String>,
+    /// f32 `[N]`.
+    pub loss: String,
+    /// Gradient of the sum of the losses with respect to the logits, in their type; only when asked for.
+    pub cotangent: Option<String>,
+}
+
+/// Adds a graph input under the wished name or one derived from it.
+pub(super) fn input(b: &Builder, wish: &str, dtype: DType, shape: Vec<Dim>) -> String {
+    let name = b.reserve(wish);
+    let ty = TensorType { dtype, shape: Some(shape) };
+    b.declare(&name, ty.clone());
+    b.edit(|g| g.inputs.push(ValueInfo { name: name.clone(), ty }));
+    name
+}
+
+/// Adds the head, and the cotangent of the logits when there is a backward pass. `None` for no loss.
+pub(super) fn head(b: &Builder, loss: Loss, logits: &str, classes: usize, backward: bool) -> Result<Option<Head>> {
+    if loss == Loss::None {
+        return Ok(None);
+    }
+    let batch = b.shape(logits)?[0];
+    let labels = input(b, "labels", DType::I64, vec![batch]);
+    let weights = input(b, "weights", DType::F32, vec![batch]);
+    let z = b.cast(logits, DType::F32);
+    let at_label = one_hot(b, &b.unsqueeze(&labels, &[1]), classes);
+    let mut head = Head { labels, weights, kappa: None, direction: None, loss: String::new(), cotangent: None };
+    let slope = if loss == Loss::CrossEntropy {
+        let log_p = b.emit("LogSoftmax", &[&z], &[("axis", Attr::Int(1))], DType::F32, b.shape(&z)?);
+        let chosen = b.reduce_sum(&b.mul(&log_p, &at_label), &[1], false);
+        head.loss = b.neg(&b.mul(&chosen, &head.weights));
+        backward.then(|| b.sub(&b.unary("Exp", &log_p), &at_label))
+    } else {
+        margin(b, &mut head, &z, &at_label, batch, classes, backward)
+    };
+    head.cotangent = slope.map(|s| b.cast(&b.mul(&s, &b.unsqueeze(&head.weights, &[1])), b.dtype(logits)));
+    Ok(Some(head))
+}
+
+/// 1 at the given positions `[N, 1]`, else 0: `[N, K]`.
+fn one_hot(b: &Builder, positions: &str, classes: usize) -> String {
+    let all = b.tensor(TensorData::i64(&[1, classes], &(0..classes as i64).collect::<Vec<_>>()));
+    b.cast(&b.compare("Equal", positions, &all), DType::F32)
+}
+
+/// `max(direction * (max_{j != label} Z_j - Z_label), -kappa)`, method report C.1. The slope is 0 where the hinge rests.
+fn margin(b: &Builder, head: &mut Head, z: &str, at_label: &str, batch: Dim, classes: usize, backward: bool) -> Option<String> {
+    let kappa = input(b, "kappa", DType::F32, Vec::new());
+    let direction = input(b, "direction", DType::F32, vec![batch]);
+    let others = b.sub(z, &b.scale(at_label, 1e30));
+    let best = b.reduce("ReduceMax", &others, &[1], false);
+    let own = b.reduce_sum(&b.mul(z, at_label), &[1], false);
+    let margin = b.mul(&direction, &b.sub(&best, &own));
+    let floor = b.neg(&kappa);
+    head.loss = b.mul(&b.binary("Max", &margin, &floor), &head.weights);
+    let slope = backward.then(|| {
+        let attrs = [("axis", Attr::Int(1)), ("keepdims", Attr::Int(1))];
+        let runner_up = b.emit("ArgMax", &[&others], &attrs, DType::I64, vec![batch, Dim::Fixed(1)]);
+        let difference = b.sub(&one_hot(b, &runner_up, classes), at_label);
+        let active = b.mul(&direction, &b.mask("Greater", &margin, &floor));
+        b.mul(&difference, &b.unsqueeze(&active, &[1]))
+    });
+    (head.kappa, head.direction) = (Some(kappa), Some(direction));
+    slope
+}
