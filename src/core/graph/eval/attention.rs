@@ -77,7 +77,10 @@ fn mask(a: &Args, scores: &ArrayD<f64>) -> Res<ArrayD<f64>> {
             Value::B(m) => Value::F(m.mapv(|keep| if keep { 0.0 } else { f64::NEG_INFINITY })),
             other => other.clone(),
         };
-        broadcast(given.shape(), out.shape()).ok().filter(|s| s == out.shape()).ok_or_else(|| Fail::Bad("has a mask of another size".into()))?;
+        broadcast(given.shape(), out.shape())
+            .ok()
+            .filter(|s| s == out.shape())
+            .ok_or_else(|| Fail::Bad("has a mask of another size".into()))?;
         out += &expand(&given, scores.shape()).to_floats();
     }
     if a.int("is_causal", 0) != 0 {
