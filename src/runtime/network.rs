@@ -341,6 +341,7 @@ fn gradient_batch(prepared: &Prepared, preferred: usize) -> usize {
     (BYTES_PER_IMAGE.saturating_mul(preferred) / per_image).clamp(1, preferred.max(1))
 }
 
-#[cfg(all(test, feature = "embedded"))]
+#[cfg(test)]
+#[cfg(feature = "embedded")]
 #[path = "network_tests.rs"]
 mod tests;
