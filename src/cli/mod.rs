@@ -1,1 +1,76 @@
-//! cli
+//! Arguments, subcommands, exit codes.
+
+use clap::{Parser, Subcommand};
+
+mod args;
+mod cmd;
+mod exit;
+mod progress;
+mod session;
+
+pub use exit::run_and_exit_code;
+
+/// A terminal microscope for adversarial examples.
+///
+/// Opens an ONNX image classifier and an image, attacks the image, and shows how the perturbation works. Without arguments it opens the
+/// bundled sample. Keys are listed under `?` inside, and by `psescope generate keys`.
+#[derive(Debug, Parser)]
+#[command(name = "psescope", version, args_conflicts_with_subcommands = true, max_term_width = 120, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    inspect: cmd::tui::Inspector,
+}
+
+const EXAMPLES: &str = "Examples:
+  psescope                                             the bundled model and photo
+  psescope resnet50.onnx cat.jpg --preprocess imagenet
+  psescope attack resnet50.onnx cat.jpg --attack ifgsm --eps 8/255 --target 'red fox' --json
+  psescope pse resnet50.onnx cat.jpg --attack ifgsm --target 277 --grid 14 --json
+  psescope doctor
+
+Exit codes: 0 done; 1 attack failed (only with --exit-code); 2 usage; 3 input or model unusable; 4 runtime or device; 130 interrupted.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Attack one image without the interface.
+    Attack(cmd::attack::AttackCommand),
+    /// Promotion-suppression map of a perturbation.
+    Pse(cmd::pse::PseCommand),
+    /// Class activation map.
+    Cam(cmd::cam::CamCommand),
+    /// Write the gradient graph of a model.
+    Grad(cmd::grad::GradCommand),
+    /// What psescope sees in a model: inputs, logits, layers, gradient coverage, preprocessing, labels.
+    Inspect(cmd::inspect::InspectCommand),
+    /// Print pictures in the shell.
+    Show(cmd::show::ShowCommand),
+    /// What was found on this machine, what was chosen, and why.
+    Doctor(cmd::doctor::DoctorCommand),
+    /// ONNX Runtime: install it into the user's cache.
+    #[command(subcommand)]
+    Runtime(cmd::runtime::RuntimeCommand),
+    /// Shell completions, man page, commented configuration, key table.
+    #[command(subcommand)]
+    Generate(cmd::generate::GenerateCommand),
+}
+
+impl Cli {
+    /// Runs the chosen subcommand.
+    fn run(self) -> anyhow::Result<exit::Done> {
+        match self.command {
+            None => self.inspect.run(),
+            Some(Command::Attack(c)) => c.run(),
+            Some(Command::Pse(c)) => c.run(),
+            Some(Command::Cam(c)) => c.run(),
+            Some(Command::Grad(c)) => c.run(),
+            Some(Command::Inspect(c)) => c.run(),
+            Some(Command::Show(c)) => c.run(),
+            Some(Command::Doctor(c)) => c.run(),
+            Some(Command::Runtime(c)) => c.run(),
+            Some(Command::Generate(c)) => c.run(),
+        }
+    }
+}

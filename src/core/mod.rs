@@ -1,6 +1,7 @@
 //! Pure computation: numbers in, numbers out. No files, threads, terminal or ONNX Runtime.
 
 pub mod attack;
+pub mod colour;
 pub mod error;
 pub mod explain;
 pub mod graph;

@@ -2,10 +2,16 @@
 
 use crossbeam_channel::{Receiver, Sender};
 
+pub mod analysis;
 pub mod command;
 pub mod control;
 pub mod event;
+pub mod recorder;
+pub mod run;
+pub mod sample;
+pub mod subject;
 pub mod trace;
+pub mod worker;
 
 /// The two ends the interface holds of a running worker.
 #[derive(Debug, Clone)]

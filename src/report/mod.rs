@@ -1,1 +1,6 @@
-//! report
+//! What leaves the program: JSON, NumPy arrays, pictures.
+
+pub mod json;
+pub mod npy;
+pub mod picture;
+pub mod text;

@@ -1,6 +1,7 @@
 //! The record of an attack: scalars of every step, frames within a byte budget. Append-only and shared with readers.
 
 mod budget;
+pub mod file;
 mod store;
 
 pub use store::{Frame, StepRecord, Trace};

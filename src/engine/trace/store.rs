@@ -6,25 +6,28 @@ use std::{
 };
 
 use ndarray::{Array3, ArrayView3};
+use serde::{Deserialize, Serialize};
 
 use super::budget;
 
 /// Scalars of one step. About 250 bytes, so that every step of any attack can be kept.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
     /// Step number, from 0 (the starting image).
     pub index: usize,
     /// The attack's objective.
+    #[serde(with = "maybe_finite")]
     pub loss: f32,
     /// Named terms of the objective and search constants.
-    pub terms: Vec<(&'static str, f32)>,
+    pub terms: Vec<(String, f32)>,
     /// Best classes with their logits, best first (at most ten).
     pub top: Vec<(usize, f32)>,
     /// Logit of the true class.
     pub true_logit: f32,
     /// Logit of the target class, when there is one.
     pub target_logit: Option<f32>,
-    /// Largest logit among all other classes (neither true nor target).
+    /// Largest logit among all other classes (neither true nor target); minus infinity when there are none.
+    #[serde(with = "maybe_finite")]
     pub other_logit: f32,
     /// log of the sum of exponentials of all logits: `exp(logit - log_sum_exp)` is a probability.
     pub log_sum_exp: f32,
@@ -40,6 +43,19 @@ pub struct StepRecord {
     pub linf: f32,
     /// Wall seconds since the run began.
     pub seconds: f32,
+}
+
+/// JSON has no infinities: they become null, and null reads as minus infinity.
+mod maybe_finite {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(value: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+        value.is_finite().then_some(*value).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+        Ok(Option::deserialize(deserializer)?.unwrap_or(f32::NEG_INFINITY))
+    }
 }
 
 impl StepRecord {
@@ -86,6 +102,21 @@ impl Trace {
     pub fn new(clean: Arc<Array3<f32>>, label: usize, target: Option<usize>, budget: usize) -> Self {
         let capacity = (budget / (clean.len() * 2 * size_of::<f32>()).max(1)).max(8);
         let inner = Inner { steps: Vec::new(), frames: BTreeMap::new(), best: None, stride: 1, capacity };
+        Self { clean, label, target, inner: RwLock::new(inner) }
+    }
+
+    /// A finished record, as read from a file. Every given frame is kept.
+    pub fn restore(
+        clean: Arc<Array3<f32>>,
+        label: usize,
+        target: Option<usize>,
+        steps: Vec<StepRecord>,
+        deltas: impl Iterator<Item = (usize, Array3<f32>)>,
+        best: Option<usize>,
+    ) -> Self {
+        let frames: BTreeMap<_, _> =
+            deltas.map(|(index, delta)| (index, Arc::new(Frame { index, image: &*clean + &delta, delta }))).collect();
+        let inner = Inner { steps, best, stride: 1, capacity: frames.len().max(8), frames };
         Self { clean, label, target, inner: RwLock::new(inner) }
     }
 

@@ -1,0 +1,196 @@
+//! Flags that several subcommands share.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+
+use crate::{
+    core::{
+        attack::{self, Kind, fraction},
+        error::Error,
+        graph::Layout,
+        tensor::labels::Labels,
+    },
+    engine::{
+        command::{AttackRequest, Target},
+        subject::SubjectOptions,
+    },
+    runtime::{Device, EngineChoice, RuntimeOptions},
+};
+
+/// How the model is read and run.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArgs {
+    /// Preprocessing: a preset (imagenet, inception, caffe, tf, unit, cifar10, lite) or a preprocessor_config.json / config.json.
+    #[arg(long, value_name = "P", env = "PSESCOPE_PREPROCESS")]
+    pub preprocess: Option<String>,
+    /// Per-channel mean on the 0..1 scale, RGB, comma-separated; one number serves all channels.
+    #[arg(long, value_delimiter = ',', value_name = "R,G,B", allow_hyphen_values = true)]
+    pub mean: Option<Vec<f32>>,
+    /// Per-channel standard deviation on the 0..1 scale, RGB, comma-separated.
+    #[arg(long, value_delimiter = ',', value_name = "R,G,B")]
+    pub std: Option<Vec<f32>>,
+    /// Input size, for models that leave it open.
+    #[arg(long, value_name = "WxH", value_parser = parse_size)]
+    pub size: Option<[usize; 2]>,
+    /// Order of the model's input dimensions, when the guess is wrong.
+    #[arg(long, value_name = "nchw|nhwc", value_parser = parse_layout)]
+    pub layout: Option<Layout>,
+    /// Class names: one a line, or JSON.
+    #[arg(long, value_name = "FILE", env = "PSESCOPE_LABELS")]
+    pub labels: Option<PathBuf>,
+    /// Where to run: auto, cpu, cuda[:N], tensorrt[:N].
+    #[arg(long, default_value = "auto", value_name = "DEVICE", env = "PSESCOPE_DEVICE")]
+    pub device: Device,
+    /// ONNX Runtime library to use.
+    #[arg(long, value_name = "PATH")]
+    pub ort_lib: Option<PathBuf>,
+    /// Engine: auto, onnxruntime, embedded.
+    #[arg(long, default_value = "auto", value_name = "ENGINE", env = "PSESCOPE_ENGINE")]
+    pub engine: EngineChoice,
+    /// Threads for one run; 0 is one per physical core.
+    #[arg(long, default_value_t = 0, value_name = "N", env = "PSESCOPE_THREADS")]
+    pub threads: usize,
+}
+
+impl ModelArgs {
+    /// Options of the runtime.
+    pub fn runtime(&self) -> RuntimeOptions {
+        RuntimeOptions {
+            ort_lib: self.ort_lib.clone(),
+            engine: self.engine,
+            device: self.device,
+            threads: self.threads,
+            ..RuntimeOptions::default()
+        }
+    }
+
+    /// Options of opening a model and its images.
+    pub fn subject(&self) -> SubjectOptions {
+        SubjectOptions {
+            preprocess: self.preprocess.clone(),
+            mean: self.mean.clone(),
+            std: self.std.clone(),
+            size: self.size,
+            layout: self.layout,
+            labels: self.labels.clone(),
+        }
+    }
+}
+
+/// What is attacked, and how: the table of every registered attack becomes flags.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Attack")]
+pub struct AttackArgs {
+    /// Attack to run.
+    #[arg(long = "attack", value_name = "NAME", default_value = "ifgsm", value_parser = clap::builder::PossibleValuesParser::new(attack::REGISTRY.iter().map(|a| a.name())))]
+    pub attack: String,
+    /// Class to reach: index, name, random, second, least-likely. Without it the attack is untargeted.
+    #[arg(long, value_name = "T")]
+    pub target: Option<String>,
+    /// True class: index or name. Without it, the clean prediction.
+    #[arg(long = "true", value_name = "LABEL")]
+    pub label: Option<String>,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    #[command(flatten)]
+    pub params: AttackParams,
+}
+
+impl AttackArgs {
+    /// The request, with names turned into classes.
+    pub fn request(&self, labels: &Labels) -> anyhow::Result<AttackRequest> {
+        let label = self.label.as_deref().map(|l| labels.find(l)).transpose()?;
+        let target = match self.target.as_deref() {
+            None => Target::Untargeted,
+            Some("random") => Target::Random,
+            Some("second") => Target::Second,
+            Some("least-likely") => Target::LeastLikely,
+            Some(name) => Target::Class(labels.find(name)?),
+        };
+        // Flags of other attacks are refused by name, so a typo in `--attack` does not pass silently.
+        Ok(AttackRequest { attack: self.attack.clone(), params: self.params.0.clone(), target, label, seed: self.seed })
+    }
+}
+
+/// Attack parameters as typed: name and text.
+#[derive(Debug, Clone, Default)]
+pub struct AttackParams(pub Vec<(String, String)>);
+
+/// Every parameter name once, with the attacks that have it.
+fn table() -> Vec<(attack::ParamSpec, Vec<&'static str>)> {
+    let mut table: Vec<(attack::ParamSpec, Vec<&'static str>)> = Vec::new();
+    for attack in attack::REGISTRY {
+        for spec in attack.params() {
+            match table.iter_mut().find(|(s, _)| s.name == spec.name) {
+                Some((_, users)) => users.push(attack.name()),
+                None => table.push((*spec, vec![attack.name()])),
+            }
+        }
+    }
+    table
+}
+
+impl Args for AttackParams {
+    fn augment_args(command: Command) -> Command {
+        table().into_iter().fold(command, |command, (spec, users)| {
+            let unit = if spec.unit.is_empty() { String::new() } else { format!(", {}", spec.unit) };
+            let help = format!("{} [{}{unit}; default {}]", spec.help, users.join(", "), spec.default);
+            let arg = Arg::new(spec.name).long(spec.name).help(help.clone()).help_heading("Attack parameters").action(ArgAction::Set);
+            command.arg(match spec.kind {
+                Kind::Flag => arg.num_args(0..=1).require_equals(true).default_missing_value("true").value_name("yes|no"),
+                Kind::Int { .. } => arg.value_name("N").allow_hyphen_values(true),
+                Kind::Float { .. } => arg.value_name("X").allow_hyphen_values(true),
+                Kind::Choice(words) => arg.value_name("WORD").help(format!("{help}: {}", words.join(", "))),
+            })
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for AttackParams {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given =
+            table().into_iter().filter_map(|(spec, _)| matches.get_one::<String>(spec.name).map(|v| (spec.name.to_owned(), v.clone())));
+        Ok(Self(given.collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// `WxH` to height, width.
+fn parse_size(text: &str) -> Result<[usize; 2], String> {
+    let bad = || format!("'{text}' is no size; write WIDTHxHEIGHT, for instance 224x224");
+    let (w, h) = text.split_once(['x', 'X']).ok_or_else(bad)?;
+    let side = |t: &str| t.parse::<usize>().ok().filter(|v| (1..=8192).contains(v)).ok_or_else(bad);
+    Ok([side(h)?, side(w)?])
+}
+
+fn parse_layout(text: &str) -> Result<Layout, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "nchw" => Ok(Layout::Nchw),
+        "nhwc" => Ok(Layout::Nhwc),
+        _ => Err("write nchw or nhwc".into()),
+    }
+}
+
+/// A number or a fraction such as 8/255, for flags.
+pub fn parse_number(text: &str) -> Result<f32, String> {
+    fraction(text).map(|v| v as f32).ok_or_else(|| format!("'{text}' is no number"))
+}
+
+/// Creates a folder for output, saying what to do when that fails.
+pub fn output_dir(path: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(path)
+        .map_err(|e| Error::Input(format!("cannot create {}: {e}; give a folder you may write to", path.display())))
+        .context("output")
+}

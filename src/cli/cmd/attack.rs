@@ -1,0 +1,169 @@
+//! `psescope attack`: one attack without the interface.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use clap::Args;
+use ndarray::{Array1, Array3, Axis};
+
+use crate::{
+    cli::{
+        args::{AttackArgs, ModelArgs, output_dir},
+        exit::Done,
+        progress,
+        session::{Session, interruptible},
+    },
+    core::{error::Error, oracle::Oracle as _},
+    engine::{
+        run::{self, Prepared},
+        trace::file::{self, RunMeta},
+    },
+    report::{json::AttackReport, npy, picture, text},
+};
+
+/// Attack one image.
+#[derive(Debug, Args)]
+pub struct AttackCommand {
+    /// ONNX model.
+    model: PathBuf,
+    /// Image file, or a .npy array [C,H,W] with values 0..1.
+    image: PathBuf,
+    #[command(flatten)]
+    attack: AttackArgs,
+    /// Write the recorded run here; `psescope pse` and `psescope show` read it.
+    #[arg(long, value_name = "RUN.pse", help_heading = "Output")]
+    out: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+    /// Write clean.png, adversarial.png and perturbation.png into this folder.
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    png: Option<PathBuf>,
+    /// Write x0.npy, adv.npy and delta.npy (float32 [C,H,W], pixel space) into this folder.
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    npy: Option<PathBuf>,
+    /// End with 1 when the attack did not reach its goal.
+    #[arg(long, help_heading = "Output")]
+    exit_code: bool,
+    #[command(flatten)]
+    model_args: ModelArgs,
+}
+
+/// An attack that ran to its end, or was stopped.
+pub struct Attacked {
+    /// Request, problem, trace.
+    pub prepared: Prepared,
+    /// Clean logits.
+    pub clean: Array1<f32>,
+    /// Image of the result.
+    pub image: Array3<f32>,
+    /// Whether the goal was reached.
+    pub success: bool,
+    /// Whether a signal ended it early.
+    pub stopped: bool,
+    /// Wall seconds.
+    pub seconds: f64,
+}
+
+/// Opens the image and runs the attack, with progress on stderr.
+pub fn perform(session: &mut Session, image: &Path, args: &AttackArgs) -> anyhow::Result<Attacked> {
+    let request = args.request(&session.subject.labels)?;
+    let (x0, clean) = session.predict(image)?;
+    let prepared = run::prepare(&request, Arc::clone(&x0), clean.view(), None)?;
+    let bar = progress::bar(prepared.steps(), "steps");
+    let started = Instant::now();
+    let outcome = prepared.run(&mut session.network, &interruptible(), |index| bar.set_position(index as u64));
+    let seconds = started.elapsed().as_secs_f64();
+    bar.finish_and_clear();
+    let (success, stopped) = match outcome {
+        Ok(success) => (success, false),
+        Err(Error::Stopped) => (false, true),
+        Err(error) => return Err(error.into()),
+    };
+    let frame = prepared.trace.best().and_then(|i| prepared.trace.frame(i));
+    let image = frame.map_or_else(|| (*x0).clone(), |f| f.image.clone());
+    Ok(Attacked { prepared, clean, image, success, stopped, seconds })
+}
+
+impl AttackCommand {
+    /// Runs the subcommand.
+    pub fn run(self) -> anyhow::Result<Done> {
+        let mut session = Session::open(&self.model, &self.model_args)?;
+        let attacked = perform(&mut session, &self.image, &self.attack)?;
+        let logits = session.network.logits(attacked.image.view().insert_axis(Axis(0)))?.row(0).to_owned();
+        self.write_files(&session, &attacked)?;
+        let image = self.image.display().to_string();
+        let report = AttackReport {
+            context: session.context(&image),
+            attack: &self.attack.attack,
+            params: &attacked.prepared.params,
+            seed: self.attack.seed,
+            trace: &attacked.prepared.trace,
+            clean: attacked.clean.view(),
+            adversarial: logits.view(),
+            success: attacked.success,
+            seconds: attacked.seconds,
+        };
+        if self.json {
+            println!("{}", report.to_json());
+        } else {
+            print!("{}", text::attack(&report));
+        }
+        if attacked.stopped {
+            return Err(Error::Stopped.into());
+        }
+        Ok(if self.exit_code && !attacked.success { Done::Robust } else { Done::Yes })
+    }
+
+    fn write_files(&self, session: &Session, attacked: &Attacked) -> anyhow::Result<()> {
+        let clean = &attacked.prepared.problem.image;
+        let delta = &attacked.image - clean;
+        if let Some(dir) = &self.npy {
+            output_dir(dir)?;
+            for (name, array) in [("x0.npy", clean), ("adv.npy", &attacked.image), ("delta.npy", &delta)] {
+                npy::write(&dir.join(name), array)?;
+            }
+        }
+        if let Some(dir) = &self.png {
+            output_dir(dir)?;
+            picture::save(&dir.join("clean.png"), &picture::photo(clean.view()))?;
+            picture::save(&dir.join("adversarial.png"), &picture::photo(attacked.image.view()))?;
+            picture::save(&dir.join("perturbation.png"), &picture::perturbation(delta.view()))?;
+        }
+        if let Some(path) = &self.out {
+            file::save(path, &self.meta(session, attacked), &attacked.prepared.trace)?;
+        }
+        Ok(())
+    }
+
+    fn meta(&self, session: &Session, attacked: &Attacked) -> RunMeta {
+        let trace = &attacked.prepared.trace;
+        let steps = trace.with_steps(<[_]>::to_vec);
+        let labels = &session.subject.names;
+        let mut classes: Vec<usize> =
+            steps.iter().flat_map(|s| s.top.iter().map(|t| t.0)).chain([Some(trace.label), trace.target].into_iter().flatten()).collect();
+        classes.sort_unstable();
+        classes.dedup();
+        RunMeta {
+            format: file::VERSION,
+            version: env!("CARGO_PKG_VERSION").into(),
+            model: session.model.clone(),
+            model_sha256: session.subject.sha256.clone(),
+            image: self.image.display().to_string(),
+            preprocessing: session.subject.preprocess.describe(),
+            provider: session.provider.clone(),
+            attack: self.attack.attack.clone(),
+            params: attacked.prepared.params.iter().map(|(n, _, text)| (n.to_owned(), text.to_owned())).collect(),
+            seed: self.attack.seed,
+            label: trace.label,
+            target: trace.target,
+            success: attacked.success,
+            best: trace.best(),
+            names: classes.into_iter().filter_map(|c| labels.get(c).map(|n| (c, n.clone()))).collect(),
+            steps,
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! `psescope grad`: write the gradient graph of a model.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use crate::{
+    cli::{args::ModelArgs, exit::Done},
+    core::{
+        error::Error,
+        graph::{self, Instrumentation, Loss, TapKind},
+        onnx::write,
+    },
+    engine::subject::Subject,
+};
+
+/// Write the gradient graph of a model.
+#[derive(Debug, Args)]
+pub struct GradCommand {
+    /// ONNX model.
+    model: PathBuf,
+    /// Where to write the graph.
+    #[arg(short, long, value_name = "OUT.onnx")]
+    output: PathBuf,
+    /// Loss head inside the graph: none (the cotangent of the logits is an input), ce, margin.
+    #[arg(long, value_enum, default_value_t = LossArg::None)]
+    loss: LossArg,
+    /// Also output this tensor and its gradient; may be given several times.
+    #[arg(long = "tap", value_name = "TENSOR")]
+    taps: Vec<String>,
+    /// Verify the gradient by directional finite differences and print the error.
+    #[arg(long)]
+    check: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    model_args: ModelArgs,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LossArg {
+    None,
+    Ce,
+    Margin,
+}
+
+impl GradCommand {
+    /// Runs the subcommand.
+    pub fn run(self) -> anyhow::Result<Done> {
+        let subject = Subject::open(&self.model, &self.model_args.subject())?;
+        let loss = match self.loss {
+            LossArg::None => Loss::None,
+            LossArg::Ce => Loss::CrossEntropy,
+            LossArg::Margin => Loss::Margin,
+        };
+        let taps = self.taps.iter().map(|t| (t.clone(), TapKind::ValueAndGradient)).collect();
+        let coverage = graph::coverage(&subject.prepared);
+        let built = graph::instrument(&subject.prepared, &Instrumentation { loss, image_gradient: true, taps, gates: vec![] })?;
+        save(&self.output, &write::to_bytes(&built.graph))?;
+        let check = self.check.then(|| super::check::directional(&subject, &self.model_args)).transpose()?;
+        if self.json {
+            println!(
+                "{}",
+                json!({
+                    "schema": "psescope.grad/1",
+                    "version": env!("CARGO_PKG_VERSION"),
+                    "nodes": built.graph.nodes.len(),
+                    "image": built.image,
+                    "logits": built.logits,
+                    "cotangent": built.cotangent,
+                    "labels": built.labels.as_ref().map(|l| &l.0),
+                    "weights": built.labels.as_ref().map(|l| &l.1),
+                    "loss": built.loss,
+                    "grad_image": built.grad_image,
+                    "taps": built.taps.iter().map(|(value, gradient)| json!({"value": value, "gradient": gradient})).collect::<Vec<_>>(),
+                    "covered": coverage.covered,
+                    "missing": coverage.missing.iter().map(|m| json!({"op": m.op, "node": m.node})).collect::<Vec<_>>(),
+                    "check": check.as_ref().map(|c| json!({"directions": c.directions, "relative_error": c.error})),
+                })
+            );
+        } else {
+            println!("{}: {} nodes, {} differentiable nodes covered", self.output.display(), built.graph.nodes.len(), coverage.covered);
+            println!("  image {}  logits {}  gradient {}", built.image, built.logits, built.grad_image.as_deref().unwrap_or("-"));
+            if let Some(check) = &check {
+                println!(
+                    "  finite differences along {} directions: relative error {:.2e} (an estimate limited by float32)",
+                    check.directions, check.error
+                );
+            }
+        }
+        Ok(Done::Yes)
+    }
+}
+
+/// Writes a file through a temporary one beside it.
+fn save(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let part = path.with_extension(format!("{}.part", std::process::id()));
+    std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, path)).map_err(|e| {
+        let _ = std::fs::remove_file(&part);
+        Error::Input(format!("cannot write {}: {e}; give a path in a folder you may write to", path.display()))
+    })?;
+    Ok(())
+}

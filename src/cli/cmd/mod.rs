@@ -1,0 +1,13 @@
+//! One file per subcommand.
+
+pub mod attack;
+pub mod cam;
+pub mod check;
+pub mod doctor;
+pub mod generate;
+pub mod grad;
+pub mod inspect;
+pub mod pse;
+pub mod runtime;
+pub mod show;
+pub mod tui;

@@ -1,0 +1,46 @@
+//! `psescope [MODEL [IMAGE]]`: the inspector.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::{
+    cli::{args::ModelArgs, exit::Done},
+    engine::{sample, worker},
+    tui::{self, theme::Depth},
+};
+
+/// The terminal inspector.
+#[derive(Debug, Args)]
+pub struct Inspector {
+    /// ONNX model; the bundled SqueezeNet without it.
+    model: Option<PathBuf>,
+    /// Image; the bundled panda without it.
+    image: Option<PathBuf>,
+    /// Colours: never, 16, 256, true; found out from the environment without it.
+    #[arg(long, value_name = "DEPTH", value_parser = Depth::parse, help_heading = "Terminal")]
+    color: Option<Depth>,
+    /// Only ASCII characters.
+    #[arg(long, help_heading = "Terminal")]
+    ascii: bool,
+    /// Colours of the interface: terminal, dark, light, high-contrast.
+    #[arg(long, value_name = "NAME", default_value = "terminal", help_heading = "Terminal")]
+    theme: String,
+    /// Listen to the mouse (text can then only be selected with Shift).
+    #[arg(long, help_heading = "Terminal")]
+    mouse: bool,
+    #[command(flatten)]
+    model_args: ModelArgs,
+}
+
+impl Inspector {
+    /// Opens the inspector.
+    pub fn run(self) -> anyhow::Result<Done> {
+        let model = self.model.unwrap_or_else(|| sample::MODEL.into());
+        let image = self.image.unwrap_or_else(|| sample::IMAGE.into());
+        let options = tui::Options { color: self.color, ascii: self.ascii, theme: self.theme, mouse: self.mouse, ..tui::Options::new(model, image) };
+        let engine = worker::spawn(worker::Options { runtime: self.model_args.runtime(), subject: self.model_args.subject() });
+        tui::run(engine, options)?;
+        Ok(Done::Yes)
+    }
+}

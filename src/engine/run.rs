@@ -1,0 +1,97 @@
+//! One attack from request to ending: the path that the inspector and the headless commands share.
+
+use std::sync::Arc;
+
+use ndarray::{Array2, Array3, ArrayView1};
+
+use super::{
+    command::{AttackRequest, Target},
+    control::Control,
+    recorder::TraceRecorder,
+    trace::Trace,
+};
+use crate::core::{
+    attack::{
+        self, Params, Problem, scalars,
+        targets::{self, Rule},
+    },
+    error::{Error, Result},
+    oracle::Oracle,
+};
+
+/// Bytes of frames a run keeps.
+pub const FRAME_BUDGET: usize = 256 << 20;
+
+/// A checked request, ready to run.
+pub struct Prepared {
+    attack: &'static dyn attack::Attack,
+    /// Checked parameters, defaults filled in.
+    pub params: Params,
+    /// What is attacked.
+    pub problem: Problem,
+    /// The record it will write.
+    pub trace: Arc<Trace>,
+}
+
+/// Checks a request against the image and its clean logits: resolves label and target, fills in parameters.
+pub fn prepare(
+    request: &AttackRequest,
+    image: Arc<Array3<f32>>,
+    clean_logits: ArrayView1<f32>,
+    mask: Option<Array2<f32>>,
+) -> Result<Prepared> {
+    let attack = attack::find(&request.attack).ok_or_else(|| {
+        let known = attack::REGISTRY.iter().map(|a| a.name()).collect::<Vec<_>>().join(", ");
+        Error::Parameter(format!("there is no attack '{}'; choose one of {known}", request.attack))
+    })?;
+    let params = Params::check(attack.params(), request.params.iter().map(|(n, v)| (n.as_str(), v.as_str())))?;
+    let classes = clean_logits.len();
+    let label = request.label.unwrap_or_else(|| scalars::predicted(clean_logits));
+    let exists = |class: usize| match class < classes {
+        true => Ok(class),
+        false => Err(Error::Parameter(format!("class {class} does not exist: the model has {classes} classes, 0 to {}", classes - 1))),
+    };
+    let label = exists(label)?;
+    let target = resolve_target(&request.target, clean_logits, label, request.seed)?.map(exists).transpose()?;
+    if target == Some(label) {
+        return Err(Error::Parameter(format!("target and true class are both {label}; choose another target")));
+    }
+    let trace = Arc::new(Trace::new(Arc::clone(&image), label, target, FRAME_BUDGET));
+    let problem = Problem { image: (*image).clone(), label, target, mask, seed: request.seed };
+    Ok(Prepared { attack, params, problem, trace })
+}
+
+fn resolve_target(target: &Target, logits: ArrayView1<f32>, label: usize, seed: u64) -> Result<Option<usize>> {
+    let rule = match target {
+        Target::Untargeted => return Ok(None),
+        Target::Class(class) => return Ok(Some(*class)),
+        Target::Random => Rule::Random,
+        Target::Second => Rule::Second,
+        Target::LeastLikely => Rule::LeastLikely,
+    };
+    targets::pick(rule, logits, label, seed).map(Some)
+}
+
+impl Prepared {
+    /// Upper bound of the number of steps, for progress.
+    pub fn steps(&self) -> usize {
+        self.attack.steps(&self.params)
+    }
+
+    /// Runs to the end and says whether the goal was reached. Whatever was recorded before a failure or a stop stays in the trace.
+    pub fn run(&self, oracle: &mut dyn Oracle, control: &Control, notify: impl FnMut(usize)) -> Result<bool> {
+        let mut recorder = TraceRecorder::new(Arc::clone(&self.trace), control.clone(), notify);
+        match self.attack.run(oracle, &self.problem, &self.params, &mut recorder) {
+            Ok(outcome) => {
+                recorder.finish(outcome.image.view(), outcome.logits.view());
+                Ok(outcome.success)
+            }
+            Err(error) => {
+                if let Some(last) = self.trace.len().checked_sub(1) {
+                    self.trace.mark_best(last);
+                }
+                Err(error)
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! `RUN.pse`: a safetensors file with the arrays of a run, and one JSON document in its metadata.
+//!
+//! Tensors: `clean` `[C,H,W]`, `adversarial` `[C,H,W]`, `frames` `[F,C,H,W]` (perturbations), `frame_steps` `[F]` (int64). All pixel space.
+
+use std::{collections::HashMap, fs, io::Write, path::Path, sync::Arc};
+
+use ndarray::{Array3, ArrayView3, Axis};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+
+use super::{StepRecord, Trace};
+use crate::core::error::{Error, Result};
+
+/// Version of the layout; files with a larger one are refused.
+pub const VERSION: u32 = 1;
+
+const META: &str = "psescope";
+const MAX_FILE: u64 = 4 << 30;
+
+/// Everything about a run that is not an array.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RunMeta {
+    /// Layout version.
+    pub format: u32,
+    /// Version of the program that wrote it.
+    pub version: String,
+    /// Model path as given, and the SHA-256 of the file.
+    pub model: String,
+    /// SHA-256 of the model file, hexadecimal.
+    pub model_sha256: String,
+    /// Image path as given.
+    pub image: String,
+    /// Preprocessing in words.
+    pub preprocessing: String,
+    /// Engine and provider that ran it.
+    pub provider: String,
+    /// Attack name.
+    pub attack: String,
+    /// Parameters as text, defaults included.
+    pub params: Vec<(String, String)>,
+    /// Seed.
+    pub seed: u64,
+    /// True class.
+    pub label: usize,
+    /// Target class.
+    pub target: Option<usize>,
+    /// Whether the goal was reached.
+    pub success: bool,
+    /// Step that holds the result.
+    pub best: Option<usize>,
+    /// Names of the classes that occur, by index.
+    pub names: Vec<(usize, String)>,
+    /// Scalars of every step.
+    pub steps: Vec<StepRecord>,
+}
+
+/// A run read back.
+#[derive(Debug)]
+pub struct Run {
+    /// Metadata.
+    pub meta: RunMeta,
+    /// The record, ready to be stepped through.
+    pub trace: Arc<Trace>,
+}
+
+/// Writes a run atomically: temporary file in the same folder, fsync, rename.
+pub fn save(path: &Path, meta: &RunMeta, trace: &Trace) -> Result<()> {
+    let fail =
+        |e: &dyn std::fmt::Display| Error::Input(format!("cannot write {}: {e}; give a path in a folder you may write to", path.display()));
+    let bytes = to_bytes(meta, trace).map_err(|e| fail(&e))?;
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().ok_or_else(|| fail(&"it names no file"))?;
+    let part = folder.join(format!(".{}.{}.part", name.to_string_lossy(), std::process::id()));
+    let written = (|| {
+        let mut file = fs::File::create(&part)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(&part, path)
+    })();
+    written.map_err(|e| {
+        let _ = fs::remove_file(&part);
+        fail(&e)
+    })
+}
+
+fn to_bytes(meta: &RunMeta, trace: &Trace) -> std::result::Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let frames: Vec<_> = trace.frames().into_iter().filter_map(|i| trace.frame(i)).collect();
+    let shape = trace.clean.shape().to_vec();
+    let best = trace.best().and_then(|i| trace.frame(i)).or_else(|| frames.last().cloned());
+    let adversarial = best.as_ref().map_or_else(|| trace.clean.view(), |f| f.image.view());
+    let deltas: Vec<u8> = frames.iter().flat_map(|f| bytes(f.delta.view())).collect();
+    let steps: Vec<u8> = frames.iter().flat_map(|f| (f.index as i64).to_le_bytes()).collect();
+    let (clean, adversarial) = (bytes(trace.clean.view()), bytes(adversarial));
+    let mut stack = vec![frames.len()];
+    stack.extend(&shape);
+    let tensors = [
+        ("clean", TensorView::new(Dtype::F32, shape.clone(), &clean)?),
+        ("adversarial", TensorView::new(Dtype::F32, shape, &adversarial)?),
+        ("frames", TensorView::new(Dtype::F32, stack, &deltas)?),
+        ("frame_steps", TensorView::new(Dtype::I64, vec![frames.len()], &steps)?),
+    ];
+    let metadata = HashMap::from([(META.to_owned(), serde_json::to_string(meta)?)]);
+    Ok(safetensors::serialize(tensors, Some(metadata))?)
+}
+
+fn bytes(array: ArrayView3<f32>) -> Vec<u8> {
+    array.iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+/// Reads a run. Files written by a newer version and damaged files are refused with a sentence.
+pub fn load(path: &Path) -> Result<Run> {
+    let damaged =
+        |why: &str| Error::Input(format!("{} is not a usable run ({why}); record it again with `psescope attack --out`", path.display()));
+    let size = fs::metadata(path)
+        .map_err(|e| Error::Input(format!("cannot read {}: {e}; give a run written by `psescope attack --out`", path.display())))?
+        .len();
+    if size > MAX_FILE {
+        return Err(damaged("it is larger than 4 GiB"));
+    }
+    let raw = fs::read(path)
+        .map_err(|e| Error::Input(format!("cannot read {}: {e}; give a run written by `psescope attack --out`", path.display())))?;
+    parse(&raw).map_err(|why| damaged(&why))
+}
+
+/// The part of [`load`] that sees bytes only; the error says what is wrong with them.
+pub fn parse(raw: &[u8]) -> std::result::Result<Run, String> {
+    let (_, header) = SafeTensors::read_metadata(raw).map_err(|e| e.to_string())?;
+    let text = header.metadata().as_ref().and_then(|m| m.get(META)).ok_or("it holds no psescope metadata")?;
+    let version = serde_json::from_str::<serde_json::Value>(text).map_err(|e| e.to_string())?["format"].as_u64().unwrap_or(0);
+    if version > u64::from(VERSION) {
+        return Err(format!("it has format {version}, newer than the {VERSION} this program reads; update psescope"));
+    }
+    let meta: RunMeta = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    let tensors = SafeTensors::deserialize(raw).map_err(|e| e.to_string())?;
+    let clean = array3(&tensors, "clean")?;
+    let shape = clean.dim();
+    let adversarial = array3(&tensors, "adversarial")?;
+    let frames = tensors.tensor("frames").map_err(|e| e.to_string())?;
+    let indices = tensors.tensor("frame_steps").map_err(|e| e.to_string())?;
+    let numbers: Vec<usize> =
+        indices.data().chunks_exact(8).map(|c| i64::from_le_bytes(c.try_into().expect("chunks of eight")) as usize).collect();
+    let [count, c, h, w] = *frames.shape() else { return Err("its frames have the wrong shape".into()) };
+    let ordered = numbers.windows(2).all(|p| p[0] < p[1]) && numbers.iter().all(|&i| i < meta.steps.len());
+    if (c, h, w) != shape || adversarial.dim() != shape || numbers.len() != count || !ordered || frames.dtype() != Dtype::F32 {
+        return Err("its arrays do not fit each other".into());
+    }
+    let stacked = floats(frames.data());
+    let stacked = ndarray::Array4::from_shape_vec((count, c, h, w), stacked).map_err(|e| e.to_string())?;
+    let deltas = numbers.into_iter().zip(stacked.axis_iter(Axis(0)).map(|d| d.to_owned()));
+    let trace = Trace::restore(Arc::new(clean), meta.label, meta.target, meta.steps.clone(), deltas, meta.best);
+    Ok(Run { meta, trace: Arc::new(trace) })
+}
+
+fn array3(tensors: &SafeTensors, name: &str) -> std::result::Result<Array3<f32>, String> {
+    let tensor = tensors.tensor(name).map_err(|e| e.to_string())?;
+    let [c, h, w] = *tensor.shape() else { return Err(format!("its tensor '{name}' has the wrong shape")) };
+    if tensor.dtype() != Dtype::F32 {
+        return Err(format!("its tensor '{name}' is not float32"));
+    }
+    Array3::from_shape_vec((c, h, w), floats(tensor.data())).map_err(|e| e.to_string())
+}
+
+fn floats(data: &[u8]) -> Vec<f32> {
+    data.chunks_exact(4).map(|c| f32::from_le_bytes(c.try_into().expect("chunks of four"))).collect()
+}

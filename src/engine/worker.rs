@@ -1,0 +1,252 @@
+//! The worker: one thread opens models and computes explanations, another runs attacks, so that looking at a step never waits for a
+//! long attack. Each has its own sessions.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use ndarray::{Array1, Array3, Axis};
+
+use super::{
+    Handle, analysis,
+    command::{At, AttackRequest, Command, RunId},
+    control::Control,
+    event::{Ending, Event, Opened},
+    run,
+    subject::{Subject, SubjectOptions},
+    trace::Trace,
+};
+use crate::{
+    core::{
+        error::{Error, Result},
+        explain::{
+            cam::{self, Method},
+            psr,
+        },
+        oracle::{Layers as _, Oracle as _},
+    },
+    runtime::{Network, Runtime, RuntimeOptions, backend::Backend},
+};
+
+/// How the worker opens runtimes, models and images.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Engine, device, threads.
+    pub runtime: RuntimeOptions,
+    /// Preprocessing, labels, sizes.
+    pub subject: SubjectOptions,
+}
+
+/// Starts the worker and gives the two ends to talk to it.
+pub fn spawn(options: Options) -> Handle {
+    let (commands, inbox) = unbounded();
+    let (events, outbox) = unbounded();
+    thread::Builder::new()
+        .name("psescope-engine".into())
+        .spawn(move || Worker { options, events, runtime: None, open: None, runs: Vec::new(), running: None }.serve(&inbox))
+        .map_or_else(|e| tracing::error!("the engine thread did not start: {e}"), drop);
+    Handle { commands, events: outbox }
+}
+
+/// A model and an image, ready to be attacked and explained.
+struct Open {
+    subject: Arc<Subject>,
+    analyst: Network,
+    attacker: Arc<Mutex<Network>>,
+    image: Arc<Array3<f32>>,
+    logits: Array1<f32>,
+}
+
+struct Worker {
+    options: Options,
+    events: Sender<Event>,
+    runtime: Option<Runtime>,
+    open: Option<Open>,
+    /// Runs of the image that is open, newest last.
+    runs: Vec<(RunId, Arc<Trace>)>,
+    running: Option<(Control, thread::JoinHandle<()>)>,
+}
+
+impl Worker {
+    fn serve(mut self, inbox: &Receiver<Command>) {
+        while let Ok(command) = inbox.recv() {
+            if matches!(command, Command::Shutdown) {
+                break;
+            }
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.obey(command)));
+            match outcome {
+                Ok(Ok(())) | Ok(Err(Error::Stopped)) => {}
+                Ok(Err(error)) => self.tell(Event::Failed(error.to_string())),
+                Err(panic) => {
+                    self.tell(Event::Failed(format!("an internal error ended this job ({}); nothing recorded was lost", describe(&panic))))
+                }
+            }
+            if inbox.is_empty() {
+                self.tell(Event::Idle);
+            }
+        }
+        self.stop_running();
+    }
+
+    fn tell(&self, event: Event) {
+        // Nobody listening means the interface is gone; the worker ends with its inbox.
+        let _ = self.events.send(event);
+    }
+
+    fn obey(&mut self, command: Command) -> Result<()> {
+        match command {
+            Command::Open { model, image } => self.open(&model, &image),
+            Command::OpenImage(image) => self.open_image(&image),
+            Command::Attack { run, request, control } => self.attack(run, request, control),
+            Command::Psr { run, step, cell, settings, control } => self.psr(run, step, cell, settings, &control),
+            Command::Cam { at, method, layer, class } => self.cam(at, method, layer, class),
+            Command::RescanRuntime => self.rescan(),
+            Command::Shutdown => Ok(()),
+        }
+    }
+
+    fn open(&mut self, model: &Path, image: &Path) -> Result<()> {
+        self.tell(Event::Busy(format!("opening {}", model.display())));
+        self.stop_running();
+        if self.runtime.is_none() {
+            self.runtime = Some(Runtime::open(&self.options.runtime)?);
+        }
+        let subject = Arc::new(Subject::open(model, &self.options.subject)?);
+        self.install(subject, image)
+    }
+
+    fn open_image(&mut self, image: &Path) -> Result<()> {
+        self.stop_running();
+        let Some(open) = &self.open else { return Err(Error::Input("open a model first".into())) };
+        let subject = Arc::clone(&open.subject);
+        self.install(subject, image)
+    }
+
+    /// Opens the image and predicts it; what was open stays open when that fails.
+    fn install(&mut self, subject: Arc<Subject>, image_path: &Path) -> Result<()> {
+        let image = Arc::new(subject.image(image_path)?);
+        let backend = self.backend()?;
+        let mut analyst = subject.network(&backend)?;
+        let logits = analyst.logits(image.view().insert_axis(Axis(0)))?.row(0).to_owned();
+        let attacker = Arc::new(Mutex::new(subject.network(&backend)?));
+        let opened = Opened {
+            model: subject.path.clone(),
+            image_path: image_path.to_owned(),
+            provider: analyst.provider(),
+            engine: backend.describe(),
+            preprocessing: subject.preprocess.describe(),
+            notices: subject.notices.iter().chain(self.runtime.iter().flat_map(|r| &r.report().notices)).cloned().collect(),
+            labels: Arc::clone(&subject.names),
+            image: Arc::clone(&image),
+            logits: logits.to_vec(),
+            layers: analyst.spatial_layers(),
+            has_linear_head: analyst.linear_head().is_some(),
+            no_gradient: subject.no_gradient(),
+        };
+        self.open = Some(Open { subject, analyst, attacker, image, logits });
+        self.runs.clear();
+        self.tell(Event::Opened(Box::new(opened)));
+        Ok(())
+    }
+
+    fn backend(&self) -> Result<Arc<dyn Backend>> {
+        self.runtime.as_ref().map(Runtime::backend).ok_or_else(|| Error::Engine("no engine is open; start again".into()))
+    }
+
+    fn rescan(&mut self) -> Result<()> {
+        self.tell(Event::Busy("looking for ONNX Runtime".into()));
+        let Some(runtime) = &mut self.runtime else { return Ok(()) };
+        if !runtime.rescan(&self.options.runtime)? {
+            let engine = runtime.report().engine.clone();
+            self.tell(Event::Notice(format!("nothing better than {engine} was found; psescope doctor says what was looked at")));
+            return Ok(());
+        }
+        let backend = runtime.backend();
+        let Some(open) = &mut self.open else { return Ok(()) };
+        // New sessions on the new engine; runs, frames and maps stay.
+        open.analyst = open.subject.network(&backend)?;
+        open.analyst.logits(open.image.view().insert_axis(Axis(0)))?;
+        open.attacker = Arc::new(Mutex::new(open.subject.network(&backend)?));
+        let provider = open.analyst.provider();
+        self.tell(Event::Runtime(backend.describe(), provider));
+        Ok(())
+    }
+
+    fn attack(&mut self, run: RunId, request: AttackRequest, control: Control) -> Result<()> {
+        self.stop_running();
+        let open = self.open.as_ref().ok_or_else(|| Error::Input("open a model and an image first".into()))?;
+        let prepared = match run::prepare(&request, Arc::clone(&open.image), open.logits.view(), None) {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                self.tell(Event::Ended { run, ending: Ending::Failed(error.to_string()), best: None });
+                return Ok(());
+            }
+        };
+        let trace = Arc::clone(&prepared.trace);
+        self.runs.push((run, Arc::clone(&trace)));
+        self.tell(Event::Started { run, label: trace.label, target: trace.target, request, trace: Arc::clone(&trace) });
+        let (events, attacker, stop) = (self.events.clone(), Arc::clone(&open.attacker), control.clone());
+        let job = move || {
+            let mut network = attacker.lock().unwrap_or_else(|e| e.into_inner());
+            let notify = |index| drop(events.send(Event::Step { run, index }));
+            let ending = match catch_unwind(AssertUnwindSafe(|| prepared.run(&mut *network, &control, notify))) {
+                Ok(Ok(success)) => Ending::Done { success },
+                Ok(Err(Error::Stopped)) => Ending::Stopped,
+                Ok(Err(error)) => Ending::Failed(error.to_string()),
+                Err(panic) => Ending::Failed(format!("an internal error ended the attack ({}); its steps are kept", describe(&panic))),
+            };
+            drop(events.send(Event::Ended { run, ending, best: trace.best() }));
+        };
+        let thread = thread::Builder::new()
+            .name("psescope-attack".into())
+            .spawn(job)
+            .map_err(|e| Error::Engine(format!("cannot start a thread: {e}")))?;
+        self.running = Some((stop, thread));
+        Ok(())
+    }
+
+    fn stop_running(&mut self) {
+        if let Some((control, thread)) = self.running.take() {
+            control.stop();
+            drop(thread.join());
+        }
+    }
+
+    fn psr(&mut self, run: RunId, step: usize, cell: usize, settings: psr::Settings, control: &Control) -> Result<()> {
+        let trace = self.trace(run)?;
+        let open = self.open.as_mut().ok_or_else(|| Error::Input("open a model and an image first".into()))?;
+        let events = self.events.clone();
+        analysis::psr(&mut open.analyst, &trace, step, cell, settings, &mut |map, done| {
+            drop(events.send(Event::Psr { run, step, map: Arc::new(map.clone()), done }));
+            control.checkpoint()
+        })
+    }
+
+    fn cam(&mut self, at: At, method: Method, layer: Option<String>, class: usize) -> Result<()> {
+        let image = match at {
+            At::Clean => None,
+            At::Step(run, step) => Some(analysis::frame(&*self.trace(run)?, step)?),
+        };
+        let open = self.open.as_mut().ok_or_else(|| Error::Input("open a model and an image first".into()))?;
+        let image = image.as_ref().map_or_else(|| open.image.view(), |f| f.image.view());
+        let map = cam::compute(&mut open.analyst, image, method, layer.as_deref(), class)?;
+        self.tell(Event::Cam { at, map: Arc::new(map) });
+        Ok(())
+    }
+
+    fn trace(&self, run: RunId) -> Result<Arc<Trace>> {
+        self.runs.iter().find(|(id, _)| *id == run).map(|(_, t)| Arc::clone(t)).ok_or(Error::Stopped)
+    }
+}
+
+fn describe(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".into())
+}

@@ -1,0 +1,26 @@
+//! What the model wants done in the world. `update` only returns these.
+
+use std::{path::PathBuf, sync::Arc};
+
+use crate::engine::{command::Command, control::Control, trace::Frame};
+
+/// Something to do outside the model.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// Tell the worker.
+    Engine(Command),
+    /// Ask a job to end at its next step.
+    Stop(Control),
+    /// Pause or resume a job.
+    Pause(Control, bool),
+    /// Put text on the clipboard (OSC 52).
+    Copy(String),
+    /// Write the adversarial image of a step as `[1, C, H, W]` float32.
+    Save(PathBuf, Arc<Frame>),
+    /// Go to the background.
+    Suspend,
+    /// Draw everything again.
+    Redraw,
+    /// Leave.
+    Quit,
+}

@@ -1,0 +1,114 @@
+//! What the worker says, taken into the model. Events of older runs are ignored.
+
+use std::sync::Arc;
+
+use super::{
+    effect::Effect,
+    model::{Busy, Cursor, Model, Run},
+    notice::Severity,
+    psr,
+    screen::cam,
+};
+use crate::engine::{
+    command::{AttackRequest, RunId},
+    event::{Ending, Event, Opened},
+    trace::Trace,
+};
+
+/// Takes one event.
+pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
+    match event {
+        Event::Busy(what) => model.busy = Some(Busy { what, since: model.now }),
+        Event::Idle => model.busy = None,
+        Event::Opened(opened) => opened_now(model, *opened),
+        Event::Failed(why) => failed(model, why),
+        Event::Notice(text) => model.tell(Severity::Info, text),
+        Event::Started { run, label, target, request, trace } => started(model, run, (label, target), request, trace),
+        Event::Step { run, index } => {
+            if let Some(current) = current(model, run) {
+                current.newest = Some(current.newest.map_or(index, |n| n.max(index)));
+            }
+        }
+        Event::Ended { run, ending, best } => ended(model, run, ending, best),
+        Event::Psr { run, step, map, done } => psr::arrived(model, run, step, map, done),
+        Event::Cam { at, map } => cam::arrived(model, at, map),
+        Event::Runtime(engine, provider) => {
+            model.tell(Severity::Info, format!("now running on {engine}, {provider}"));
+            (model.engine, model.provider) = (engine, provider);
+        }
+    }
+    Vec::new()
+}
+
+fn current(model: &mut Model, run: RunId) -> Option<&mut Run> {
+    model.run.as_mut().filter(|r| r.id == run)
+}
+
+fn opened_now(model: &mut Model, opened: Opened) {
+    model.generation += 1;
+    model.busy = None;
+    model.open_error = None;
+    model.run = None;
+    model.cursor = Cursor::Live;
+    (model.engine, model.provider) = (opened.engine.clone(), opened.provider.clone());
+    (model.model_path, model.image_path) = (opened.model.clone(), opened.image_path.clone());
+    let (_, h, w) = opened.image.dim();
+    psr::reset(model, h.min(w));
+    model.cam.reset(opened.has_linear_head);
+    for notice in &opened.notices {
+        model.tell(Severity::Warn, notice.clone());
+    }
+    if let Some(why) = &opened.no_gradient {
+        model.tell(Severity::Warn, format!("this model cannot be attacked: {why}"));
+    }
+    model.opened = Some(Arc::new(opened));
+}
+
+fn failed(model: &mut Model, why: String) {
+    model.busy = None;
+    psr::failed(model);
+    model.cam.failed();
+    if let Some(run) = model.run.as_mut().filter(|r| r.trace.is_none() && r.ending.is_none()) {
+        run.ending = Some(Ending::Failed(why.clone()));
+    }
+    if model.opened.is_none() {
+        model.open_error = Some(why.clone());
+    }
+    model.tell(Severity::Error, why);
+}
+
+fn started(model: &mut Model, run: RunId, classes: (usize, Option<usize>), request: AttackRequest, trace: Arc<Trace>) {
+    if let Some(current) = current(model, run) {
+        (current.label, current.target) = classes;
+        current.request = request;
+        current.trace = Some(trace);
+    }
+}
+
+fn ended(model: &mut Model, run: RunId, ending: Ending, best: Option<usize>) {
+    let Some(current) = current(model, run) else { return };
+    current.ending = Some(ending.clone());
+    current.best = best;
+    current.paused = false;
+    let newest = current.newest.unwrap_or(0);
+    let total = current.total.map_or(newest, |t| t.max(newest + 1).saturating_sub(1));
+    let target = current.target;
+    let flipped = current.trace.as_ref().and_then(|t| t.flipped_at());
+    match ending {
+        Ending::Done { success } => {
+            if let Some(best) = best.filter(|b| *b != newest && model.cursor == Cursor::Live) {
+                model.cursor = Cursor::At(best);
+            }
+            let text = match (success, target, flipped) {
+                (true, Some(t), _) => format!("reached {} (shown: step {})", model.short_label(t), best.unwrap_or(newest)),
+                (true, None, Some(at)) => format!("the prediction flipped at step {at}"),
+                (true, None, None) => "done".into(),
+                (false, Some(t), Some(at)) => format!("left the true class at step {at}, but did not reach {}", model.short_label(t)),
+                (false, ..) => "the attack ended and the prediction held: try more steps or a larger eps (a)".into(),
+            };
+            model.tell(if success { Severity::Info } else { Severity::Warn }, text);
+        }
+        Ending::Stopped => model.tell(Severity::Info, format!("stopped at step {newest} of {total}")),
+        Ending::Failed(why) => model.tell(Severity::Error, why),
+    }
+}

@@ -1,0 +1,291 @@
+//! Everything the interface knows. Plain data; no terminal, no worker.
+
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+
+use super::{
+    dialog::Dialog,
+    keymap::{Context, Keymap},
+    notice::{Notices, Severity},
+    psr,
+    screen::{Screen, attack, cam, pixels},
+    text,
+    theme::Theme,
+};
+use crate::{
+    core::attack::Attack,
+    engine::{
+        command::{AttackRequest, RunId},
+        control::Control,
+        event::{Ending, Opened, Scored},
+        trace::{Frame, StepRecord, Trace},
+    },
+};
+
+/// Where the person looks in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Cursor {
+    /// The newest step.
+    #[default]
+    Live,
+    /// This step.
+    At(usize),
+}
+
+/// The attacks on offer.
+#[derive(Clone, Copy)]
+pub struct Attacks(pub &'static [&'static dyn Attack]);
+
+impl std::fmt::Debug for Attacks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|a| a.name())).finish()
+    }
+}
+
+impl Attacks {
+    /// The attack with this name.
+    pub fn find(&self, name: &str) -> Option<&'static dyn Attack> {
+        self.0.iter().copied().find(|a| a.name() == name)
+    }
+}
+
+/// The current run.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Number.
+    pub id: RunId,
+    /// As asked.
+    pub request: AttackRequest,
+    /// Pauses and stops it.
+    pub control: Control,
+    /// True class, once known.
+    pub label: usize,
+    /// Target class, when there is one.
+    pub target: Option<usize>,
+    /// The record, once the worker has begun.
+    pub trace: Option<Arc<Trace>>,
+    /// Newest step the worker told of.
+    pub newest: Option<usize>,
+    /// Upper bound on the number of steps.
+    pub total: Option<usize>,
+    /// Whether the person paused it.
+    pub paused: bool,
+    /// How it ended.
+    pub ending: Option<Ending>,
+    /// Step whose image is the result.
+    pub best: Option<usize>,
+}
+
+impl Run {
+    /// Whether the worker is still at it (or paused in it).
+    pub fn running(&self) -> bool {
+        self.ending.is_none()
+    }
+}
+
+/// Work that blocks the worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Busy {
+    /// What.
+    pub what: String,
+    /// Since when.
+    pub since: Duration,
+}
+
+/// The whole state of the interface.
+#[derive(Debug, Clone)]
+pub struct Model {
+    /// Time since the start.
+    pub now: Duration,
+    /// Columns and rows of the terminal.
+    pub size: (u16, u16),
+    /// Looks.
+    pub theme: Theme,
+    /// Keys.
+    pub keymap: Arc<Keymap>,
+    /// Attacks on offer.
+    pub attacks: Attacks,
+    /// Model file asked for.
+    pub model_path: PathBuf,
+    /// Image file asked for.
+    pub image_path: PathBuf,
+    /// What is open.
+    pub opened: Option<Arc<Opened>>,
+    /// Counts what was opened; identifies the clean picture.
+    pub generation: u64,
+    /// Why nothing is open.
+    pub open_error: Option<String>,
+    /// Engine and version that really run.
+    pub engine: String,
+    /// Provider that really runs.
+    pub provider: String,
+    /// Blocking work.
+    pub busy: Option<Busy>,
+    /// The current run.
+    pub run: Option<Run>,
+    /// Largest run number given.
+    pub last_run: u64,
+    /// Position in time.
+    pub cursor: Cursor,
+    /// What the next run will do.
+    pub request: AttackRequest,
+    /// Open screen.
+    pub screen: Screen,
+    /// Screen 1.
+    pub attack: attack::State,
+    /// Screen 2.
+    pub pixels: pixels::State,
+    /// Screen 3.
+    pub cam: cam::State,
+    /// The map shared by screens 1 and 2.
+    pub psr: psr::State,
+    /// Open dialogs, the topmost last.
+    pub dialogs: Vec<Dialog>,
+    /// Messages.
+    pub notices: Notices,
+    /// First-run hints that have been followed.
+    pub learned: BTreeSet<&'static str>,
+}
+
+impl Model {
+    /// The state before the worker has said anything.
+    pub fn new(model_path: PathBuf, image_path: PathBuf, theme: Theme, keymap: Keymap, attacks: Attacks, request: AttackRequest) -> Self {
+        Self {
+            now: Duration::ZERO,
+            size: (80, 24),
+            theme,
+            keymap: Arc::new(keymap),
+            attacks,
+            model_path,
+            image_path,
+            opened: None,
+            generation: 0,
+            open_error: None,
+            engine: String::new(),
+            provider: String::new(),
+            busy: Some(Busy { what: "opening".into(), since: Duration::ZERO }),
+            run: None,
+            last_run: 0,
+            cursor: Cursor::Live,
+            request,
+            screen: Screen::Attack,
+            attack: attack::State::default(),
+            pixels: pixels::State::default(),
+            cam: cam::State::default(),
+            psr: psr::State::default(),
+            dialogs: Vec::new(),
+            notices: Notices::default(),
+            learned: BTreeSet::new(),
+        }
+    }
+
+    /// Contexts in which keys are looked up, nearest first.
+    pub fn contexts(&self) -> Vec<Context> {
+        use Context::{Always, App, Attack, Cam, Cells, Confirm, Form, Help, Picker, Pixels, Psr, Run, Time};
+        match self.dialogs.last() {
+            Some(Dialog::Form(_)) => vec![Form, Always],
+            Some(Dialog::Picker(_)) => vec![Picker, Always],
+            Some(Dialog::Help(_)) => vec![Help, Always],
+            Some(Dialog::Confirm(_)) => vec![Confirm, Always],
+            None => match self.screen {
+                Screen::Attack => vec![Attack, Time, Run, Psr, App, Always],
+                Screen::Pixels if self.pixels.in_cells => vec![Cells, Pixels, Psr, Time, Run, App, Always],
+                Screen::Pixels => vec![Pixels, Time, Psr, Run, App, Always],
+                Screen::Cam => vec![Cam, Time, Run, App, Always],
+            },
+        }
+    }
+
+    /// Name of a class.
+    pub fn label(&self, class: usize) -> String {
+        match self.opened.as_ref().and_then(|o| o.labels.get(class)) {
+            Some(label) => label.clone(),
+            None => format!("class {class}"),
+        }
+    }
+
+    /// Name of a class up to the first comma.
+    pub fn short_label(&self, class: usize) -> String {
+        text::short_label(&self.label(class)).to_owned()
+    }
+
+    /// The record of the current run.
+    pub fn trace(&self) -> Option<&Arc<Trace>> {
+        self.run.as_ref()?.trace.as_ref()
+    }
+
+    /// Newest recorded step.
+    pub fn newest(&self) -> Option<usize> {
+        self.run.as_ref()?.newest
+    }
+
+    /// Step being looked at.
+    pub fn position(&self) -> Option<usize> {
+        let newest = self.newest()?;
+        Some(match self.cursor {
+            Cursor::Live => newest,
+            Cursor::At(i) => i.min(newest),
+        })
+    }
+
+    /// Scalars of the step being looked at.
+    pub fn record(&self) -> Option<StepRecord> {
+        self.trace()?.step(self.position()?)
+    }
+
+    /// Frame closest to the step being looked at.
+    pub fn frame(&self) -> Option<Arc<Frame>> {
+        let trace = self.trace()?;
+        trace.frame(trace.nearest_frame(self.position()?)?)
+    }
+
+    /// Whether an attack is running (or paused).
+    pub fn running(&self) -> bool {
+        self.run.as_ref().is_some_and(Run::running)
+    }
+
+    /// Whether an attack is advancing under the cursor.
+    pub fn flowing(&self) -> bool {
+        self.run.as_ref().is_some_and(|r| r.running() && !r.paused) && self.cursor == Cursor::Live
+    }
+
+    /// True class: the run's, else the clean prediction.
+    pub fn true_class(&self) -> Option<usize> {
+        match &self.run {
+            Some(run) if run.trace.is_some() => Some(run.label),
+            _ => Some(self.clean_scores(1).first()?.class),
+        }
+    }
+
+    /// Best classes of the clean image.
+    pub fn clean_scores(&self, count: usize) -> Vec<Scored> {
+        let Some(opened) = &self.opened else { return Vec::new() };
+        let mut scores = softmax(&opened.logits);
+        scores.sort_by(|a, b| b.logit.total_cmp(&a.logit));
+        scores.truncate(count);
+        scores
+    }
+
+    /// Probability of every class on the clean image.
+    pub fn clean_probs(&self) -> Vec<f32> {
+        self.opened.as_ref().map(|o| softmax(&o.logits).iter().map(|s| s.prob).collect()).unwrap_or_default()
+    }
+
+    /// Best classes at the step being looked at; the clean image's before any step.
+    pub fn current_scores(&self, count: usize) -> Vec<Scored> {
+        match self.record() {
+            Some(r) => r.top.iter().take(count).map(|&(class, logit)| Scored { class, logit, prob: r.prob(logit) }).collect(),
+            None => self.clean_scores(count),
+        }
+    }
+
+    /// Shows and logs a message.
+    pub fn tell(&mut self, severity: Severity, text: impl Into<String>) {
+        self.notices.push(severity, text, self.now);
+    }
+}
+
+fn softmax(logits: &[f32]) -> Vec<Scored> {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f32 = logits.iter().map(|l| (l - max).exp()).sum();
+    logits.iter().enumerate().map(|(class, &logit)| Scored { class, logit, prob: (logit - max).exp() / sum }).collect()
+}

@@ -1,0 +1,461 @@
+//! The promotion-suppression map of the step being looked at: asking for it, keeping it, classifying its cells.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{effect::Effect, keymap::Binding, model::Model, msg::Action, notice::Severity, screen::Screen};
+use crate::{
+    core::explain::psr::{Cell, Grid, Kind, Mode, PsrMap, Settings},
+    engine::{
+        command::{Command, RunId},
+        control::Control,
+    },
+};
+
+/// Identity of a map; floor and threshold are applied here, to the raw values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MapKey {
+    /// Run.
+    pub run: RunId,
+    /// Step.
+    pub step: usize,
+    /// Side of a cell in pixels.
+    pub cell: usize,
+    /// How it was evaluated.
+    pub mode: Mode,
+}
+
+#[derive(Debug, Clone)]
+struct Stored {
+    key: MapKey,
+    map: Arc<PsrMap>,
+    done: bool,
+}
+
+/// A map being evaluated.
+#[derive(Debug, Clone)]
+pub struct Pending {
+    /// Which.
+    pub key: MapKey,
+    /// Asked when.
+    pub since: Duration,
+    control: Control,
+}
+
+/// Settings and the maps so far.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// Side of a cell in pixels; 0 until an image is open.
+    pub cell: usize,
+    /// Smallest effect that counts, in logit units.
+    pub floor: f32,
+    /// Dominance threshold on |log2(b/s)|.
+    pub threshold: f32,
+    /// Evaluation asked for last.
+    pub mode: Mode,
+    /// Strength of overlays, 0..1.
+    pub strength: f32,
+    maps: Vec<Stored>,
+    pending: Option<Pending>,
+    want: Option<(MapKey, Duration)>,
+    failed: Option<MapKey>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            cell: 0,
+            floor: 0.1,
+            threshold: 1.0,
+            mode: Mode::Linear,
+            strength: 0.75,
+            maps: Vec::new(),
+            pending: None,
+            want: None,
+            failed: None,
+        }
+    }
+}
+
+/// What can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Msg {
+    /// Larger cells.
+    Coarser,
+    /// Smaller cells.
+    Finer,
+    /// One forward run per cell.
+    Exact,
+    /// One gradient.
+    Linear,
+    /// The gradient along the way.
+    Path,
+    /// Lower floor.
+    FloorDown,
+    /// Higher floor.
+    FloorUp,
+    /// Lower threshold.
+    ThresholdDown,
+    /// Higher threshold.
+    ThresholdUp,
+    /// Weaker overlay.
+    Weaker,
+    /// Stronger overlay.
+    Stronger,
+}
+
+const fn key(action: Msg, name: &'static str, help: &'static str, hint: &'static str, keys: &'static str) -> Binding {
+    Binding { action: Action::Psr(action), name, help, hint, keys }
+}
+
+/// Keys.
+pub const KEYS: &[Binding] = &[
+    key(Msg::Coarser, "grid-coarser", "Larger grid cells.", "grid", "g"),
+    key(Msg::Finer, "grid-finer", "Smaller grid cells.", "grid", "G"),
+    key(Msg::Exact, "map-exact", "Evaluates the map exactly: one forward run per cell.", "exact map", "e"),
+    key(Msg::Linear, "map-linear", "Estimates the map from one gradient.", "", "n"),
+    key(Msg::Path, "map-path", "Estimates the map from gradients along the way from the clean image.", "", "p"),
+    key(Msg::FloorDown, "floor-down", "Halves the smallest effect that counts.", "", "f"),
+    key(Msg::FloorUp, "floor-up", "Doubles the smallest effect that counts.", "", "F"),
+    key(Msg::ThresholdDown, "threshold-down", "Lowers the dominance threshold by a quarter.", "", "x"),
+    key(Msg::ThresholdUp, "threshold-up", "Raises the dominance threshold by a quarter.", "", "X"),
+    key(Msg::Weaker, "overlay-weaker", "Weaker overlay.", "", "-"),
+    key(Msg::Stronger, "overlay-stronger", "Stronger overlay.", "", "+ ="),
+];
+
+/// Cells that fit along the shorter side, coarse to fine.
+const COUNTS: [usize; 15] = [2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 56];
+/// How long the cursor rests before a map is asked for.
+const REST: Duration = Duration::from_millis(120);
+const KEPT: usize = 96;
+
+/// Does it.
+pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
+    let state = &mut model.psr;
+    match msg {
+        Msg::Coarser => resize(model, false),
+        Msg::Finer => resize(model, true),
+        Msg::Exact => return ask(model, Mode::Exact),
+        Msg::Linear => return ask(model, Mode::Linear),
+        Msg::Path => return ask(model, Mode::Path),
+        Msg::FloorDown => state.floor = (state.floor / 2.0).max(1e-4),
+        Msg::FloorUp => state.floor = (state.floor * 2.0).min(10.0),
+        Msg::ThresholdDown => state.threshold = (state.threshold - 0.25).max(0.25),
+        Msg::ThresholdUp => state.threshold = (state.threshold + 0.25).min(8.0),
+        Msg::Weaker => state.strength = (state.strength - 0.1).max(0.1),
+        Msg::Stronger => state.strength = (state.strength + 0.1).min(1.0),
+    }
+    Vec::new()
+}
+
+/// Default side of a cell for an image: about fourteen cells along the shorter side.
+pub fn default_cell(side: usize) -> usize {
+    clamp_cell((side as f32 / 14.0).round() as usize, side)
+}
+
+fn clamp_cell(cell: usize, side: usize) -> usize {
+    let max = (side / 2).max(1);
+    cell.clamp(4.min(max), max)
+}
+
+fn resize(model: &mut Model, finer: bool) {
+    let Some(opened) = &model.opened else { return };
+    let side = opened.image.dim().1.min(opened.image.dim().2);
+    let sizes: Vec<usize> = COUNTS.iter().map(|n| clamp_cell(side.div_ceil(*n), side)).collect();
+    let now = model.psr.cell;
+    let next = if finer { sizes.iter().find(|&&s| s < now) } else { sizes.iter().rev().find(|&&s| s > now) };
+    match next.copied() {
+        Some(cell) => {
+            model.psr.cell = cell;
+            model.pixels.selected = 0;
+        }
+        None => model.tell(Severity::Info, if finer { "cells are as small as they get" } else { "cells are as large as they get" }),
+    }
+}
+
+/// The key of the map of the current position.
+pub fn current(model: &Model, mode: Mode) -> Option<MapKey> {
+    let run = model.run.as_ref()?;
+    let step = run.trace.as_ref()?.nearest_frame(model.position()?)?;
+    Some(MapKey { run: run.id, step, cell: model.psr.cell, mode })
+}
+
+fn ask(model: &mut Model, mode: Mode) -> Vec<Effect> {
+    model.psr.mode = mode;
+    model.psr.failed = None;
+    let Some(key) = current(model, mode) else {
+        model.tell(Severity::Info, "there is no perturbation to explain yet: a starts an attack");
+        return Vec::new();
+    };
+    if model.psr.maps.iter().any(|m| m.key == key && m.done) || model.psr.pending.as_ref().is_some_and(|p| p.key == key) {
+        return Vec::new();
+    }
+    if mode == Mode::Exact && model.flowing() {
+        model.tell(Severity::Info, "the exact map follows when the attack has ended");
+    }
+    send(model, key)
+}
+
+fn send(model: &mut Model, key: MapKey) -> Vec<Effect> {
+    let mut effects: Vec<Effect> = stop(model).into_iter().collect();
+    let control = Control::default();
+    let settings = Settings { floor: model.psr.floor, threshold: model.psr.threshold, mode: key.mode };
+    model.psr.pending = Some(Pending { key, since: model.now, control: control.clone() });
+    model.psr.want = None;
+    effects.push(Effect::Engine(Command::Psr { run: key.run, step: key.step, cell: key.cell, settings, control }));
+    effects
+}
+
+/// Stops the evaluation in progress, if there is one.
+pub fn stop(model: &mut Model) -> Option<Effect> {
+    model.psr.pending.take().map(|p| {
+        model.psr.failed = Some(p.key);
+        Effect::Stop(p.control)
+    })
+}
+
+/// Called after every message: asks for the estimate of the current position once the cursor rests there.
+pub fn follow(model: &mut Model) -> Vec<Effect> {
+    if model.screen == Screen::Cam || model.flowing() || model.psr.cell == 0 {
+        return Vec::new();
+    }
+    let Some(key) = current(model, Mode::Linear) else { return Vec::new() };
+    let same = |k: MapKey| MapKey { mode: Mode::Linear, ..k } == key;
+    let have = model.psr.maps.iter().any(|m| same(m.key) && m.done) || model.psr.pending.as_ref().is_some_and(|p| same(p.key));
+    let unchanged = model.frame().is_none_or(|f| f.delta.iter().all(|d| *d == 0.0));
+    if have || unchanged || model.psr.failed == Some(key) {
+        model.psr.want = None;
+        return Vec::new();
+    }
+    match model.psr.want {
+        Some((wanted, due)) if wanted == key => {
+            if model.now >= due {
+                return send(model, key);
+            }
+        }
+        _ => model.psr.want = Some((key, model.now + REST)),
+    }
+    Vec::new()
+}
+
+/// A map (or a part of it) arrived.
+pub fn arrived(model: &mut Model, run: RunId, step: usize, map: Arc<PsrMap>, done: bool) {
+    if model.run.as_ref().is_none_or(|r| r.id != run) {
+        return;
+    }
+    let key = MapKey { run, step, cell: map.grid.cell_h.max(map.grid.cell_w), mode: map.settings.mode };
+    let state = &mut model.psr;
+    state.maps.retain(|m| m.key != key);
+    if state.maps.len() >= KEPT {
+        state.maps.remove(0);
+    }
+    state.maps.push(Stored { key, map, done });
+    if done && state.pending.as_ref().is_some_and(|p| p.key == key) {
+        state.pending = None;
+    }
+}
+
+/// The worker could not do something: if it was the map, do not ask again by itself.
+pub fn failed(model: &mut Model) {
+    if let Some(pending) = model.psr.pending.take() {
+        model.psr.failed = Some(pending.key);
+    }
+}
+
+/// Forgets everything; the image changed.
+pub fn reset(model: &mut Model, side: usize) {
+    let State { floor, threshold, strength, .. } = model.psr;
+    model.psr = State { floor, threshold, strength, cell: default_cell(side), ..State::default() };
+}
+
+/// What there is to show for the current position.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// The map, its cells classified with the current floor and threshold.
+    pub map: PsrMap,
+    /// Whether all cells are there.
+    pub done: bool,
+    /// Rank correlation of this estimate's net effects (s + b) with the exact ones, when both exist.
+    pub spearman: Option<f32>,
+}
+
+impl State {
+    /// The evaluation in progress.
+    pub fn pending(&self) -> Option<&Pending> {
+        self.pending.as_ref()
+    }
+
+    /// Whether something is about to be asked for.
+    pub fn waiting(&self) -> bool {
+        self.want.is_some()
+    }
+
+    fn find(&self, key: MapKey) -> Option<&Stored> {
+        self.maps.iter().find(|m| m.key == key)
+    }
+}
+
+/// The best map for the current position: the chosen evaluation, else the estimate, else any.
+pub fn shown(model: &Model) -> Option<Shown> {
+    let key = current(model, model.psr.mode)?;
+    let with = |mode| model.psr.find(MapKey { mode, ..key }).filter(|m| m.map.cells.iter().any(Option::is_some));
+    let stored = [model.psr.mode, Mode::Linear, Mode::Path, Mode::Exact].into_iter().find_map(with)?;
+    let map = reclassified(&stored.map, model.psr.floor, model.psr.threshold);
+    let other = if stored.key.mode == Mode::Exact { with(Mode::Linear).or_else(|| with(Mode::Path)) } else { with(Mode::Exact) };
+    let spearman = other.filter(|o| o.done && stored.done).and_then(|o| spearman(&nets(&stored.map), &nets(&o.map)));
+    Some(Shown { map, done: stored.done, spearman })
+}
+
+fn nets(map: &PsrMap) -> Vec<f32> {
+    map.cells.iter().flatten().map(|c| c.s_raw + c.b_raw).collect()
+}
+
+/// The same raw effects under another floor and threshold.
+pub fn reclassified(map: &PsrMap, floor: f32, threshold: f32) -> PsrMap {
+    let mut map = map.clone();
+    map.settings.floor = floor;
+    map.settings.threshold = threshold;
+    for cell in map.cells.iter_mut().flatten() {
+        cell.s = cell.s_raw.max(floor);
+        cell.b = cell.b_raw.max(floor);
+        cell.r = (cell.b / cell.s).log2();
+        cell.kind = kind(cell, floor, threshold);
+    }
+    map
+}
+
+fn kind(cell: &Cell, floor: f32, threshold: f32) -> Kind {
+    if cell.s_raw <= floor && cell.b_raw <= floor {
+        Kind::Inert
+    } else if cell.r > threshold {
+        Kind::Promotion
+    } else if cell.r < -threshold {
+        Kind::Suppression
+    } else {
+        Kind::Balanced
+    }
+}
+
+/// Rows and columns of a grid.
+pub fn shape(grid: &Grid) -> (usize, usize) {
+    (grid.height.div_ceil(grid.cell_h.max(1)), grid.width.div_ceil(grid.cell_w.max(1)))
+}
+
+/// Totals of a map.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Summary {
+    /// Cells by type: suppression, promotion, balanced, inert.
+    pub counts: [usize; 4],
+    /// Cells evaluated.
+    pub known: usize,
+    /// Sum of floored s and b over cells that are not inert.
+    pub totals: (f32, f32),
+    /// Sum of raw s and b over all cells.
+    pub raw: (f32, f32),
+    /// 99.5th percentile of max(s, b): where colours saturate.
+    pub limit: f32,
+    /// Largest max(s, b).
+    pub largest: f32,
+}
+
+impl Summary {
+    /// Adds up a map.
+    pub fn of(map: &PsrMap) -> Self {
+        let mut out = Self::default();
+        let mut strengths = Vec::new();
+        for cell in map.cells.iter().flatten() {
+            let slot = match cell.kind {
+                Kind::Suppression => 0,
+                Kind::Promotion => 1,
+                Kind::Balanced => 2,
+                Kind::Inert => 3,
+            };
+            out.counts[slot] += 1;
+            out.known += 1;
+            out.raw.0 += cell.s_raw;
+            out.raw.1 += cell.b_raw;
+            if cell.kind != Kind::Inert {
+                out.totals.0 += cell.s;
+                out.totals.1 += cell.b;
+                strengths.push(cell.s.max(cell.b));
+            }
+        }
+        strengths.sort_by(f32::total_cmp);
+        if let Some(last) = strengths.last() {
+            out.largest = *last;
+            out.limit = strengths[((strengths.len() - 1) as f32 * 0.995).round() as usize];
+        }
+        out
+    }
+
+    /// Share of one type among the cells that are not inert.
+    pub fn share(&self, slot: usize) -> f32 {
+        let active = self.counts[..3].iter().sum::<usize>();
+        if active == 0 { 0.0 } else { self.counts[slot] as f32 / active as f32 }
+    }
+
+    /// Whether so few cells do anything that a coarser grid would say more.
+    pub fn mostly_inert(&self) -> bool {
+        self.known > 0 && self.counts[3] * 10 > self.known * 8
+    }
+}
+
+/// Spearman's rank correlation with average ranks for ties.
+pub fn spearman(a: &[f32], b: &[f32]) -> Option<f32> {
+    if a.len() != b.len() || a.len() < 3 {
+        return None;
+    }
+    let (ra, rb) = (ranks(a), ranks(b));
+    let mean = (a.len() as f64 - 1.0) / 2.0;
+    let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(p, q)| (p - mean) * (q - mean)).sum::<f64>();
+    let scale = (dot(&ra, &ra) * dot(&rb, &rb)).sqrt();
+    (scale > 0.0).then(|| (dot(&ra, &rb) / scale) as f32)
+}
+
+fn ranks(values: &[f32]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&i, &j| values[i].total_cmp(&values[j]));
+    let mut out = vec![0.0; values.len()];
+    let mut start = 0;
+    while start < order.len() {
+        let end = (start..order.len()).find(|&k| values[order[k]] != values[order[start]]).unwrap_or(order.len());
+        for &i in &order[start..end] {
+            out[i] = (start + end - 1) as f64 / 2.0;
+        }
+        start = end;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_stay_between_four_pixels_and_half_the_side() {
+        for side in 1..600 {
+            let cell = default_cell(side);
+            assert!(cell >= 1 && cell <= (side / 2).max(1));
+            assert!(side < 8 || cell >= 4, "{side}: {cell}");
+        }
+        assert_eq!(default_cell(224), 16);
+    }
+
+    #[test]
+    fn spearman_of_monotone_lists_is_one() {
+        assert_eq!(spearman(&[1.0, 2.0, 5.0], &[10.0, 20.0, 21.0]), Some(1.0));
+        assert_eq!(spearman(&[1.0, 2.0, 5.0], &[3.0, 2.0, 1.0]), Some(-1.0));
+        assert_eq!(spearman(&[1.0, 1.0, 1.0], &[3.0, 2.0, 1.0]), None);
+    }
+
+    #[test]
+    fn a_cell_changes_its_type_with_floor_and_threshold() {
+        let grid = Grid { height: 8, width: 8, cell_h: 4, cell_w: 4 };
+        let cell = Cell { row: 0, col: 0, s_raw: 0.3, b_raw: 0.9, s: 0.3, b: 0.9, r: 0.0, kind: Kind::Balanced };
+        let settings = Settings { floor: 0.1, threshold: 1.0, mode: Mode::Exact };
+        let map = PsrMap { grid, settings, cells: vec![Some(cell)], classes: (0, 1), forwards: 1, seconds: 0.0 };
+        let kind = |floor, threshold| reclassified(&map, floor, threshold).cells[0].expect("cell").kind;
+        assert_eq!(kind(0.1, 1.0), Kind::Promotion);
+        assert_eq!(kind(0.1, 2.0), Kind::Balanced);
+        assert_eq!(kind(1.0, 1.0), Kind::Inert);
+    }
+}

@@ -1,0 +1,269 @@
+//! Screen 1: the attack as it happens.
+//!
+//! ```text
+//! +- clean ----++- adversarial ++- change x16 -++- promotion / -+
+//! |            ||              ||              || suppression   |
+//! +- label p --++- label p ----++- L2 Linf ----++- shares ------+
+//! +- logits over steps -------------++- best classes -----------+
+//! ```
+
+use ratatui::{buffer::Buffer, layout::Rect};
+
+use crate::{
+    core::explain::psr::Mode,
+    engine::event::{Opened, Scored},
+    tui::{
+        effect::Effect,
+        keymap::Binding,
+        layout::{self, Board},
+        model::Model,
+        msg::Action,
+        psr, text,
+        theme::Role,
+        view::{ViewCache, draw, picture},
+        widget::{
+            line_chart::{LineChart, Series},
+            scores,
+        },
+    },
+};
+
+/// Which picture has the focus, and whether it fills the screen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct State {
+    /// Picture: clean, adversarial, change, map.
+    pub focus: usize,
+    /// Whether it fills the screen.
+    pub zoom: bool,
+}
+
+/// What can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Msg {
+    /// Zoom the picture, or back.
+    Zoom,
+    /// Next picture.
+    Next,
+    /// Previous picture.
+    Previous,
+}
+
+const fn key(action: Msg, name: &'static str, help: &'static str, hint: &'static str, keys: &'static str) -> Binding {
+    Binding { action: Action::Attack(action), name, help, hint, keys }
+}
+
+/// Keys.
+pub const KEYS: &[Binding] = &[
+    key(Msg::Next, "next-picture", "Moves the focus to the next picture.", "", "<tab>"),
+    key(Msg::Previous, "previous-picture", "Moves the focus to the previous picture.", "", "<backtab>"),
+    key(Msg::Zoom, "zoom", "Fills the screen with the picture that has the focus, or goes back.", "", "z"),
+];
+
+/// Does it.
+pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
+    match msg {
+        Msg::Zoom => model.attack.zoom = !model.attack.zoom,
+        Msg::Next => model.attack.focus = (model.attack.focus + 1) % 4,
+        Msg::Previous => model.attack.focus = (model.attack.focus + 3) % 4,
+    }
+    Vec::new()
+}
+
+/// A click on a picture gives it the focus.
+pub fn clicked(model: &mut Model, body: Rect, x: u16, y: u16) {
+    let board = layout::board(body, model.attack.focus, model.attack.zoom, true);
+    if let Some((pane, _)) = board.panes.iter().find(|(_, r)| r.contains((x, y).into())) {
+        model.attack.focus = *pane;
+    }
+}
+
+/// Draws it.
+pub fn view(model: &Model, opened: &Opened, cache: &mut ViewCache, body: Rect, buf: &mut Buffer) {
+    let Board { panes, side, wide } = layout::board(body, model.attack.focus, model.attack.zoom, true);
+    for (pane, area) in panes {
+        let focused = pane == model.attack.focus;
+        match pane {
+            0 => clean(model, opened, cache, area, focused, buf),
+            1 => adversarial(model, opened, cache, area, focused, buf),
+            2 => change(model, cache, area, focused, buf),
+            _ => map(model, opened, cache, area, focused, buf),
+        }
+    }
+    if let Some(area) = side {
+        best_classes(model, area, buf);
+    }
+    if let Some(area) = wide {
+        logits(model, area, buf);
+    }
+}
+
+fn caption(model: &Model, top: Option<&Scored>, width: u16) -> String {
+    let Some(top) = top else { return String::new() };
+    let prob = text::prob(top.prob);
+    let room = usize::from(width).saturating_sub(text::width(&prob) + 6);
+    format!("{} {prob}", text::truncate(&model.short_label(top.class), room, model.theme.ellipsis()))
+}
+
+fn clean(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Rect, focused: bool, buf: &mut Buffer) {
+    let line = caption(model, model.clean_scores(1).first(), area.width);
+    let inner = draw::frame(&model.theme, area, "clean", &line, focused, buf);
+    if let Some((placed, raster)) = picture::clean(model, opened, cache, inner) {
+        raster.draw(&placed, &model.theme, buf);
+    }
+}
+
+fn adversarial(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Rect, focused: bool, buf: &mut Buffer) {
+    let line = match model.record() {
+        Some(_) => caption(model, model.current_scores(1).first(), area.width),
+        None => String::new(),
+    };
+    let inner = draw::frame(&model.theme, area, &adversarial_title(model), &line, focused, buf);
+    if model.frame().is_none() {
+        return empty(model, "Space attacks, a chooses how", inner, buf);
+    }
+    if let Some((placed, raster)) = picture::adversarial(model, opened, cache, inner) {
+        raster.draw(&placed, &model.theme, buf);
+    }
+}
+
+/// The title says so when the step has no picture of its own.
+fn adversarial_title(model: &Model) -> String {
+    match (model.frame(), model.position()) {
+        (Some(frame), Some(position)) if frame.index != position => format!("adversarial, step {}", frame.index),
+        _ => "adversarial".into(),
+    }
+}
+
+fn empty(model: &Model, line: &str, inner: Rect, buf: &mut Buffer) {
+    let failed = model.run.as_ref().is_some_and(|r| r.trace.is_none() && r.ending.is_some());
+    let line = match &model.run {
+        Some(_) if failed => "the attack failed; M shows why",
+        Some(_) => "starting",
+        None => line,
+    };
+    draw::centred(buf, inner, &[(line.to_owned(), model.theme.style(Role::Dim))]);
+}
+
+fn change(model: &Model, cache: &mut ViewCache, area: Rect, focused: bool, buf: &mut Buffer) {
+    let line = match model.record() {
+        Some(r) => format!("L2 {}  Linf {}", text::number(r.l2), text::per_255(r.linf)),
+        None => String::new(),
+    };
+    let inner = draw::frame(&model.theme, area, "perturbation", &line, focused, buf);
+    match picture::perturbation(model, cache, inner, buf) {
+        Some(gain) => {
+            let times = model.theme.glyph("×", "x");
+            draw::frame(&model.theme, area, &format!("perturbation {times}{gain}"), &line, focused, buf);
+        }
+        None => empty(model, "what the attack adds", inner, buf),
+    }
+}
+
+fn map(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Rect, focused: bool, buf: &mut Buffer) {
+    let inner = draw::frame(&model.theme, area, "promotion / suppression", "", focused, buf);
+    if model.frame().is_none() {
+        return empty(model, "what each part of it does", inner, buf);
+    }
+    let shown = picture::psr_map(model, opened, cache, inner, None, buf);
+    let Some(shown) = shown else { return };
+    let s = psr::Summary::of(&shown.map);
+    let estimate = match shown.map.settings.mode {
+        Mode::Exact if shown.done => "exact",
+        Mode::Exact => "so far",
+        Mode::Linear | Mode::Path => "est.",
+    };
+    let line = format!("+{} -{} ={} {estimate}", text::percent(s.share(1)), text::percent(s.share(0)), text::percent(s.share(2)));
+    draw::frame(&model.theme, area, "promotion / suppression", &line, focused, buf);
+}
+
+fn best_classes(model: &Model, area: Rect, buf: &mut Buffer) {
+    let arrow = model.theme.glyph("→", "->");
+    let title = if model.record().is_some() { format!("top 5, clean {arrow} adversarial") } else { "top 5".into() };
+    let inner = draw::frame(&model.theme, area, &title, "", false, buf);
+    let list = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
+    let used = if list.width >= 56 || model.record().is_none() { 7 } else { 14 };
+    if inner.height >= used + 5 {
+        scores::draw(model, Rect { height: used, ..list }, buf);
+        numbers(model, Rect { y: list.y + used, height: list.height - used, ..list }, buf);
+    } else {
+        scores::draw(model, list, buf);
+    }
+}
+
+fn numbers(model: &Model, area: Rect, buf: &mut Buffer) {
+    let theme = &model.theme;
+    let mut lines: Vec<(String, String)> = Vec::new();
+    if let Some(opened) = &model.opened {
+        let (c, h, w) = opened.image.dim();
+        let x = theme.glyph("×", "x");
+        lines.push(("image".into(), format!("{w}{x}{h}{x}{c}, {} classes", opened.logits.len())));
+        lines.push(("input".into(), opened.preprocessing.clone()));
+    }
+    if let (Some(run), Some(r)) = (&model.run, model.record()) {
+        let pixels = model.opened.as_ref().map_or(1, |o| o.image.dim().1 * o.image.dim().2);
+        let goal = run.target.map_or_else(|| "leave the true class".into(), |t| format!("reach {}", model.short_label(t)));
+        lines.insert(0, ("goal".into(), goal));
+        lines.push(("loss".into(), text::number(r.loss)));
+        lines.push(("changed".into(), format!("{} of {pixels} pixels", r.l0)));
+        lines.push(("L1".into(), text::number(r.l1)));
+        lines.push(("L2".into(), text::number(r.l2)));
+        lines.push(("Linf".into(), format!("{} = {}", text::per_255(r.linf), text::number(r.linf))));
+        lines.extend(r.terms.iter().map(|(name, v)| ((*name).to_owned(), text::number(*v))));
+        lines.push(("time".into(), text::seconds(r.seconds)));
+        lines.push(("seed".into(), run.request.seed.to_string()));
+    }
+    for (i, (name, value)) in lines.iter().take(usize::from(area.height)).enumerate() {
+        let y = area.y + i as u16;
+        draw::text(buf, area.x, y, 9.min(area.width), name, theme.style(Role::Dim));
+        let room = area.width.saturating_sub(10);
+        draw::text(buf, area.x + 10, y, room, &text::truncate(value, usize::from(room), theme.ellipsis()), theme.style(Role::Text));
+    }
+}
+
+fn logits(model: &Model, area: Rect, buf: &mut Buffer) {
+    let theme = &model.theme;
+    let inner = draw::frame(theme, area, "logits over steps", "", false, buf);
+    let (Some(trace), Some(run), Some(newest)) = (model.trace(), &model.run, model.newest()) else {
+        return draw::centred(
+            buf,
+            inner,
+            &[("the curves of the true, target and best other class appear here".into(), theme.style(Role::Dim))],
+        );
+    };
+    let series = trace.with_steps(|steps| {
+        let steps = &steps[..steps.len().min(newest + 1)];
+        let mut out = vec![
+            Series {
+                mark: theme.glyph("■", "#"),
+                role: Role::OtherClass,
+                dashed: true,
+                values: steps.iter().map(|s| s.other_logit).collect(),
+            },
+            Series {
+                mark: theme.glyph("●", "o"),
+                role: Role::TrueClass,
+                dashed: false,
+                values: steps.iter().map(|s| s.true_logit).collect(),
+            },
+        ];
+        if run.target.is_some() {
+            let values = steps.iter().map(|s| s.target_logit.unwrap_or(f32::NAN)).collect();
+            out.push(Series { mark: theme.glyph("▲", "^"), role: Role::TargetClass, dashed: false, values });
+        }
+        out
+    });
+    let mut x = area.x + 22;
+    let here = model.position().unwrap_or(0);
+    let names = [String::from("best other"), model.short_label(run.label), run.target.map(|t| model.short_label(t)).unwrap_or_default()];
+    for (series, name) in series.iter().zip(names).rev() {
+        let value = series.values.get(here).map(|v| text::number(*v)).unwrap_or_default();
+        let room = usize::from(area.right().saturating_sub(x + 2));
+        let label = format!(" {} {} {value} ", series.mark, text::truncate(&name, 20, theme.ellipsis()));
+        if text::width(&label) > room {
+            break;
+        }
+        x = draw::text(buf, x, area.y, room as u16, &label, theme.style(series.role)) + 1;
+    }
+    let steps = if run.running() { run.total.unwrap_or(0).max(newest + 1) } else { newest + 1 };
+    LineChart { series: &series, cursor: Some(here), steps }.draw(theme, inner, buf);
+}

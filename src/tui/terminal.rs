@@ -1,0 +1,134 @@
+//! The one guard of the terminal: entered once, left whatever happens.
+
+use std::{
+    io::{self, BufWriter, IsTerminal, Stdout, Write},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use crossterm::{
+    cursor,
+    event::{DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture},
+    execute, queue,
+    terminal::{
+        BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    },
+};
+use ratatui::{Frame, Terminal, backend::CrosstermBackend};
+
+static ENTERED: AtomicBool = AtomicBool::new(false);
+static MOUSE: AtomicBool = AtomicBool::new(false);
+
+type Backend = CrosstermBackend<BufWriter<Stdout>>;
+
+/// The terminal while the program owns it. Dropping it gives the terminal back.
+#[derive(Debug)]
+pub struct Guard {
+    terminal: Terminal<Backend>,
+}
+
+impl Guard {
+    /// Takes the terminal. A panic from now on gives it back before it is reported.
+    pub fn enter(mouse: bool) -> io::Result<Self> {
+        if !io::stdout().is_terminal() {
+            return Err(io::Error::other("standard output is not a terminal; `psescope attack --json` does the same work without one"));
+        }
+        MOUSE.store(mouse, Ordering::SeqCst);
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            leave();
+            previous(info);
+        }));
+        take()?;
+        let terminal = Terminal::new(CrosstermBackend::new(BufWriter::with_capacity(1 << 17, io::stdout()))).inspect_err(|_| leave())?;
+        Ok(Self { terminal })
+    }
+
+    /// Draws one frame as a whole.
+    pub fn draw(&mut self, render: impl FnOnce(&mut Frame)) -> io::Result<()> {
+        queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
+        self.terminal.draw(render)?;
+        execute!(self.terminal.backend_mut(), EndSynchronizedUpdate)
+    }
+
+    /// Forgets what is on the screen, so that the next frame is drawn whole.
+    pub fn clear(&mut self) -> io::Result<()> {
+        self.terminal.clear()
+    }
+
+    /// Size now: columns, rows.
+    pub fn size(&self) -> (u16, u16) {
+        self.terminal.size().map_or((80, 24), |s| (s.width, s.height))
+    }
+
+    /// Gives the terminal back, stops this process until it is continued, and takes the terminal again.
+    pub fn suspend(&mut self) -> io::Result<()> {
+        leave();
+        #[cfg(unix)]
+        signal_hook::low_level::raise(signal_hook::consts::SIGTSTP)?;
+        take()?;
+        self.terminal.clear()
+    }
+
+    /// Puts text on the clipboard by the terminal's own escape sequence (OSC 52).
+    pub fn copy(&mut self, text: &str) -> io::Result<()> {
+        let writer = self.terminal.backend_mut();
+        write!(writer, "\x1b]52;c;{}\x07", base64(text.as_bytes()))?;
+        Write::flush(writer)
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        leave();
+    }
+}
+
+fn take() -> io::Result<()> {
+    enable_raw_mode()?;
+    ENTERED.store(true, Ordering::SeqCst);
+    let mut out = io::stdout();
+    execute!(out, EnterAlternateScreen, EnableBracketedPaste, cursor::Hide).inspect_err(|_| leave())?;
+    if MOUSE.load(Ordering::SeqCst) {
+        execute!(out, EnableMouseCapture).inspect_err(|_| leave())?;
+    }
+    Ok(())
+}
+
+/// Gives the terminal back if it was taken. Errors are ignored: there is nobody left to tell.
+pub fn leave() {
+    if !ENTERED.swap(false, Ordering::SeqCst) {
+        return;
+    }
+    let mut out = io::stdout();
+    if MOUSE.load(Ordering::SeqCst) {
+        let _ = execute!(out, DisableMouseCapture);
+    }
+    let _ = execute!(out, EndSynchronizedUpdate, DisableBracketedPaste, LeaveAlternateScreen, cursor::Show);
+    let _ = disable_raw_mode();
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const SIGNS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let value = chunk.iter().fold(0u32, |v, b| v << 8 | u32::from(*b)) << (8 * (3 - chunk.len()));
+        for i in 0..4 {
+            let sign = if i <= chunk.len() { SIGNS[(value >> (18 - 6 * i) & 63) as usize] } else { b'=' };
+            out.push(char::from(sign));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_of_all_paddings() {
+        assert_eq!(base64(b""), "");
+        assert_eq!(base64(b"f"), "Zg==");
+        assert_eq!(base64(b"fo"), "Zm8=");
+        assert_eq!(base64(b"foobar"), "Zm9vYmFy");
+    }
+}

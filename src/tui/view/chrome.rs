@@ -1,0 +1,218 @@
+//! What surrounds every screen: header, tabs with progress, the line of time, hints and messages.
+
+use std::time::Duration;
+
+use ratatui::{buffer::Buffer, layout::Rect};
+
+use super::draw;
+use crate::{
+    core::explain::psr::Mode,
+    engine::event::Ending,
+    tui::{
+        dialog::help,
+        model::{Cursor, Model, Run},
+        notice::Severity,
+        psr,
+        screen::{SCREENS, Screen},
+        text,
+        theme::Role,
+        widget::timeline::Timeline,
+    },
+};
+
+/// What is open on the left, the run on the right.
+pub fn header(model: &Model, area: Rect, buf: &mut Buffer) {
+    let theme = &model.theme;
+    let right = run_line(model);
+    let right_width = (text::width(&right) as u16).min(area.width / 2);
+    let dot = theme.glyph(" · ", " | ");
+    let name = |p: &std::path::Path| p.file_name().unwrap_or(p.as_os_str()).to_string_lossy().into_owned();
+    let engine = if model.engine.is_empty() { String::new() } else { format!("{dot}{} ({})", model.provider, model.engine) };
+    let left = format!("{}{dot}{}{engine}", stem(&model.model_path), name(&model.image_path));
+    let x = draw::text(buf, area.x + 1, area.y, area.width, "psescope", theme.style(Role::Focus)) + 2;
+    let room = area.width.saturating_sub(x - area.x + right_width + 2);
+    draw::text(buf, x, area.y, room, &text::truncate(&left, usize::from(room), theme.ellipsis()), theme.style(Role::Text));
+    let shown = text::truncate(&right, usize::from(right_width), theme.ellipsis());
+    draw::right(buf, Rect { width: area.width.saturating_sub(1), ..area }, &shown, theme.style(Role::Accent));
+}
+
+fn stem(path: &std::path::Path) -> String {
+    path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+fn run_line(model: &Model) -> String {
+    let dot = model.theme.glyph(" · ", " | ");
+    let Some(run) = &model.run else { return String::new() };
+    let mut parts = vec![attack_name(run)];
+    if let Some(position) = model.position() {
+        parts.push(format!("step {position}/{}", total(run)));
+    }
+    match run.trace.as_ref().and_then(|t| t.flipped_at()) {
+        Some(at) => parts.push(format!("flipped at {at}")),
+        None if run.ending.is_some() && run.trace.is_some() => parts.push("held".into()),
+        None => {}
+    }
+    parts.join(dot)
+}
+
+fn attack_name(run: &Run) -> String {
+    let eps = run.request.params.iter().find(|(n, _)| n == "eps").map(|(_, v)| format!(" eps {v}")).unwrap_or_default();
+    format!("{}{eps}", run.request.attack)
+}
+
+/// Number of the last step: what is expected while running, what there is after.
+fn total(run: &Run) -> usize {
+    let newest = run.newest.unwrap_or(0);
+    if run.ending.is_some() { newest } else { run.total.map_or(newest, |t| t.saturating_sub(1).max(newest)) }
+}
+
+const TAB_GAP: u16 = 1;
+
+fn tab_text(screen: Screen) -> String {
+    format!(" {} {} ", screen.number(), screen.title())
+}
+
+/// The tab at a column.
+pub fn tab_at(x: u16) -> Option<Screen> {
+    let mut left = 1;
+    SCREENS.into_iter().find(|s| {
+        let right = left + text::width(&tab_text(*s)) as u16;
+        let hit = (left..right).contains(&x);
+        left = right + TAB_GAP;
+        hit
+    })
+}
+
+/// Tabs on the left, progress on the right.
+pub fn tabs(model: &Model, area: Rect, buf: &mut Buffer) {
+    let theme = &model.theme;
+    let mut x = area.x + 1;
+    for screen in SCREENS {
+        let style = theme.style(if screen == model.screen { Role::Tab } else { Role::Dim });
+        let line =
+            if screen == model.screen && theme.ascii { format!("[{} {}]", screen.number(), screen.title()) } else { tab_text(screen) };
+        x = draw::text(buf, x, area.y, area.right().saturating_sub(x), &line, style) + TAB_GAP;
+    }
+    let (line, role) = progress(model);
+    let room = area.right().saturating_sub(x + 2);
+    let line = text::truncate(&line, usize::from(room), theme.ellipsis());
+    draw::right(buf, Rect { width: area.width.saturating_sub(1), ..area }, &line, theme.style(role));
+}
+
+fn spinner(model: &Model) -> &'static str {
+    const DOTS: [&str; 8] = ["⠋", "⠙", "⠸", "⠴", "⠦", "⠇", "⠏", "⠹"];
+    const BARS: [&str; 4] = ["|", "/", "-", "\\"];
+    let tick = (model.now.as_millis() / 120) as usize;
+    if model.theme.ascii { BARS[tick % BARS.len()] } else { DOTS[tick % DOTS.len()] }
+}
+
+fn progress(model: &Model) -> (String, Role) {
+    if let Some(run) = model.run.as_ref().filter(|r| r.running()) {
+        return run_progress(model, run);
+    }
+    if let Some(pending) = model.psr.pending() {
+        return (map_progress(model, pending), Role::Accent);
+    }
+    if let Some(busy) = &model.busy {
+        let since = model.now.saturating_sub(busy.since);
+        let elapsed = if since > Duration::from_secs(1) { format!(" {}", text::seconds(since.as_secs_f32())) } else { String::new() };
+        return (format!("{} {}{elapsed}", spinner(model), busy.what), Role::Accent);
+    }
+    match model.run.as_ref().and_then(|r| r.ending.as_ref()) {
+        Some(Ending::Done { success: true }) => (model.theme.glyph("✓ done", "done").into(), Role::Good),
+        Some(Ending::Done { success: false }) => ("done, goal not reached".into(), Role::Warn),
+        Some(Ending::Stopped) => ("stopped".into(), Role::Warn),
+        Some(Ending::Failed(_)) => ("failed".into(), Role::Error),
+        None => (String::new(), Role::Dim),
+    }
+}
+
+fn run_progress(model: &Model, run: &Run) -> (String, Role) {
+    if run.paused {
+        return (model.theme.glyph("‖ paused, Space goes on", "paused, Space goes on").into(), Role::Warn);
+    }
+    let Some(newest) = run.newest else { return (format!("{} starting", spinner(model)), Role::Accent) };
+    let seconds = run.trace.as_ref().and_then(|t| t.step(newest)).map_or(0.0, |r| r.seconds);
+    let mut line = format!("{} step {newest} of {}", spinner(model), total(run));
+    if newest > 0 && seconds > 0.0 {
+        let rate = newest as f32 / seconds;
+        let left = total(run).saturating_sub(newest) as f32 / rate;
+        line.push_str(&format!("  {}/s  {} left", text::number(rate), text::seconds(left)));
+    }
+    (line, Role::Accent)
+}
+
+fn map_progress(model: &Model, pending: &psr::Pending) -> String {
+    let name = match pending.key.mode {
+        Mode::Exact => "exact map",
+        Mode::Linear => "linear map",
+        Mode::Path => "path map",
+    };
+    let partial = psr::shown(model).filter(|s| !s.done && s.map.settings.mode == pending.key.mode);
+    let Some(shown) = partial else { return format!("{} {name}", spinner(model)) };
+    let (known, all) = (shown.map.cells.iter().flatten().count(), shown.map.cells.len());
+    let elapsed = model.now.saturating_sub(pending.since).as_secs_f32();
+    let rate = known as f32 / elapsed.max(1e-3);
+    let left = if known > 0 { format!("  {} left", text::seconds((all - known) as f32 / rate)) } else { String::new() };
+    format!("{} {name} {known}/{all}  {}/s{left}", spinner(model), text::number(rate))
+}
+
+/// The line of time, or what to do first.
+pub fn timeline(model: &Model, area: Rect, buf: &mut Buffer) {
+    let area = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..area };
+    let (Some(run), Some(position)) = (&model.run, model.position()) else {
+        if model.opened.is_some() && model.run.is_none() {
+            let theme = &model.theme;
+            let hint = " starts the default attack, ";
+            let x = draw::text(buf, area.x, area.y, area.width, "Space", theme.style(Role::Key));
+            let x = draw::text(buf, x, area.y, area.right() - x, hint, theme.style(Role::Dim));
+            let x = draw::text(buf, x, area.y, area.right() - x, "a", theme.style(Role::Key));
+            draw::text(buf, x, area.y, area.right() - x, " chooses one", theme.style(Role::Dim));
+        }
+        return;
+    };
+    let Some(trace) = &run.trace else { return };
+    let newest = run.newest.unwrap_or(0);
+    let best = run.best.filter(|_| run.ending.is_some());
+    let live = run.running() && model.cursor == Cursor::Live;
+    Timeline { trace, position, newest, total: total(run), best, live }.draw(&model.theme, area, buf);
+}
+
+/// Before anything is open.
+pub fn opening(model: &Model, area: Rect, buf: &mut Buffer) {
+    let theme = &model.theme;
+    let lines = match &model.open_error {
+        Some(why) => vec![(why.clone(), theme.style(Role::Error)), (String::from("q leaves"), theme.style(Role::Dim))],
+        None => vec![
+            (format!("{} opening {}", spinner(model), stem(&model.model_path)), theme.style(Role::Text)),
+            (String::from("building the gradient graph and starting the engine"), theme.style(Role::Dim)),
+        ],
+    };
+    draw::centred(buf, area, &lines);
+}
+
+/// Hints of what can be done now; a message takes their place while it is fresh.
+pub fn footer(model: &Model, area: Rect, buf: &mut Buffer) {
+    let theme = &model.theme;
+    let inner = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..area };
+    if let Some(notice) = model.notices.shown() {
+        let (word, role) = help::severity(notice.severity);
+        let lead = if notice.severity == Severity::Info { String::new() } else { format!("{word}: ") };
+        let lines = text::wrap(&format!("{lead}{}", notice.text), usize::from(inner.width));
+        let rows = (lines.len() as u16).min(4);
+        let over = Rect { y: area.bottom() - rows, height: rows, ..area };
+        draw::clear(over, buf);
+        for (i, line) in lines.iter().take(usize::from(rows)).enumerate() {
+            draw::text(buf, inner.x, over.y + i as u16, inner.width, line, theme.style(role));
+        }
+        return;
+    }
+    if !model.dialogs.is_empty() {
+        return;
+    }
+    let (last, first): (Vec<_>, Vec<_>) =
+        model.keymap.hints(&model.contexts(), theme.ascii).into_iter().partition(|(_, w)| matches!(*w, "help" | "quit"));
+    let reserved: u16 = last.iter().map(|(k, w)| (text::width(k) + text::width(w) + 3) as u16).sum();
+    let x = draw::hints(theme, &first, Rect { width: inner.width.saturating_sub(reserved), ..inner }, buf);
+    draw::hints(theme, &last, Rect { x, width: inner.right().saturating_sub(x), ..inner }, buf);
+}

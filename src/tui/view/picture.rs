@@ -1,0 +1,119 @@
+//! The pictures of the model: clean, adversarial, perturbation, with what lies over them.
+
+use std::sync::Arc;
+
+use ratatui::{buffer::Buffer, layout::Rect};
+
+use super::{Content, ViewCache, draw};
+use crate::{
+    core::explain::psr::Mode,
+    engine::event::Opened,
+    tui::{
+        model::Model,
+        psr, text,
+        theme::Role,
+        widget::{
+            overlay::PsrOverlay,
+            pixel_grid::{Ink, Placed, Raster},
+        },
+    },
+};
+
+/// Place and converted clean image.
+pub fn clean(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Rect) -> Option<(Placed, Arc<Raster>)> {
+    let (_, h, w) = opened.image.dim();
+    let placed = Placed::new(w, h, area, Ink::of(&model.theme))?;
+    let raster = cache.raster(Content::Clean(model.generation), opened.image.view(), &placed);
+    Some((placed, raster))
+}
+
+/// Place and converted adversarial image of the current step; the clean one before any attack.
+pub fn adversarial(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Rect) -> Option<(Placed, Arc<Raster>)> {
+    let (Some(frame), Some(run)) = (model.frame(), &model.run) else { return clean(model, opened, cache, area) };
+    let (_, h, w) = frame.image.dim();
+    let placed = Placed::new(w, h, area, Ink::of(&model.theme))?;
+    let raster = cache.raster(Content::Image(run.id, frame.index), frame.image.view(), &placed);
+    Some((placed, raster))
+}
+
+/// Amplification that makes a largest change of `linf` fill the range: a power of two.
+pub fn gain(linf: f32) -> u32 {
+    if linf <= 0.0 || !linf.is_finite() {
+        return 1;
+    }
+    (0.5 / linf).log2().round().clamp(0.0, 10.0).exp2() as u32
+}
+
+/// Draws the perturbation of the current step; returns the amplification.
+pub fn perturbation(model: &Model, cache: &mut ViewCache, area: Rect, buf: &mut Buffer) -> Option<u32> {
+    let (frame, run) = (model.frame()?, model.run.as_ref()?);
+    let linf = frame.delta.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    let gain = gain(linf);
+    let (_, h, w) = frame.delta.dim();
+    let placed = Placed::new(w, h, area, Ink::of(&model.theme))?;
+    let raster = cache.raster(Content::Delta(run.id, frame.index, gain), frame.delta.view(), &placed);
+    raster.draw(&placed, &model.theme, buf);
+    Some(gain)
+}
+
+/// Draws the promotion-suppression map of the current step over the adversarial image. Returns the map, if there is one.
+pub fn psr_map(
+    model: &Model,
+    opened: &Opened,
+    cache: &mut ViewCache,
+    area: Rect,
+    selected: Option<usize>,
+    buf: &mut Buffer,
+) -> Option<psr::Shown> {
+    let (placed, base) = adversarial(model, opened, cache, area)?;
+    match psr::shown(model) {
+        Some(shown) => {
+            let summary = psr::Summary::of(&shown.map);
+            let overlay = PsrOverlay { map: &shown.map, limit: summary.limit, strength: model.psr.strength, selected };
+            overlay.draw(&base, &placed, &model.theme, buf);
+            Some(shown)
+        }
+        None => {
+            let faint = Raster::from_fn(base.w, base.h, |x, y| base.at(x, y).map(|v| v / 3));
+            faint.draw(&placed, &model.theme, buf);
+            let message = waiting(model);
+            if !message.is_empty() {
+                let middle = Rect { y: area.y + area.height.saturating_sub(3) / 2, height: 3.min(area.height), ..area };
+                let width = (text::width(&message) as u16 + 2).min(area.width);
+                let lines = text::wrap(&message, usize::from(width.saturating_sub(2))).len() as u16;
+                let under = Rect {
+                    x: area.x + (area.width - width) / 2,
+                    width,
+                    y: middle.y + (middle.height.saturating_sub(lines)) / 2,
+                    height: lines.min(middle.height),
+                };
+                draw::clear(under, buf);
+                draw::centred(buf, under, &[(message, model.theme.style(Role::Text))]);
+            }
+            None
+        }
+    }
+}
+
+fn waiting(model: &Model) -> String {
+    if model.frame().is_none() {
+        "a map appears once an attack has run".into()
+    } else if model.frame().is_some_and(|f| f.delta.iter().all(|d| *d == 0.0)) {
+        "nothing has changed yet".into()
+    } else if model.flowing() {
+        "follows when the attack pauses or ends".into()
+    } else if model.psr.pending().is_some() || model.psr.waiting() {
+        "estimating".into()
+    } else {
+        "no map: n estimates it, e evaluates it".into()
+    }
+}
+
+/// What an evaluation is called.
+pub fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Exact => "exact",
+        Mode::Linear => "estimate (linear)",
+        Mode::Path => "estimate (path)",
+    }
+}

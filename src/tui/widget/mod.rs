@@ -1,0 +1,7 @@
+//! Drawing that several screens share.
+
+pub mod line_chart;
+pub mod overlay;
+pub mod pixel_grid;
+pub mod scores;
+pub mod timeline;

@@ -1,0 +1,210 @@
+//! Maps over pictures: cells of the promotion-suppression grid, and smooth activation maps.
+
+use ndarray::Array2;
+use ratatui::{buffer::Buffer, style::Style};
+
+use super::pixel_grid::{Ink, Placed, RAMP, Raster};
+use crate::{
+    core::explain::psr::{Cell, Kind, PsrMap},
+    tui::{
+        psr,
+        theme::{
+            Role, Theme,
+            diverging::{blend, heat, kind_colour, kind_sign, luma},
+        },
+    },
+};
+
+/// A grid over a picture.
+#[derive(Debug)]
+pub struct PsrOverlay<'a> {
+    /// The map.
+    pub map: &'a PsrMap,
+    /// Where colours saturate, in logit units.
+    pub limit: f32,
+    /// Opacity of the strongest cell.
+    pub strength: f32,
+    /// The chosen cell.
+    pub selected: Option<usize>,
+}
+
+impl PsrOverlay<'_> {
+    fn index(&self, placed: &Placed, x: usize, y: usize) -> usize {
+        let grid = &self.map.grid;
+        let (_, cols) = psr::shape(grid);
+        let sx = (2 * x + 1) * grid.width / (2 * placed.w);
+        let sy = (2 * y + 1) * grid.height / (2 * placed.h);
+        (sy / grid.cell_h) * cols + sx / grid.cell_w
+    }
+
+    fn cell(&self, index: usize) -> Option<&Cell> {
+        self.map.cells.get(index)?.as_ref()
+    }
+
+    fn weight(&self, cell: &Cell) -> f32 {
+        if cell.kind == Kind::Inert { 0.0 } else { (cell.s.max(cell.b) / self.limit.max(1e-9)).clamp(0.0, 1.0) }
+    }
+
+    /// Draws the darkened picture with the grid over it.
+    pub fn draw(&self, base: &Raster, placed: &Placed, theme: &Theme, buf: &mut Buffer) {
+        if placed.ink == Ink::Glyph {
+            return self.draw_glyphs(placed, theme, buf);
+        }
+        let raster = Raster::from_fn(placed.w, placed.h, |x, y| {
+            let grey = (luma(base.at(x, y)) * 150.0) as u8;
+            let index = self.index(placed, x, y);
+            let mut pixel = [grey; 3];
+            if let Some(cell) = self.cell(index)
+                && let Some(colour) = kind_colour(cell.kind)
+            {
+                pixel = blend(pixel, colour, self.strength * (0.3 + 0.7 * self.weight(cell)));
+            }
+            if self.selected == Some(index) && self.on_outline(placed, x, y) { [255; 3] } else { pixel }
+        });
+        raster.draw(placed, theme, buf);
+        self.draw_signs(&raster, placed, theme, buf);
+    }
+
+    fn on_outline(&self, placed: &Placed, x: usize, y: usize) -> bool {
+        let here = self.index(placed, x, y);
+        let differs = |dx: isize, dy: isize| match (x.checked_add_signed(dx), y.checked_add_signed(dy)) {
+            (Some(nx), Some(ny)) if nx < placed.w && ny < placed.h => self.index(placed, nx, ny) != here,
+            _ => true,
+        };
+        differs(-1, 0) || differs(1, 0) || differs(0, -1) || differs(0, 1)
+    }
+
+    /// Middle of each grid cell in character cells, when cells are large enough to carry a sign.
+    fn centres(&self, placed: &Placed) -> Vec<(usize, u16, u16)> {
+        let grid = &self.map.grid;
+        let (rows, cols) = psr::shape(grid);
+        let sx = placed.w as f32 / grid.width as f32;
+        let sy = f32::from(placed.area.height) / grid.height as f32;
+        if grid.cell_w as f32 * sx < 1.9 || grid.cell_h as f32 * sy < 0.99 {
+            return Vec::new();
+        }
+        let middle = |i: usize, cell: usize, side: usize| (i * cell + ((i + 1) * cell).min(side)) as f32 / 2.0;
+        (0..rows * cols)
+            .map(|i| {
+                let x = (middle(i % cols, grid.cell_w, grid.width) * sx) as u16;
+                let y = (middle(i / cols, grid.cell_h, grid.height) * sy) as u16;
+                (i, placed.area.x + x.min(placed.area.width - 1), placed.area.y + y.min(placed.area.height - 1))
+            })
+            .collect()
+    }
+
+    fn draw_signs(&self, raster: &Raster, placed: &Placed, theme: &Theme, buf: &mut Buffer) {
+        for (index, x, y) in self.centres(placed) {
+            let sign = match self.cell(index) {
+                Some(cell) if cell.kind != Kind::Inert => kind_sign(cell.kind),
+                Some(_) => continue,
+                None => '?',
+            };
+            if !buf.area.contains((x, y).into()) {
+                continue;
+            }
+            let py = usize::from(y - placed.area.y) * placed.rows_per_cell();
+            let under = raster.at(usize::from(x - placed.area.x), py.min(raster.h - 1));
+            let ink = if luma(under) > 0.45 { [0; 3] } else { [255; 3] };
+            let mut style = Style::default();
+            style.fg = theme.pixel(ink);
+            style.bg = theme.pixel(under);
+            buf[(x, y)].set_char(sign).set_style(style);
+        }
+    }
+
+    /// Without colour: the sign fills its cell the more densely the stronger it is.
+    fn draw_glyphs(&self, placed: &Placed, theme: &Theme, buf: &mut Buffer) {
+        let centres = self.centres(placed);
+        let area = placed.area.intersection(buf.area);
+        for y in area.top()..area.bottom() {
+            for x in area.left()..area.right() {
+                let (px, py) = (usize::from(x - placed.area.x), usize::from(y - placed.area.y));
+                let index = self.index(placed, px, py.min(placed.h - 1));
+                let (sign, role, weight) = match self.cell(index) {
+                    Some(c) if c.kind == Kind::Inert => (' ', Role::Dim, 1.0),
+                    Some(c) => (kind_sign(c.kind), role(c.kind), self.weight(c)),
+                    None => ('?', Role::Dim, 0.0),
+                };
+                let shown = weight > 0.66
+                    || (weight > 0.33 && (px + py) % 2 == 0)
+                    || centres.iter().any(|c| (c.1, c.2) == (x, y))
+                    || centres.is_empty();
+                let style = theme.style(role);
+                let outlined = self.selected == Some(index) && self.on_outline(placed, px, py);
+                let cell = &mut buf[(x, y)];
+                cell.set_char(if shown { sign } else { ' ' }).set_style(style);
+                if outlined {
+                    cell.set_style(theme.style(Role::Selected));
+                }
+            }
+        }
+    }
+}
+
+/// Colour of a type among the roles.
+pub fn role(kind: Kind) -> Role {
+    match kind {
+        Kind::Promotion => Role::Promotion,
+        Kind::Suppression => Role::Suppression,
+        Kind::Balanced => Role::Balanced,
+        Kind::Inert => Role::Dim,
+    }
+}
+
+/// Value of a coarse map under a pixel of a `w` by `h` picture, bilinear with half-pixel centres.
+pub fn bilinear(map: &Array2<f32>, x: usize, y: usize, w: usize, h: usize) -> f32 {
+    let (rows, cols) = map.dim();
+    let at = |i: usize, n: usize, m: usize| ((i as f32 + 0.5) * m as f32 / n as f32 - 0.5).clamp(0.0, (m - 1) as f32);
+    let (fx, fy) = (at(x, w, cols), at(y, h, rows));
+    let (x0, y0) = (fx as usize, fy as usize);
+    let (x1, y1) = ((x0 + 1).min(cols - 1), (y0 + 1).min(rows - 1));
+    let (tx, ty) = (fx - x0 as f32, fy - y0 as f32);
+    let top = map[[y0, x0]] * (1.0 - tx) + map[[y0, x1]] * tx;
+    let bottom = map[[y1, x0]] * (1.0 - tx) + map[[y1, x1]] * tx;
+    top * (1.0 - ty) + bottom * ty
+}
+
+/// Draws an activation map over a picture, or alone when there is no picture. `limit` is where the colours saturate.
+pub fn draw_heat(map: &Array2<f32>, limit: f32, strength: f32, base: Option<&Raster>, placed: &Placed, theme: &Theme, buf: &mut Buffer) {
+    if map.is_empty() {
+        return;
+    }
+    let value = |x: usize, y: usize| (bilinear(map, x, y, placed.w, placed.h) / limit.max(1e-9)).clamp(0.0, 1.0);
+    if placed.ink == Ink::Glyph {
+        let area = placed.area.intersection(buf.area);
+        for y in area.top()..area.bottom() {
+            for x in area.left()..area.right() {
+                let v = value(usize::from(x - placed.area.x), usize::from(y - placed.area.y));
+                buf[(x, y)].set_char(RAMP[(v * (RAMP.len() - 1) as f32).round() as usize]);
+            }
+        }
+        return;
+    }
+    let raster = Raster::from_fn(placed.w, placed.h, |x, y| {
+        let v = value(x, y);
+        match base {
+            Some(base) => {
+                let photo = base.at(x, y);
+                let grey = blend(photo, [(luma(photo) * 255.0) as u8; 3], 0.7);
+                blend(blend(grey, [0; 3], 0.35), heat(0.15 + 0.85 * v), strength * v.powf(0.6))
+            }
+            None => heat(v),
+        }
+    });
+    raster.draw(placed, theme, buf);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bilinear_keeps_corners_and_constants() {
+        let map = ndarray::arr2(&[[0.0, 1.0], [2.0, 3.0]]);
+        assert_eq!(bilinear(&map, 0, 0, 40, 40), 0.0);
+        assert_eq!(bilinear(&map, 39, 39, 40, 40), 3.0);
+        let flat = Array2::from_elem((7, 7), 2.5);
+        assert!((0..30).all(|x| (bilinear(&flat, x, 13, 30, 30) - 2.5).abs() < 1e-6));
+    }
+}
