@@ -113,7 +113,7 @@ fn operand_name(graph: &mut Graph, text: &str, noise: &mut Noise) -> String {
         }
         _ => return text.to_owned(),
     };
-    let name = format!("c{}", graph.initializers.len());
+    let name = format!("const{}", graph.initializers.len());
     graph.initializers.insert(name.clone(), data);
     name
 }

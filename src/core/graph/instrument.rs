@@ -34,7 +34,7 @@ pub fn instrument(prepared: &Prepared, spec: &Instrumentation) -> Result<Instrum
     if backward {
         let seed = match head.as_ref().and_then(|h| h.cotangent.clone()) {
             Some(seed) => seed,
-            None => cotangent.insert(loss::input(&b, "cotangent", b.dtype(&logits), b.shape(&logits)?)).clone(),
+            None => cotangent.insert(loss::input(&b, "cotangent", b.dtype(&logits), b.ty(&logits).shape.unwrap_or_default())).clone(),
         };
         let sweep = differentiate(&b, &[(logits.clone(), seed)], &wanted)?;
         if !sweep.missing.is_empty() {

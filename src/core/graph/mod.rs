@@ -9,16 +9,17 @@ mod gate;
 pub mod grad;
 pub mod infer;
 mod instrument;
+mod layers;
 mod loss;
+pub mod normalise;
 mod tap;
 
 pub use grad::coverage::coverage;
 pub use instrument::instrument;
+pub use layers::{linear_head, spatial_layers};
+pub use normalise::normalise;
 
-use super::{
-    error::{MissingRule, Result},
-    onnx::Graph,
-};
+use super::{error::MissingRule, onnx::Graph};
 
 /// Order of the image input's dimensions in the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,19 +136,4 @@ pub struct Coverage {
     pub covered: usize,
     /// Nodes on the path without one.
     pub missing: Vec<MissingRule>,
-}
-
-/// Placeholder until the pass lands.
-pub fn normalise(_graph: Graph, _options: &Options) -> Result<Prepared> {
-    Err(super::error::Error::Model("normalise is not built yet".into()))
-}
-
-/// Placeholder until the pass lands.
-pub fn spatial_layers(_prepared: &Prepared) -> Vec<super::oracle::LayerInfo> {
-    Vec::new()
-}
-
-/// Placeholder until the pass lands.
-pub fn linear_head(_prepared: &Prepared) -> Option<super::oracle::LinearHead> {
-    None
 }

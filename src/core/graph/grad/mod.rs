@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::super::{
     error::{Error, MissingRule, Result},
-    onnx::Node,
+    onnx::{DType, Node},
 };
 
 pub mod builder;
@@ -39,6 +39,12 @@ pub fn differentiate(b: &Builder, seeds: &[(String, String)], wanted: &[String])
     let nodes = b.forward();
     let depends = depends_on(b, &nodes, wanted);
     let live = leads_to(&nodes, &depends, seeds);
+    let unruled: Vec<MissingRule> =
+        nodes.iter().enumerate().filter(|(i, n)| live.contains(i) && find(n).is_none()).map(|(_, n)| missing(n, None)).collect();
+    if !unruled.is_empty() {
+        // Shapes end at operators that are not known; the sweep could not go on.
+        return Ok(Sweep { covered: live.len() - unruled.len(), missing: unruled, ..Sweep::default() });
+    }
     let producers: HashMap<&str, usize> =
         nodes.iter().enumerate().flat_map(|(i, n)| n.outputs.iter().filter(|o| !o.is_empty()).map(move |o| (o.as_str(), i))).collect();
     let mut pending: HashMap<String, Vec<String>> = HashMap::new();
@@ -53,10 +59,7 @@ pub fn differentiate(b: &Builder, seeds: &[(String, String)], wanted: &[String])
             parts.map(|p| b.sum(&p))
         };
         let grads: Vec<Option<String>> = node.outputs.iter().map(gradient).collect();
-        let Some(rule) = find(node) else {
-            sweep.missing.push(missing(node, None));
-            continue;
-        };
+        let Some(rule) = find(node) else { continue };
         if grads.iter().all(Option::is_none) {
             continue;
         }
@@ -101,7 +104,12 @@ fn depends_on(b: &Builder, nodes: &[Node], roots: &[String]) -> HashSet<String> 
         }
         for output in node.outputs.iter().filter(|o| !o.is_empty()) {
             let ty = b.dtype(output);
-            if ty.is_float() || node.op == "QuantizeLinear" || (node.op != "Cast" && !carriers[0].is_float() && carriers.contains(&ty)) {
+            // An operator nobody knows has outputs of unknown type: it must be reported, not skipped.
+            if ty.is_float()
+                || ty == DType::Other(0)
+                || node.op == "QuantizeLinear"
+                || (node.op != "Cast" && !carriers[0].is_float() && carriers.contains(&ty))
+            {
                 depends.insert(output.clone());
             }
         }

@@ -21,7 +21,7 @@ use crate::core::{
     onnx::{Dim, Graph, TensorType},
 };
 
-pub use state::{Depth, Fact, Facts, propagate};
+pub use state::{Depth, Fact, Facts, Walk, propagate};
 
 /// The two batch sizes. Primes that do not occur as factors of common sizes.
 pub const POINTS: [usize; 2] = [11, 13];

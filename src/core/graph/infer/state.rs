@@ -83,14 +83,17 @@ impl Walk {
 
     /// Propagates through one node, whose inputs were seen before.
     pub fn step(&mut self, node: &Node) -> Result<()> {
-        let outputs = {
-            let inputs: Vec<Option<&Fact>> = node.inputs.iter().map(|n| self.facts.get(n)).collect();
-            self.outputs(node, &inputs)?
-        };
+        let outputs = self.probe(node)?;
         for (name, fact) in node.outputs.iter().zip(outputs).filter(|(n, _)| !n.is_empty()) {
             self.facts.insert(name.clone(), fact);
         }
         Ok(())
+    }
+
+    /// What [`Walk::step`] would find for the node's outputs.
+    pub fn probe(&self, node: &Node) -> Result<Vec<Fact>> {
+        let inputs: Vec<Option<&Fact>> = node.inputs.iter().map(|n| self.facts.get(n)).collect();
+        self.outputs(node, &inputs)
     }
 
     fn outputs(&self, node: &Node, inputs: &[Option<&Fact>]) -> Result<Vec<Fact>> {
