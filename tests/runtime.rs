@@ -3,6 +3,8 @@
 //! The ONNX Runtime half needs a library: `PSESCOPE_TEST_ORT`, or one that psescope finds by itself. Without one it says that
 //! it was skipped.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 use std::{
     path::PathBuf,
     sync::{Arc, OnceLock},

@@ -153,7 +153,7 @@ struct Fetcher {
 const FETCHERS: &[Fetcher] = &[
     Fetcher { name: "pip", program: "python3", before: &["-m", "pip"] },
     Fetcher { name: "pip", program: "python", before: &["-m", "pip"] },
-    Fetcher { name: "uv", program: "uv", before: &["tool", "run", "--from", "pip", "pip"] },
+    Fetcher { name: "uv", program: "uv", before: &["tool", "run", "--from", "pip", "python", "-m", "pip"] },
 ];
 
 fn fetcher() -> Result<&'static Fetcher> {

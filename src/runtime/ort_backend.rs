@@ -80,7 +80,8 @@ pub fn probe(path: &Path) -> Result<u32, String> {
 fn why_not_loaded(path: &Path) -> String {
     match guarded(|| ort::util::preload_dylib(path)) {
         Ok(Err(e)) => {
-            let text = one_line(&e.to_string());
+            // The loader's own words are the error's cause.
+            let text = one_line(&std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string));
             let text = text.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&text).to_owned();
             format!("cannot be loaded ({text})")
         }
