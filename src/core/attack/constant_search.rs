@@ -97,7 +97,7 @@ impl Plateau {
 
     /// Whether to stop after this step.
     pub fn reached(&mut self, step: usize, loss: f64) -> bool {
-        if !self.on || step % self.every != 0 {
+        if !self.on || !step.is_multiple_of(self.every) {
             return false;
         }
         let stuck = loss > 0.9999 * self.previous;

@@ -21,6 +21,10 @@ mod pgd;
 pub mod scalars;
 mod strattack;
 pub mod targets;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use params::{Kind, ParamSpec, Params, Value, fraction};
 

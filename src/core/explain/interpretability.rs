@@ -105,7 +105,7 @@ mod tests {
         let outside = score(&[0.0, 1.0, 0.0, 1.0], &d).unwrap();
         approx::assert_abs_diff_eq!(inside.score.powi(2) + outside.score.powi(2), 1.0, epsilon = 1e-12);
         let flat = score(&[1.0, 0.0, 1.0, 0.0], &[0.1, -0.1, -0.1, 0.1]).unwrap();
-        approx::assert_abs_diff_eq!(flat.score, 0.707_106_78, epsilon = 1e-7);
+        approx::assert_abs_diff_eq!(flat.score, std::f64::consts::FRAC_1_SQRT_2, epsilon = 1e-7);
         approx::assert_abs_diff_eq!(flat.lift.unwrap(), 1.0, epsilon = 1e-12);
         assert_eq!(score(&[1.0; 4], &d).unwrap().score, 1.0);
     }

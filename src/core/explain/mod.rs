@@ -5,3 +5,6 @@ pub mod interpretability;
 pub mod psr;
 pub mod rank;
 pub mod upsample;
+
+#[cfg(test)]
+mod tests;

@@ -91,3 +91,15 @@ fn fit_fills_and_cuts() {
     assert_eq!(labels.clone().fit(5).names(), ["a", "class 1", "c", "class 3", "class 4"]);
     assert_eq!(labels.fit(1).names(), ["a"]);
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_safe(text in "\\PC{0,40}|[\\x00-\\x1f\\x7f-\\x9f\\[\\]a-z;:'\"{},0-9\\\\]{0,60}") {
+        let once = clean(&text);
+        proptest::prop_assert!(once.chars().all(|c| !c.is_control()) && once.chars().count() <= MAX_NAME);
+        proptest::prop_assert_eq!(clean(&once), once.clone());
+        let _ = Labels::parse(&text, "labels");
+        let _ = Labels::from_metadata(&BTreeMap::from([("names".to_owned(), text.clone())]));
+        let _ = Labels::fallback(12).find(&text);
+    }
+}

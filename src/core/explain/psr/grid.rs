@@ -49,7 +49,7 @@ impl Grid {
 
     /// Whether the last row or column is smaller than the others.
     pub fn is_ragged(&self) -> bool {
-        self.height % self.cell_h.max(1) != 0 || self.width % self.cell_w.max(1) != 0
+        !self.height.is_multiple_of(self.cell_h.max(1)) || !self.width.is_multiple_of(self.cell_w.max(1))
     }
 
     /// Top, left, height and width of a cell in pixels, by its row-major number.
