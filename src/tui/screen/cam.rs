@@ -27,7 +27,10 @@ use crate::{
         text,
         theme::Role,
         view::{ViewCache, draw, picture},
-        widget::overlay::draw_heat,
+        widget::{
+            overlay::draw_heat,
+            pixel_grid::{Ink, Placed, Raster},
+        },
     },
 };
 
@@ -280,30 +283,42 @@ fn map_pane(model: &Model, opened: &Opened, cache: &mut ViewCache, what: (usize,
     let class = classes(model).map(|(t0, t)| if pane % 2 == 0 { t0 } else { t });
     let (x, t) = (if adversarial { "x'" } else { "x0" }, if pane % 2 == 0 { "t0" } else { "t" });
     let title = format!("C({x},{t}) {}", if adversarial { "adversarial" } else { "clean" });
-    let range = map.map(|m| format!("  {} to {}", text::number(low(m)), text::number(high(m)))).unwrap_or_default();
+    let range =
+        map.filter(|_| area.width >= 40).map(|m| format!("  {} to {}", text::number(low(m)), text::number(high(m)))).unwrap_or_default();
     let room = usize::from(area.width).saturating_sub(text::width(&range) + 6);
     let caption = class.map(|c| format!("{}{range}", text::truncate(&model.short_label(c), room, theme.ellipsis()))).unwrap_or_default();
     let inner = draw::frame(theme, area, &title, &caption, pane == model.cam.focus, buf);
     if adversarial && model.frame().is_none() {
         return draw::centred(buf, inner, &[("appears once an attack has run".into(), theme.style(Role::Dim))]);
     }
-    let (photo, heat) = if model.cam.beside {
-        let half = inner.width / 2;
-        (Rect { width: half, ..inner }, Rect { x: inner.x + half, width: inner.width - half, ..inner })
+    let placed = if model.cam.beside {
+        let (photo, heat) = halves(inner);
+        if let (Some(map), Some(placed)) = (map, Placed::new(opened.image.dim().2, opened.image.dim().1, heat, Ink::of(theme))) {
+            draw_heat(&map.raw, limit, 1.0, None, &placed, theme, buf);
+        }
+        in_pane(model, opened, cache, adversarial, photo)
     } else {
-        (inner, inner)
+        in_pane(model, opened, cache, adversarial, inner)
     };
-    let placed = if adversarial { picture::adversarial(model, opened, cache, photo) } else { picture::clean(model, opened, cache, photo) };
     let Some((placed, raster)) = placed else { return };
     raster.draw(&placed, theme, buf);
-    let Some(map) = map else { return };
-    if model.cam.beside {
-        let moved = crate::tui::widget::pixel_grid::Placed::new(opened.image.dim().2, opened.image.dim().1, heat, placed.ink);
-        if let Some(moved) = moved {
-            draw_heat(&map.raw, limit, 1.0, None, &moved, theme, buf);
-        }
-    } else {
+    if let Some(map) = map.filter(|_| !model.cam.beside) {
         draw_heat(&map.raw, limit, model.cam.strength, Some(&raster), &placed, theme, buf);
+    }
+}
+
+fn in_pane(model: &Model, opened: &Opened, cache: &mut ViewCache, adversarial: bool, area: Rect) -> Option<(Placed, Arc<Raster>)> {
+    if adversarial { picture::adversarial(model, opened, cache, area) } else { picture::clean(model, opened, cache, area) }
+}
+
+/// Room for a picture and its map, along the longer side.
+fn halves(area: Rect) -> (Rect, Rect) {
+    if area.height * 2 > area.width {
+        let half = area.height / 2;
+        (Rect { height: half, ..area }, Rect { y: area.y + half, height: area.height - half, ..area })
+    } else {
+        let half = area.width / 2;
+        (Rect { width: half, ..area }, Rect { x: area.x + half, width: area.width - half, ..area })
     }
 }
 
@@ -354,7 +369,13 @@ fn panel(model: &Model, maps: &[Option<Arc<CamMap>>], limit: f32, area: Rect, bu
             y += 1;
         }
     }
-    scale(model, limit, Rect { y: y + 1, height: inner.bottom().saturating_sub(y + 1), ..inner }, buf);
+    // Beside the rows where there is width for it, under them where not.
+    let rest = if inner.width >= 70 {
+        Rect { x: inner.x + inner.width / 2, width: inner.width - inner.width / 2, ..inner }
+    } else {
+        Rect { y: y + 1, height: inner.bottom().saturating_sub(y + 1), ..inner }
+    };
+    scale(model, limit, rest, buf);
 }
 
 fn scale(model: &Model, limit: f32, area: Rect, buf: &mut Buffer) {
@@ -364,11 +385,11 @@ fn scale(model: &Model, limit: f32, area: Rect, buf: &mut Buffer) {
     }
     let width = area.width.min(40);
     let map = ndarray::Array2::from_shape_fn((1, usize::from(width)), |(_, x)| x as f32 / f32::from(width - 1));
-    let bar = crate::tui::widget::pixel_grid::Placed {
+    let bar = Placed {
         area: Rect { width, height: 1, ..area },
         w: usize::from(width),
         h: if theme.coloured_pictures() && !theme.ascii { 2 } else { 1 },
-        ink: crate::tui::widget::pixel_grid::Ink::of(theme),
+        ink: Ink::of(theme),
     };
     draw_heat(&map, 1.0, 1.0, None, &bar, theme, buf);
     draw::text(buf, area.x, area.y + 1, 4, "0", theme.style(Role::Dim));

@@ -289,10 +289,7 @@ fn summary_panel(model: &Model, shown: &psr::Shown, s: &psr::Summary, area: Rect
     let estimate = if map.settings.mode == Mode::Exact { Role::Good } else { Role::Warn };
     let inner = draw::frame(theme, area, "whole map", "", false, buf);
     let mut lines: Vec<Vec<Piece>> = vec![
-        vec![
-            (picture::mode_name(map.settings.mode).into(), estimate),
-            text_of(format!("  {cols}{x}{rows} cells of {} px", map.grid.cell_w)),
-        ],
+        vec![(picture::mode_name(map.settings.mode).into(), estimate), text_of(format!(", {cols}{x}{rows} of {} px", map.grid.cell_w))],
         vec![(format!("+ promotion   {:>4}", text::percent(s.share(1))), Role::Promotion), dim(format!("  {} cells", s.counts[1]))],
         vec![(format!("- suppression {:>4}", text::percent(s.share(0))), Role::Suppression), dim(format!("  {} cells", s.counts[0]))],
         vec![
@@ -328,8 +325,8 @@ fn gap_line(model: &Model, map: &PsrMap, s: &psr::Summary) -> Option<Vec<Piece>>
     let lost = opened.logits.get(truth)? - record.true_logit;
     let now = record.target_logit.or_else(|| record.top.iter().find(|(c, _)| *c == target).map(|(_, z)| *z))?;
     let gained = now - opened.logits.get(target)?;
-    let line = format!("s {} of {}  b {} of {}", text::number(s.raw.0), text::number(lost), text::number(s.raw.1), text::number(gained));
-    Some(vec![dim("sum of cells, of the whole: "), text_of(line)])
+    let of = |sum: f32, whole: f32| format!("{} of {}", text::number(sum), text::number(whole));
+    Some(vec![dim("sums "), text_of(format!("s {}, b {}", of(s.raw.0, lost), of(s.raw.1, gained)))])
 }
 
 fn kind_name(kind: Kind) -> &'static str {
@@ -355,14 +352,8 @@ fn cell_panel(model: &Model, map: &PsrMap, area: Rect, buf: &mut Buffer) {
     let (y1, x1) = ((y0 + map.grid.cell_h).min(map.grid.height), (x0 + map.grid.cell_w).min(map.grid.width));
     let lines = vec![
         vec![(format!("{} {}", kind_sign(cell.kind), kind_name(cell.kind)), role(cell.kind))],
-        vec![
-            (format!("s {:>7}", text::signed(cell.s_raw)), Role::Suppression),
-            dim(format!("  {} recovers when undone", model.short_label(truth))),
-        ],
-        vec![
-            (format!("b {:>7}", text::signed(cell.b_raw)), Role::Promotion),
-            dim(format!("  {} loses when undone", model.short_label(target))),
-        ],
+        vec![(format!("s {:>7}", text::signed(cell.s_raw)), Role::Suppression), dim(format!("  {} recovers", model.short_label(truth)))],
+        vec![(format!("b {:>7}", text::signed(cell.b_raw)), Role::Promotion), dim(format!("  {} loses", model.short_label(target)))],
         vec![
             dim("floored "),
             text_of(format!("s {}  b {}  log2(b/s) {}", text::number(cell.s), text::number(cell.b), text::signed(cell.r))),
@@ -391,7 +382,7 @@ fn table(model: &Model, map: &PsrMap, area: Rect, buf: &mut Buffer) {
         false,
         buf,
     );
-    let head = format!("  {:>3} {:>3} {:>8} {:>8} {:>8} {:>6}", "row", "col", "s", "b", "log2", "share");
+    let head = format!("  {:>2} {:>2} {:>7} {:>7} {:>7} {:>6}", "ro", "co", "s", "b", "log2", "share");
     draw::text(buf, inner.x + 1, inner.y, inner.width.saturating_sub(2), &head, theme.style(Role::Dim));
     let rows = usize::from(inner.height.saturating_sub(1));
     let at = order.iter().position(|&i| i == model.pixels.selected).unwrap_or(0);
@@ -408,5 +399,5 @@ fn table(model: &Model, map: &PsrMap, area: Rect, buf: &mut Buffer) {
 
 fn table_row(cell: &Cell, share: f32) -> String {
     let (s, b, r) = (text::signed(cell.s_raw), text::signed(cell.b_raw), text::signed(cell.r));
-    format!("{} {:>3} {:>3} {s:>8} {b:>8} {r:>8} {:>5.1}%", kind_sign(cell.kind), cell.row, cell.col, share * 100.0)
+    format!("{} {:>2} {:>2} {s:>7} {b:>7} {r:>7} {:>5.1}%", kind_sign(cell.kind), cell.row, cell.col, share * 100.0)
 }
