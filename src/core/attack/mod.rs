@@ -5,12 +5,32 @@ use ndarray::{Array2, Array3, ArrayView1, ArrayView3};
 
 use super::{error::Result, oracle::Oracle};
 
+mod apgd;
+mod ball;
+mod constant_search;
+mod cw;
+mod deepfool;
+mod ead;
+mod goal;
+mod gradient_sign;
+mod groups;
+mod ifgsm;
+mod mifgsm;
 mod params;
+mod pgd;
+pub mod scalars;
+mod strattack;
+pub mod targets;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use params::{Kind, ParamSpec, Params, Value};
 
 /// Every attack, in the order shown to people.
-pub static REGISTRY: &[&dyn Attack] = &[];
+pub static REGISTRY: &[&dyn Attack] =
+    &[&ifgsm::Ifgsm, &pgd::Pgd, &mifgsm::MiFgsm, &cw::Cw, &ead::Ead, &strattack::StrAttack, &deepfool::DeepFool, &apgd::Apgd];
 
 /// The attack with this name.
 pub fn find(name: &str) -> Option<&'static dyn Attack> {
@@ -60,6 +80,8 @@ pub struct Outcome {
     pub logits: ndarray::Array1<f32>,
     /// Whether it is classified as wished (target reached, or true class left).
     pub success: bool,
+    /// Number of the recorded step (from 0) that shows this image: for searches not the last.
+    pub step: usize,
 }
 
 /// An attack algorithm.

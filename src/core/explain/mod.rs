@@ -1,4 +1,10 @@
 //! Explanations of a perturbation: one file each.
 
 pub mod cam;
+pub mod interpretability;
 pub mod psr;
+pub mod rank;
+pub mod upsample;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! Steps, projections and random starts for the L-infinity and L2 balls (method report C.3).
+
+use ndarray::{Array3, Zip};
+use rand::{Rng, RngExt};
+
+use super::Params;
+
+/// The two balls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Norm {
+    Linf,
+    L2,
+}
+
+impl Norm {
+    /// The words of the `norm` parameter.
+    pub const WORDS: &'static [&'static str] = &["linf", "l2"];
+
+    /// From the `norm` parameter.
+    pub fn of(params: &Params) -> Self {
+        if params.choice("norm") == "l2" { Self::L2 } else { Self::Linf }
+    }
+
+    /// Direction of unit length: the sign (0 at 0), or the vector over its Euclidean length. A zero or non-finite
+    /// gradient gives a zero step.
+    pub fn unit(self, gradient: &Array3<f32>) -> Array3<f32> {
+        match self {
+            Self::Linf => gradient.mapv(sign),
+            Self::L2 => {
+                let length = l2(gradient);
+                if length > 0.0 && length.is_finite() {
+                    gradient.mapv(|g| (f64::from(g) / length) as f32)
+                } else {
+                    Array3::zeros(gradient.raw_dim())
+                }
+            }
+        }
+    }
+
+    /// Brings `x` into the ball of radius `eps` around `clean` and into 0..1. L2 vectors are only ever shortened.
+    pub fn project(self, x: &mut Array3<f32>, clean: &Array3<f32>, eps: f32) {
+        match self {
+            Self::Linf => Zip::from(x).and(clean).for_each(|x, c| *x = x.clamp(c - eps, c + eps).clamp(0.0, 1.0)),
+            Self::L2 => {
+                let length = x.iter().zip(clean).map(|(x, c)| f64::from(x - c).powi(2)).sum::<f64>().sqrt();
+                let factor = if length > f64::from(eps) { (f64::from(eps) / length) as f32 } else { 1.0 };
+                Zip::from(x).and(clean).for_each(|x, c| *x = (c + (*x - c) * factor).clamp(0.0, 1.0));
+            }
+        }
+    }
+
+    /// A point of the ball, uniform in it.
+    pub fn random(self, shape: [usize; 3], eps: f32, rng: &mut impl Rng) -> Array3<f32> {
+        match self {
+            Self::Linf => Array3::from_shape_simple_fn(shape, || rng.random_range(-1.0f32..=1.0) * eps),
+            Self::L2 => {
+                let direction = Array3::from_shape_simple_fn(shape, || gaussian(rng));
+                let length = l2(&direction).max(f64::MIN_POSITIVE);
+                let radius = f64::from(eps) * rng.random::<f64>().powf(1.0 / direction.len() as f64);
+                direction.mapv(|v| (f64::from(v) / length * radius) as f32)
+            }
+        }
+    }
+}
+
+/// -1, 0 or 1; 0 for NaN too.
+pub(super) fn sign(v: f32) -> f32 {
+    f32::from(i8::from(v > 0.0) - i8::from(v < 0.0))
+}
+
+/// Euclidean length, f64.
+pub(super) fn l2(v: &Array3<f32>) -> f64 {
+    v.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt()
+}
+
+/// Standard normal deviate (Box and Muller).
+fn gaussian(rng: &mut impl Rng) -> f32 {
+    let u: f64 = 1.0 - rng.random::<f64>();
+    let v: f64 = rng.random();
+    ((-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()) as f32
+}

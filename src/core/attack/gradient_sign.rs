@@ -1,0 +1,144 @@
+//! The loop behind BIM / IFGSM (Kurakin et al. 2017), PGD (Madry et al. 2018) and MI-FGSM (Dong et al. 2018):
+//!
+//! `x <- clip_box(P_eps(x + alpha * s * step(g)))`, g the gradient of the cross-entropy at the class in question, s = +1
+//! away from the true class and -1 towards a target. With momentum `m <- mu m + g / ||g||_1` takes the place of g.
+//! Every step reports the image whose gradient was just taken, so that recording costs no extra run.
+
+use ndarray::Array3;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::{
+    Kind, Outcome, ParamSpec, Params, Problem, Recorder,
+    ball::Norm,
+    goal::{self, Goal, Journal},
+    scalars,
+};
+use crate::core::{error::Result, oracle::Oracle};
+
+pub(super) const EPS: ParamSpec = ParamSpec {
+    name: "eps",
+    kind: Kind::Float { min: 0.0, max: 1000.0 },
+    default: "8/255",
+    unit: "pixel value",
+    help: "Radius of the ball around the image that the result stays in.",
+};
+
+pub(super) const ALPHA: ParamSpec = ParamSpec {
+    name: "alpha",
+    kind: Kind::Float { min: 0.0, max: 1000.0 },
+    default: "2/255",
+    unit: "pixel value",
+    help: "Length of one step, in the chosen norm.",
+};
+
+pub(super) const NORM: ParamSpec =
+    ParamSpec { name: "norm", kind: Kind::Choice(Norm::WORDS), default: "linf", unit: "", help: "Norm of eps and of the step." };
+
+pub(super) const fn steps(default: &'static str) -> ParamSpec {
+    ParamSpec { name: "steps", kind: Kind::Int { min: 1, max: 1_000_000 }, default, unit: "steps", help: "Number of steps." }
+}
+
+pub(super) const fn random_start(default: &'static str) -> ParamSpec {
+    ParamSpec { name: "random-start", kind: Kind::Flag, default, unit: "", help: "Start at a random point of the ball." }
+}
+
+/// Settings of one pass of the loop.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rule {
+    pub eps: f32,
+    pub alpha: f32,
+    pub steps: usize,
+    pub norm: Norm,
+    pub random_start: bool,
+    /// Momentum decay; `None` for none.
+    pub mu: Option<f32>,
+}
+
+impl Rule {
+    /// The parameters that the three attacks share, without random start and momentum.
+    pub fn of(params: &Params) -> Self {
+        Self {
+            eps: params.float("eps") as f32,
+            alpha: params.float("alpha") as f32,
+            steps: params.int("steps").max(0) as usize,
+            norm: Norm::of(params),
+            random_start: false,
+            mu: None,
+        }
+    }
+
+    /// One pass: `steps + 1` records. Returns the last image.
+    pub fn pass(&self, oracle: &mut dyn Oracle, problem: &Problem, journal: &mut Journal, restart: u64) -> Result<Outcome> {
+        let goal = Goal::of(problem, oracle)?;
+        let mut x = self.start(problem, restart);
+        let mut momentum = Array3::<f32>::zeros(x.raw_dim());
+        for _ in 0..self.steps {
+            let e = goal.cross_entropy(oracle, x.view())?;
+            journal.step(&x, &e.logits, e.loss, &[("eps", self.eps)])?;
+            let mut direction = e.grad;
+            goal::mask(problem, &mut direction);
+            if let Some(mu) = self.mu {
+                accumulate(&mut momentum, &direction, mu);
+                direction.assign(&momentum);
+            }
+            let mut step = self.norm.unit(&direction);
+            goal::mask(problem, &mut step);
+            x.scaled_add(self.alpha * goal.ascent(), &step);
+            self.norm.project(&mut x, &problem.image, self.eps);
+        }
+        let logits = goal::logits(oracle, x.view())?;
+        let step = journal.step(&x, &logits, scalars::cross_entropy(logits.view(), goal.class) as f32, &[("eps", self.eps)])?;
+        Ok(Outcome { success: goal.success(logits.view()), image: x, logits, step })
+    }
+
+    fn start(&self, problem: &Problem, restart: u64) -> Array3<f32> {
+        let mut x = problem.image.clone();
+        if self.random_start {
+            let mut rng = ChaCha8Rng::seed_from_u64(problem.seed);
+            rng.set_stream(restart);
+            let (c, h, w) = x.dim();
+            let mut offset = self.norm.random([c, h, w], self.eps, &mut rng);
+            goal::mask(problem, &mut offset);
+            x += &offset;
+            self.norm.project(&mut x, &problem.image, self.eps);
+        }
+        x
+    }
+}
+
+/// Runs the loop `restarts` times and returns the successful image with the largest progress of the loss, else the
+/// one that came closest.
+pub(super) fn restarted(
+    rule: &Rule,
+    restarts: usize,
+    oracle: &mut dyn Oracle,
+    problem: &Problem,
+    recorder: &mut dyn Recorder,
+) -> Result<Outcome> {
+    let goal = Goal::of(problem, oracle)?;
+    let mut journal = Journal::new(recorder);
+    // Success outweighs any loss.
+    let cost = |o: &Outcome| {
+        let progress = scalars::cross_entropy(o.logits.view(), goal.class) * f64::from(goal.ascent());
+        -progress.clamp(-1e6, 1e6) - if o.success { 1e9 } else { 0.0 }
+    };
+    let mut last = rule.pass(oracle, problem, &mut journal, 0)?;
+    for restart in 1..restarts as u64 {
+        journal.keep(cost(&last), &last.image, &last.logits, last.success, last.step);
+        last = rule.pass(oracle, problem, &mut journal, restart)?;
+    }
+    journal.keep(cost(&last), &last.image, &last.logits, last.success, last.step);
+    Ok(journal.finish(last))
+}
+
+/// `m <- mu m + g / ||g||_1`; a zero or non-finite gradient adds nothing.
+fn accumulate(momentum: &mut Array3<f32>, gradient: &Array3<f32>, mu: f32) {
+    let length: f64 = gradient.iter().map(|g| f64::from(g.abs())).sum();
+    let factor = if length > 0.0 && length.is_finite() { (1.0 / length) as f32 } else { 0.0 };
+    if factor > 0.0 && factor.is_finite() {
+        momentum.zip_mut_with(gradient, |m, g| *m = mu * *m + factor * g);
+    } else {
+        momentum.mapv_inplace(|m| mu * m);
+    }
+}
