@@ -10,9 +10,13 @@ use std::{
 use ratatui::{buffer::Buffer, layout::Rect};
 
 use crate::{
-    core::explain::cam::{CamMap, Method},
+    core::explain::{
+        cam::{CamMap, METHODS, Method},
+        interpretability::{Interpretability, Threshold, interpretability},
+        upsample::bilinear,
+    },
     engine::{
-        command::{At, Command},
+        command::{At, Command, RunId},
         event::Opened,
     },
     tui::{
@@ -33,9 +37,6 @@ use crate::{
         },
     },
 };
-
-/// Methods in the order of the picker.
-pub const METHODS: [(Method, &str); 2] = [(Method::Cam, "CAM"), (Method::GradCam, "Grad-CAM")];
 
 /// A map asked for: image, method, layer asked for, class.
 type Ask = (At, Method, Option<String>, usize);
@@ -60,6 +61,7 @@ pub struct State {
     has_linear_head: bool,
     maps: HashMap<Ask, Arc<CamMap>>,
     asked: HashSet<Ask>,
+    scores: HashMap<(Ask, RunId, usize), Interpretability>,
     rest: Option<(usize, Duration)>,
 }
 
@@ -76,6 +78,7 @@ impl Default for State {
             has_linear_head: false,
             maps: HashMap::new(),
             asked: HashSet::new(),
+            scores: HashMap::new(),
             rest: None,
         }
     }
@@ -165,11 +168,11 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
 }
 
 fn next_method(model: &mut Model) {
-    let at = METHODS.iter().position(|(m, _)| *m == model.cam.method).unwrap_or(0);
-    let next = METHODS[(at + 1) % METHODS.len()].0;
+    let at = METHODS.iter().position(|m| m.method == model.cam.method).unwrap_or(0);
+    let mut next = METHODS[(at + 1) % METHODS.len()].method;
     if next == Method::Cam && !model.cam.has_linear_head {
-        model.tell(Severity::Info, "CAM needs global average pooling and one linear layer at the end; this network has something else");
-        return;
+        model.tell(Severity::Info, "plain CAM is left out: it needs global average pooling and one linear layer at the end");
+        next = Method::GradCam;
     }
     model.cam.method = next;
     if next == Method::Cam {
@@ -221,6 +224,7 @@ pub fn follow(model: &mut Model) -> Vec<Effect> {
             return Vec::new();
         }
     }
+    score(model);
     let missing: Vec<Ask> = wanted(model).into_iter().filter(|a| !model.cam.maps.contains_key(a) && !model.cam.asked.contains(a)).collect();
     missing
         .into_iter()
@@ -230,6 +234,31 @@ pub fn follow(model: &mut Model) -> Vec<Effect> {
             Effect::Engine(Command::Cam { at, method, layer, class })
         })
         .collect()
+}
+
+/// Interpretability scores are taken over the hottest thirty percent of a map.
+const PERCENTILE: f32 = 70.0;
+
+/// Scores the perturbation of the present step against the maps that are there.
+fn score(model: &mut Model) {
+    let (Some(frame), Some(run)) = (model.frame(), model.run.as_ref().map(|r| r.id)) else { return };
+    let (_, height, width) = frame.delta.dim();
+    if model.cam.scores.len() > KEPT {
+        model.cam.scores.clear();
+    }
+    for ask in wanted(model) {
+        let key = (ask.clone(), run, frame.index);
+        let Some(map) = model.cam.maps.get(&ask).filter(|_| !model.cam.scores.contains_key(&key)) else { continue };
+        let large = bilinear(map.raw.view(), [height, width]);
+        if let Ok(Some(score)) = interpretability(large.view(), frame.delta.view(), Threshold::Percentile(PERCENTILE)) {
+            model.cam.scores.insert(key, score);
+        }
+    }
+}
+
+/// Score of one of the four maps for the present step.
+fn score_of(model: &Model, ask: &Ask) -> Option<Interpretability> {
+    model.cam.scores.get(&(ask.clone(), model.run.as_ref()?.id, model.frame()?.index)).copied()
 }
 
 const KEPT: usize = 400;
@@ -334,7 +363,7 @@ fn panel(model: &Model, maps: &[Option<Arc<CamMap>>], limit: f32, area: Rect, bu
     let theme = &model.theme;
     let inner = draw::frame(theme, area, "activation maps", "", false, buf);
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
-    let method = METHODS.iter().find(|(m, _)| *m == model.cam.method).map_or("", |(_, name)| *name);
+    let method = model.cam.method.info().title;
     let shown = maps.iter().flatten().next();
     let layer = shown.map_or_else(|| model.cam.layer.clone().unwrap_or_else(|| "the usual one".into()), |m| m.layer.clone());
     let mut rows: Vec<(&str, String, Role)> = vec![("method", method.into(), Role::Text), ("layer", layer, Role::Text)];
@@ -352,6 +381,12 @@ fn panel(model: &Model, maps: &[Option<Arc<CamMap>>], limit: f32, area: Rect, bu
             "best other"
         };
         rows.push(("t", format!("{} ({what})", model.short_label(other)), Role::TargetClass));
+    }
+    for (ask, name) in wanted(model).iter().zip(["x0,t0", "x0,t", "x',t0", "x',t"]) {
+        if let Some(s) = score_of(model, ask) {
+            let lift = s.lift.map(|l| format!(", lift {l:.2}")).unwrap_or_default();
+            rows.push((name, format!("IS {:.2} (even {:.2}{lift})", s.score, s.baseline), Role::Text));
+        }
     }
     let mut y = inner.y;
     for (name, value, role) in rows {
@@ -396,8 +431,9 @@ fn scale(model: &Model, limit: f32, area: Rect, buf: &mut Buffer) {
     let top = text::number(limit);
     draw::right(buf, Rect { y: area.y + 1, width, height: 1, ..area }, &top, theme.style(Role::Dim));
     let unit = if model.cam.method == Method::Cam { "logits" } else { "raw units" };
-    let note =
-        format!("One scale for all four maps, in {unit}, clipped at the 99.5th percentile; only evidence for the class is coloured.");
+    let note = format!(
+        "One scale for all four maps, in {unit}, clipped at the 99.5th percentile; only evidence for the class is coloured. IS: share of the change that lies in the hottest 30% of a map, against an even spread."
+    );
     for (i, line) in text::wrap(&note, usize::from(area.width)).iter().enumerate().take(usize::from(area.height.saturating_sub(3))) {
         draw::text(buf, area.x, area.y + 3 + i as u16, area.width, line, theme.style(Role::Dim));
     }

@@ -10,7 +10,7 @@
 use ratatui::{buffer::Buffer, layout::Rect};
 
 use crate::{
-    core::explain::psr::{Cell, Kind, Mode, PsrMap},
+    core::explain::psr::{Cell, Kind, Mode, PsrMap, effect},
     engine::event::Opened,
     tui::{
         effect::Effect,
@@ -172,7 +172,7 @@ pub fn clicked(model: &mut Model, body: Rect, x: u16, y: u16) {
 /// Share of the squared change in each cell, row-major.
 fn shares(model: &Model, map: &PsrMap) -> Vec<f32> {
     let Some(frame) = model.frame() else { return Vec::new() };
-    let (_, cols) = psr::shape(&map.grid);
+    let cols = map.grid.cols();
     let mut out = vec![0.0f64; map.cells.len()];
     for ((_, y, x), d) in frame.delta.indexed_iter() {
         if let Some(slot) = out.get_mut(y / map.grid.cell_h * cols + x / map.grid.cell_w) {
@@ -269,22 +269,10 @@ fn dim(s: impl Into<String>) -> Piece {
     (s.into(), Role::Dim)
 }
 
-fn whole_kind(summary: &psr::Summary, threshold: f32) -> (&'static str, f32) {
-    let r = (summary.totals.1.max(1e-9) / summary.totals.0.max(1e-9)).log2();
-    let name = if r > threshold {
-        "promotion-dominated"
-    } else if r < -threshold {
-        "suppression-dominated"
-    } else {
-        "balanced"
-    };
-    (name, r)
-}
-
 fn summary_panel(model: &Model, shown: &psr::Shown, s: &psr::Summary, area: Rect, buf: &mut Buffer) {
     let theme = &model.theme;
     let map = &shown.map;
-    let (rows, cols) = psr::shape(&map.grid);
+    let (rows, cols) = (map.grid.rows(), map.grid.cols());
     let x = theme.glyph("×", "x");
     let estimate = if map.settings.mode == Mode::Exact { Role::Good } else { Role::Warn };
     let inner = draw::frame(theme, area, "whole map", "", false, buf);
@@ -298,14 +286,21 @@ fn summary_panel(model: &Model, shown: &psr::Shown, s: &psr::Summary, area: Rect
             dim(format!(", inert {}", s.counts[3])),
         ],
     ];
-    let (name, r) = whole_kind(s, map.settings.threshold);
-    lines.push(vec![dim("whole "), text_of(format!("{name}, log2(b/s) {}", text::signed(r)))]);
-    if let Some(gap) = gap_line(model, map, s) {
-        lines.push(gap);
+    if let Some(whole) = whole(model, map) {
+        lines.push(vec![dim("whole "), (format!("{}, {}", kind_name(whole.kind), text::signed(whole.r)), role(whole.kind))]);
+        let (s, b) = map.additivity_gap(&whole);
+        lines.push(vec![dim("additivity gap "), text_of(format!("s {}, b {}", text::signed(s as f32), text::signed(b as f32)))]);
     }
     lines.push(vec![dim(format!("floor {}  threshold {}", text::number(map.settings.floor), text::number(map.settings.threshold)))]);
     match (shown.spearman, map.settings.mode) {
-        (Some(rho), _) => lines.push(vec![dim("rank correlation, estimate and exact "), text_of(format!("{rho:.2}"))]),
+        (Some((s, b)), _) => {
+            let show = |v: Option<f64>| v.map_or("-".into(), |v| format!("{v:.2}"));
+            lines.push(vec![
+                dim("Spearman with "),
+                dim(if map.settings.mode == Mode::Exact { "the estimate " } else { "exact " }),
+                text_of(format!("s {}, b {}", show(s), show(b))),
+            ]);
+        }
         (None, Mode::Exact) if !shown.done => lines.push(vec![(format!("{} of {} cells so far", s.known, map.cells.len()), Role::Warn)]),
         (None, Mode::Linear | Mode::Path) => lines.push(vec![dim("e evaluates it exactly")]),
         _ => lines.push(vec![dim(format!("{} forward runs, {}", map.forwards, text::seconds(map.seconds)))]),
@@ -317,16 +312,13 @@ fn summary_panel(model: &Model, shown: &psr::Shown, s: &psr::Summary, area: Rect
     put(model, inner, &lines, buf);
 }
 
-/// How far the cells' effects are from adding up to the whole effect of the perturbation.
-fn gap_line(model: &Model, map: &PsrMap, s: &psr::Summary) -> Option<Vec<Piece>> {
+/// The effect of the whole perturbation, from the logits of the clean image and of the step.
+fn whole(model: &Model, map: &PsrMap) -> Option<Cell> {
     let opened = model.opened.as_ref()?;
     let record = model.trace()?.step(model.frame()?.index)?;
     let (truth, target) = map.classes;
-    let lost = opened.logits.get(truth)? - record.true_logit;
     let now = record.target_logit.or_else(|| record.top.iter().find(|(c, _)| *c == target).map(|(_, z)| *z))?;
-    let gained = now - opened.logits.get(target)?;
-    let of = |sum: f32, whole: f32| format!("{} of {}", text::number(sum), text::number(whole));
-    Some(vec![dim("sums "), text_of(format!("s {}, b {}", of(s.raw.0, lost), of(s.raw.1, gained)))])
+    Some(effect(opened.logits.get(truth)? - record.true_logit, now - opened.logits.get(target)?, &map.settings))
 }
 
 fn kind_name(kind: Kind) -> &'static str {
@@ -339,7 +331,7 @@ fn kind_name(kind: Kind) -> &'static str {
 }
 
 fn cell_panel(model: &Model, map: &PsrMap, area: Rect, buf: &mut Buffer) {
-    let (_, cols) = psr::shape(&map.grid);
+    let cols = map.grid.cols();
     let index = model.pixels.selected.min(map.cells.len().saturating_sub(1));
     let (row, col) = (index / cols, index % cols);
     let inner = draw::frame(&model.theme, area, &format!("cell row {row}, column {col}"), "", model.pixels.in_cells, buf);
