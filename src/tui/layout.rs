@@ -72,10 +72,10 @@ pub fn board(body: Rect, focus: usize, zoom: bool, wide: bool) -> Board {
         return Board { panes: vec![(focus, body)], side: None, wide: None };
     }
     let candidates = [
-        (row_of_four(body, wide), 1.2),
+        (row_of_four(body, wide), if wide { 1.2 } else { 1.0 }),
         (square_beside(body, wide), 1.05),
         (square_above(body, wide), 1.0),
-        (Some(pair(body, focus, wide)), 0.72),
+        (Some(pair(body, focus, wide)), 0.55),
     ];
     let score = |(board, weight): &(Board, f32)| f32::from(board.pixels()) * weight;
     candidates
@@ -109,7 +109,8 @@ fn row_of_four(body: Rect, wide: bool) -> Option<Board> {
     let pane = body.width / 4;
     let keep = if wide { 10 } else { 8 };
     let height = (body.height.saturating_sub(keep)).min(pane.saturating_sub(2).div_ceil(2) + 2);
-    if pane < 24 || height < 10 {
+    let least = if wide { 24 } else { 19 };
+    if pane < least || height < 10 {
         return None;
     }
     let panes = grid(Rect { height, ..body }, 4, 1);
@@ -184,8 +185,15 @@ pub fn pixels_board(body: Rect, zoom: bool) -> PixelsBoard {
         let width = (2 * (body.height - 2) + 2).min(body.width - 37);
         (Rect { width, ..body }, Rect { x: body.x + width, width: body.width - width, ..body })
     };
-    let summary = if panel.height >= 20 { 11 } else { (panel.height * 6 / 10).max(7) }.min(panel.height);
-    let cell = if panel.height >= 30 { 10 } else { 0 };
+    let summary = if panel.height >= 30 {
+        13
+    } else if panel.height >= 20 {
+        11
+    } else {
+        (panel.height * 6 / 10).max(7)
+    }
+    .min(panel.height);
+    let cell = if panel.height >= 30 { 8 } else { 0 };
     let table = panel.height - summary - cell;
     let part = |y: u16, height: u16| (height >= 3).then_some(Rect { y: panel.y + y, height, ..panel });
     PixelsBoard { picture, summary: part(0, summary), cell: part(summary, cell), table: part(summary + cell, table) }

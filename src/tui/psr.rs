@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{effect::Effect, keymap::Binding, model::Model, msg::Action, notice::Severity, screen::Screen};
 use crate::{
-    core::explain::psr::{Cell, Grid, Kind, Mode, PsrMap, Settings},
+    core::explain::psr::{Kind, Mode, PsrMap, Settings, judge},
     engine::{
         command::{Command, RunId},
         control::Control,
@@ -274,8 +274,8 @@ pub struct Shown {
     pub map: PsrMap,
     /// Whether all cells are there.
     pub done: bool,
-    /// Rank correlation of this estimate's net effects (s + b) with the exact ones, when both exist.
-    pub spearman: Option<f32>,
+    /// Rank correlation of the estimate and the exact effects, when both exist: suppression, promotion.
+    pub spearman: Option<(Option<f64>, Option<f64>)>,
 }
 
 impl State {
@@ -301,43 +301,20 @@ pub fn shown(model: &Model) -> Option<Shown> {
     let stored = [model.psr.mode, Mode::Linear, Mode::Path, Mode::Exact].into_iter().find_map(with)?;
     let map = reclassified(&stored.map, model.psr.floor, model.psr.threshold);
     let other = if stored.key.mode == Mode::Exact { with(Mode::Linear).or_else(|| with(Mode::Path)) } else { with(Mode::Exact) };
-    let spearman = other.filter(|o| o.done && stored.done).and_then(|o| spearman(&nets(&stored.map), &nets(&o.map)));
+    let spearman = other.filter(|o| o.done && stored.done).map(|o| stored.map.rank_correlation(&o.map));
     Some(Shown { map, done: stored.done, spearman })
-}
-
-fn nets(map: &PsrMap) -> Vec<f32> {
-    map.cells.iter().flatten().map(|c| c.s_raw + c.b_raw).collect()
 }
 
 /// The same raw effects under another floor and threshold.
 pub fn reclassified(map: &PsrMap, floor: f32, threshold: f32) -> PsrMap {
     let mut map = map.clone();
-    map.settings.floor = floor;
-    map.settings.threshold = threshold;
-    for cell in map.cells.iter_mut().flatten() {
-        cell.s = cell.s_raw.max(floor);
-        cell.b = cell.b_raw.max(floor);
-        cell.r = (cell.b / cell.s).log2();
-        cell.kind = kind(cell, floor, threshold);
+    map.settings = Settings { floor, threshold, ..map.settings };
+    for (index, cell) in map.cells.iter_mut().enumerate() {
+        if let Some(c) = cell {
+            *cell = Some(judge(&map.grid, index, c.s_raw, c.b_raw, &map.settings));
+        }
     }
     map
-}
-
-fn kind(cell: &Cell, floor: f32, threshold: f32) -> Kind {
-    if cell.s_raw <= floor && cell.b_raw <= floor {
-        Kind::Inert
-    } else if cell.r > threshold {
-        Kind::Promotion
-    } else if cell.r < -threshold {
-        Kind::Suppression
-    } else {
-        Kind::Balanced
-    }
-}
-
-/// Rows and columns of a grid.
-pub fn shape(grid: &Grid) -> (usize, usize) {
-    (grid.height.div_ceil(grid.cell_h.max(1)), grid.width.div_ceil(grid.cell_w.max(1)))
 }
 
 /// Totals of a map.
@@ -347,10 +324,6 @@ pub struct Summary {
     pub counts: [usize; 4],
     /// Cells evaluated.
     pub known: usize,
-    /// Sum of floored s and b over cells that are not inert.
-    pub totals: (f32, f32),
-    /// Sum of raw s and b over all cells.
-    pub raw: (f32, f32),
     /// 99.5th percentile of max(s, b): where colours saturate.
     pub limit: f32,
     /// Largest max(s, b).
@@ -371,11 +344,7 @@ impl Summary {
             };
             out.counts[slot] += 1;
             out.known += 1;
-            out.raw.0 += cell.s_raw;
-            out.raw.1 += cell.b_raw;
             if cell.kind != Kind::Inert {
-                out.totals.0 += cell.s;
-                out.totals.1 += cell.b;
                 strengths.push(cell.s.max(cell.b));
             }
         }
@@ -387,10 +356,9 @@ impl Summary {
         out
     }
 
-    /// Share of one type among the cells that are not inert.
+    /// Share of one type among the cells evaluated.
     pub fn share(&self, slot: usize) -> f32 {
-        let active = self.counts[..3].iter().sum::<usize>();
-        if active == 0 { 0.0 } else { self.counts[slot] as f32 / active as f32 }
+        if self.known == 0 { 0.0 } else { self.counts[slot] as f32 / self.known as f32 }
     }
 
     /// Whether so few cells do anything that a coarser grid would say more.
@@ -399,36 +367,10 @@ impl Summary {
     }
 }
 
-/// Spearman's rank correlation with average ranks for ties.
-pub fn spearman(a: &[f32], b: &[f32]) -> Option<f32> {
-    if a.len() != b.len() || a.len() < 3 {
-        return None;
-    }
-    let (ra, rb) = (ranks(a), ranks(b));
-    let mean = (a.len() as f64 - 1.0) / 2.0;
-    let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(p, q)| (p - mean) * (q - mean)).sum::<f64>();
-    let scale = (dot(&ra, &ra) * dot(&rb, &rb)).sqrt();
-    (scale > 0.0).then(|| (dot(&ra, &rb) / scale) as f32)
-}
-
-fn ranks(values: &[f32]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|&i, &j| values[i].total_cmp(&values[j]));
-    let mut out = vec![0.0; values.len()];
-    let mut start = 0;
-    while start < order.len() {
-        let end = (start..order.len()).find(|&k| values[order[k]] != values[order[start]]).unwrap_or(order.len());
-        for &i in &order[start..end] {
-            out[i] = (start + end - 1) as f64 / 2.0;
-        }
-        start = end;
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::explain::psr::{Cell, Grid};
 
     #[test]
     fn cells_stay_between_four_pixels_and_half_the_side() {
@@ -438,13 +380,6 @@ mod tests {
             assert!(side < 8 || cell >= 4, "{side}: {cell}");
         }
         assert_eq!(default_cell(224), 16);
-    }
-
-    #[test]
-    fn spearman_of_monotone_lists_is_one() {
-        assert_eq!(spearman(&[1.0, 2.0, 5.0], &[10.0, 20.0, 21.0]), Some(1.0));
-        assert_eq!(spearman(&[1.0, 2.0, 5.0], &[3.0, 2.0, 1.0]), Some(-1.0));
-        assert_eq!(spearman(&[1.0, 1.0, 1.0], &[3.0, 2.0, 1.0]), None);
     }
 
     #[test]

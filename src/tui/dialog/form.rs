@@ -310,11 +310,10 @@ fn range(spec: &ParamSpec) -> String {
 pub fn view(model: &Model, state: &State, area: Rect, buf: &mut Buffer) {
     let theme = &model.theme;
     let width = area.width.saturating_sub(4).min(66);
-    let height = (state.fields.len() as u16 * 2 + 7).min(area.height.saturating_sub(2));
-    let tight = height < state.fields.len() as u16 * 2 + 7;
-    let height = if tight { (state.fields.len() as u16 + 9).min(area.height.saturating_sub(1)) } else { state.fields.len() as u16 + 9 };
+    let errors = state.fields.iter().filter(|f| f.error.is_some()).count();
+    let height = ((state.fields.len() + errors) as u16 + 7).min(area.height);
     let inner = super::framed(model, "attack", (width, height), area, buf);
-    let room = usize::from(inner.height.saturating_sub(5)).max(1);
+    let room = usize::from(inner.height.saturating_sub(4)).max(1);
     let top = (state.focus + 2).saturating_sub(room).min(state.fields.len().saturating_sub(1));
     let mut y = inner.y;
     let limit = inner.y + room as u16;

@@ -99,6 +99,7 @@ impl Key {
             (Some((_, code, _)), ..) => *code,
             (None, Some(c), None) => KeyCode::Char(c),
             _ if lower == "lt" => KeyCode::Char('<'),
+            _ if function(&lower).is_some() => KeyCode::F(function(&lower).unwrap_or(1)),
             _ => return Err(format!("'<{text}>' is no key; write for instance q, <left>, <S-left>, <C-c>, <space>")),
         };
         Ok(Self { code, mods })
@@ -122,11 +123,17 @@ impl Key {
             None => match self.code {
                 KeyCode::Char(c) if self.mods.contains(KeyModifiers::CONTROL) => out.push(c.to_ascii_uppercase()),
                 KeyCode::Char(c) => out.push(c),
+                KeyCode::F(n) => out.push_str(&format!("F{n}")),
                 other => out.push_str(&format!("{other}")),
             },
         }
         out
     }
+}
+
+/// Number of a function key: `f5`.
+fn function(name: &str) -> Option<u8> {
+    name.strip_prefix('f')?.parse().ok().filter(|n| (1..=24).contains(n))
 }
 
 #[cfg(test)]

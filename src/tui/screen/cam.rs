@@ -10,9 +10,13 @@ use std::{
 use ratatui::{buffer::Buffer, layout::Rect};
 
 use crate::{
-    core::explain::cam::{CamMap, Method},
+    core::explain::{
+        cam::{CamMap, METHODS, Method},
+        interpretability::{Interpretability, Threshold, interpretability},
+        upsample::bilinear,
+    },
     engine::{
-        command::{At, Command},
+        command::{At, Command, RunId},
         event::Opened,
     },
     tui::{
@@ -27,12 +31,12 @@ use crate::{
         text,
         theme::Role,
         view::{ViewCache, draw, picture},
-        widget::overlay::draw_heat,
+        widget::{
+            overlay::draw_heat,
+            pixel_grid::{Ink, Placed, Raster},
+        },
     },
 };
-
-/// Methods in the order of the picker.
-pub const METHODS: [(Method, &str); 2] = [(Method::Cam, "CAM"), (Method::GradCam, "Grad-CAM")];
 
 /// A map asked for: image, method, layer asked for, class.
 type Ask = (At, Method, Option<String>, usize);
@@ -57,6 +61,7 @@ pub struct State {
     has_linear_head: bool,
     maps: HashMap<Ask, Arc<CamMap>>,
     asked: HashSet<Ask>,
+    scores: HashMap<(Ask, RunId, usize), Interpretability>,
     rest: Option<(usize, Duration)>,
 }
 
@@ -73,6 +78,7 @@ impl Default for State {
             has_linear_head: false,
             maps: HashMap::new(),
             asked: HashSet::new(),
+            scores: HashMap::new(),
             rest: None,
         }
     }
@@ -162,11 +168,11 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
 }
 
 fn next_method(model: &mut Model) {
-    let at = METHODS.iter().position(|(m, _)| *m == model.cam.method).unwrap_or(0);
-    let next = METHODS[(at + 1) % METHODS.len()].0;
+    let at = METHODS.iter().position(|m| m.method == model.cam.method).unwrap_or(0);
+    let mut next = METHODS[(at + 1) % METHODS.len()].method;
     if next == Method::Cam && !model.cam.has_linear_head {
-        model.tell(Severity::Info, "CAM needs global average pooling and one linear layer at the end; this network has something else");
-        return;
+        model.tell(Severity::Info, "plain CAM is left out: it needs global average pooling and one linear layer at the end");
+        next = Method::GradCam;
     }
     model.cam.method = next;
     if next == Method::Cam {
@@ -218,6 +224,7 @@ pub fn follow(model: &mut Model) -> Vec<Effect> {
             return Vec::new();
         }
     }
+    score(model);
     let missing: Vec<Ask> = wanted(model).into_iter().filter(|a| !model.cam.maps.contains_key(a) && !model.cam.asked.contains(a)).collect();
     missing
         .into_iter()
@@ -227,6 +234,31 @@ pub fn follow(model: &mut Model) -> Vec<Effect> {
             Effect::Engine(Command::Cam { at, method, layer, class })
         })
         .collect()
+}
+
+/// Interpretability scores are taken over the hottest thirty percent of a map.
+const PERCENTILE: f32 = 70.0;
+
+/// Scores the perturbation of the present step against the maps that are there.
+fn score(model: &mut Model) {
+    let (Some(frame), Some(run)) = (model.frame(), model.run.as_ref().map(|r| r.id)) else { return };
+    let (_, height, width) = frame.delta.dim();
+    if model.cam.scores.len() > KEPT {
+        model.cam.scores.clear();
+    }
+    for ask in wanted(model) {
+        let key = (ask.clone(), run, frame.index);
+        let Some(map) = model.cam.maps.get(&ask).filter(|_| !model.cam.scores.contains_key(&key)) else { continue };
+        let large = bilinear(map.raw.view(), [height, width]);
+        if let Ok(Some(score)) = interpretability(large.view(), frame.delta.view(), Threshold::Percentile(PERCENTILE)) {
+            model.cam.scores.insert(key, score);
+        }
+    }
+}
+
+/// Score of one of the four maps for the present step.
+fn score_of(model: &Model, ask: &Ask) -> Option<Interpretability> {
+    model.cam.scores.get(&(ask.clone(), model.run.as_ref()?.id, model.frame()?.index)).copied()
 }
 
 const KEPT: usize = 400;
@@ -280,30 +312,42 @@ fn map_pane(model: &Model, opened: &Opened, cache: &mut ViewCache, what: (usize,
     let class = classes(model).map(|(t0, t)| if pane % 2 == 0 { t0 } else { t });
     let (x, t) = (if adversarial { "x'" } else { "x0" }, if pane % 2 == 0 { "t0" } else { "t" });
     let title = format!("C({x},{t}) {}", if adversarial { "adversarial" } else { "clean" });
-    let range = map.map(|m| format!("  {} to {}", text::number(low(m)), text::number(high(m)))).unwrap_or_default();
+    let range =
+        map.filter(|_| area.width >= 40).map(|m| format!("  {} to {}", text::number(low(m)), text::number(high(m)))).unwrap_or_default();
     let room = usize::from(area.width).saturating_sub(text::width(&range) + 6);
     let caption = class.map(|c| format!("{}{range}", text::truncate(&model.short_label(c), room, theme.ellipsis()))).unwrap_or_default();
     let inner = draw::frame(theme, area, &title, &caption, pane == model.cam.focus, buf);
     if adversarial && model.frame().is_none() {
         return draw::centred(buf, inner, &[("appears once an attack has run".into(), theme.style(Role::Dim))]);
     }
-    let (photo, heat) = if model.cam.beside {
-        let half = inner.width / 2;
-        (Rect { width: half, ..inner }, Rect { x: inner.x + half, width: inner.width - half, ..inner })
+    let placed = if model.cam.beside {
+        let (photo, heat) = halves(inner);
+        if let (Some(map), Some(placed)) = (map, Placed::new(opened.image.dim().2, opened.image.dim().1, heat, Ink::of(theme))) {
+            draw_heat(&map.raw, limit, 1.0, None, &placed, theme, buf);
+        }
+        in_pane(model, opened, cache, adversarial, photo)
     } else {
-        (inner, inner)
+        in_pane(model, opened, cache, adversarial, inner)
     };
-    let placed = if adversarial { picture::adversarial(model, opened, cache, photo) } else { picture::clean(model, opened, cache, photo) };
     let Some((placed, raster)) = placed else { return };
     raster.draw(&placed, theme, buf);
-    let Some(map) = map else { return };
-    if model.cam.beside {
-        let moved = crate::tui::widget::pixel_grid::Placed::new(opened.image.dim().2, opened.image.dim().1, heat, placed.ink);
-        if let Some(moved) = moved {
-            draw_heat(&map.raw, limit, 1.0, None, &moved, theme, buf);
-        }
-    } else {
+    if let Some(map) = map.filter(|_| !model.cam.beside) {
         draw_heat(&map.raw, limit, model.cam.strength, Some(&raster), &placed, theme, buf);
+    }
+}
+
+fn in_pane(model: &Model, opened: &Opened, cache: &mut ViewCache, adversarial: bool, area: Rect) -> Option<(Placed, Arc<Raster>)> {
+    if adversarial { picture::adversarial(model, opened, cache, area) } else { picture::clean(model, opened, cache, area) }
+}
+
+/// Room for a picture and its map, along the longer side.
+fn halves(area: Rect) -> (Rect, Rect) {
+    if area.height * 2 > area.width {
+        let half = area.height / 2;
+        (Rect { height: half, ..area }, Rect { y: area.y + half, height: area.height - half, ..area })
+    } else {
+        let half = area.width / 2;
+        (Rect { width: half, ..area }, Rect { x: area.x + half, width: area.width - half, ..area })
     }
 }
 
@@ -319,7 +363,7 @@ fn panel(model: &Model, maps: &[Option<Arc<CamMap>>], limit: f32, area: Rect, bu
     let theme = &model.theme;
     let inner = draw::frame(theme, area, "activation maps", "", false, buf);
     let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
-    let method = METHODS.iter().find(|(m, _)| *m == model.cam.method).map_or("", |(_, name)| *name);
+    let method = model.cam.method.info().title;
     let shown = maps.iter().flatten().next();
     let layer = shown.map_or_else(|| model.cam.layer.clone().unwrap_or_else(|| "the usual one".into()), |m| m.layer.clone());
     let mut rows: Vec<(&str, String, Role)> = vec![("method", method.into(), Role::Text), ("layer", layer, Role::Text)];
@@ -338,6 +382,12 @@ fn panel(model: &Model, maps: &[Option<Arc<CamMap>>], limit: f32, area: Rect, bu
         };
         rows.push(("t", format!("{} ({what})", model.short_label(other)), Role::TargetClass));
     }
+    for (ask, name) in wanted(model).iter().zip(["x0,t0", "x0,t", "x',t0", "x',t"]) {
+        if let Some(s) = score_of(model, ask) {
+            let lift = s.lift.map(|l| format!(", lift {l:.2}")).unwrap_or_default();
+            rows.push((name, format!("IS {:.2} (even {:.2}{lift})", s.score, s.baseline), Role::Text));
+        }
+    }
     let mut y = inner.y;
     for (name, value, role) in rows {
         if y < inner.bottom() {
@@ -354,7 +404,13 @@ fn panel(model: &Model, maps: &[Option<Arc<CamMap>>], limit: f32, area: Rect, bu
             y += 1;
         }
     }
-    scale(model, limit, Rect { y: y + 1, height: inner.bottom().saturating_sub(y + 1), ..inner }, buf);
+    // Beside the rows where there is width for it, under them where not.
+    let rest = if inner.width >= 70 {
+        Rect { x: inner.x + inner.width / 2, width: inner.width - inner.width / 2, ..inner }
+    } else {
+        Rect { y: y + 1, height: inner.bottom().saturating_sub(y + 1), ..inner }
+    };
+    scale(model, limit, rest, buf);
 }
 
 fn scale(model: &Model, limit: f32, area: Rect, buf: &mut Buffer) {
@@ -364,19 +420,20 @@ fn scale(model: &Model, limit: f32, area: Rect, buf: &mut Buffer) {
     }
     let width = area.width.min(40);
     let map = ndarray::Array2::from_shape_fn((1, usize::from(width)), |(_, x)| x as f32 / f32::from(width - 1));
-    let bar = crate::tui::widget::pixel_grid::Placed {
+    let bar = Placed {
         area: Rect { width, height: 1, ..area },
         w: usize::from(width),
         h: if theme.coloured_pictures() && !theme.ascii { 2 } else { 1 },
-        ink: crate::tui::widget::pixel_grid::Ink::of(theme),
+        ink: Ink::of(theme),
     };
     draw_heat(&map, 1.0, 1.0, None, &bar, theme, buf);
     draw::text(buf, area.x, area.y + 1, 4, "0", theme.style(Role::Dim));
     let top = text::number(limit);
     draw::right(buf, Rect { y: area.y + 1, width, height: 1, ..area }, &top, theme.style(Role::Dim));
     let unit = if model.cam.method == Method::Cam { "logits" } else { "raw units" };
-    let note =
-        format!("One scale for all four maps, in {unit}, clipped at the 99.5th percentile; only evidence for the class is coloured.");
+    let note = format!(
+        "One scale for all four maps, in {unit}, clipped at the 99.5th percentile; only evidence for the class is coloured. IS: share of the change that lies in the hottest 30% of a map, against an even spread."
+    );
     for (i, line) in text::wrap(&note, usize::from(area.width)).iter().enumerate().take(usize::from(area.height.saturating_sub(3))) {
         draw::text(buf, area.x, area.y + 3 + i as u16, area.width, line, theme.style(Role::Dim));
     }

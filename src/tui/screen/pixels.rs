@@ -10,7 +10,7 @@
 use ratatui::{buffer::Buffer, layout::Rect};
 
 use crate::{
-    core::explain::psr::{Cell, Kind, Mode, PsrMap},
+    core::explain::psr::{Cell, Kind, Mode, PsrMap, effect},
     engine::event::Opened,
     tui::{
         effect::Effect,
@@ -172,7 +172,7 @@ pub fn clicked(model: &mut Model, body: Rect, x: u16, y: u16) {
 /// Share of the squared change in each cell, row-major.
 fn shares(model: &Model, map: &PsrMap) -> Vec<f32> {
     let Some(frame) = model.frame() else { return Vec::new() };
-    let (_, cols) = psr::shape(&map.grid);
+    let cols = map.grid.cols();
     let mut out = vec![0.0f64; map.cells.len()];
     for ((_, y, x), d) in frame.delta.indexed_iter() {
         if let Some(slot) = out.get_mut(y / map.grid.cell_h * cols + x / map.grid.cell_w) {
@@ -269,30 +269,15 @@ fn dim(s: impl Into<String>) -> Piece {
     (s.into(), Role::Dim)
 }
 
-fn whole_kind(summary: &psr::Summary, threshold: f32) -> (&'static str, f32) {
-    let r = (summary.totals.1.max(1e-9) / summary.totals.0.max(1e-9)).log2();
-    let name = if r > threshold {
-        "promotion-dominated"
-    } else if r < -threshold {
-        "suppression-dominated"
-    } else {
-        "balanced"
-    };
-    (name, r)
-}
-
 fn summary_panel(model: &Model, shown: &psr::Shown, s: &psr::Summary, area: Rect, buf: &mut Buffer) {
     let theme = &model.theme;
     let map = &shown.map;
-    let (rows, cols) = psr::shape(&map.grid);
+    let (rows, cols) = (map.grid.rows(), map.grid.cols());
     let x = theme.glyph("×", "x");
     let estimate = if map.settings.mode == Mode::Exact { Role::Good } else { Role::Warn };
     let inner = draw::frame(theme, area, "whole map", "", false, buf);
     let mut lines: Vec<Vec<Piece>> = vec![
-        vec![
-            (picture::mode_name(map.settings.mode).into(), estimate),
-            text_of(format!("  {cols}{x}{rows} cells of {} px", map.grid.cell_w)),
-        ],
+        vec![(picture::mode_name(map.settings.mode).into(), estimate), text_of(format!(", {cols}{x}{rows} of {} px", map.grid.cell_w))],
         vec![(format!("+ promotion   {:>4}", text::percent(s.share(1))), Role::Promotion), dim(format!("  {} cells", s.counts[1]))],
         vec![(format!("- suppression {:>4}", text::percent(s.share(0))), Role::Suppression), dim(format!("  {} cells", s.counts[0]))],
         vec![
@@ -301,14 +286,21 @@ fn summary_panel(model: &Model, shown: &psr::Shown, s: &psr::Summary, area: Rect
             dim(format!(", inert {}", s.counts[3])),
         ],
     ];
-    let (name, r) = whole_kind(s, map.settings.threshold);
-    lines.push(vec![dim("whole "), text_of(format!("{name}, log2(b/s) {}", text::signed(r)))]);
-    if let Some(gap) = gap_line(model, map, s) {
-        lines.push(gap);
+    if let Some(whole) = whole(model, map) {
+        lines.push(vec![dim("whole "), (format!("{}, {}", kind_name(whole.kind), text::signed(whole.r)), role(whole.kind))]);
+        let (s, b) = map.additivity_gap(&whole);
+        lines.push(vec![dim("additivity gap "), text_of(format!("s {}, b {}", text::signed(s as f32), text::signed(b as f32)))]);
     }
     lines.push(vec![dim(format!("floor {}  threshold {}", text::number(map.settings.floor), text::number(map.settings.threshold)))]);
     match (shown.spearman, map.settings.mode) {
-        (Some(rho), _) => lines.push(vec![dim("rank correlation, estimate and exact "), text_of(format!("{rho:.2}"))]),
+        (Some((s, b)), _) => {
+            let show = |v: Option<f64>| v.map_or("-".into(), |v| format!("{v:.2}"));
+            lines.push(vec![
+                dim("Spearman with "),
+                dim(if map.settings.mode == Mode::Exact { "the estimate " } else { "exact " }),
+                text_of(format!("s {}, b {}", show(s), show(b))),
+            ]);
+        }
         (None, Mode::Exact) if !shown.done => lines.push(vec![(format!("{} of {} cells so far", s.known, map.cells.len()), Role::Warn)]),
         (None, Mode::Linear | Mode::Path) => lines.push(vec![dim("e evaluates it exactly")]),
         _ => lines.push(vec![dim(format!("{} forward runs, {}", map.forwards, text::seconds(map.seconds)))]),
@@ -320,16 +312,13 @@ fn summary_panel(model: &Model, shown: &psr::Shown, s: &psr::Summary, area: Rect
     put(model, inner, &lines, buf);
 }
 
-/// How far the cells' effects are from adding up to the whole effect of the perturbation.
-fn gap_line(model: &Model, map: &PsrMap, s: &psr::Summary) -> Option<Vec<Piece>> {
+/// The effect of the whole perturbation, from the logits of the clean image and of the step.
+fn whole(model: &Model, map: &PsrMap) -> Option<Cell> {
     let opened = model.opened.as_ref()?;
     let record = model.trace()?.step(model.frame()?.index)?;
     let (truth, target) = map.classes;
-    let lost = opened.logits.get(truth)? - record.true_logit;
     let now = record.target_logit.or_else(|| record.top.iter().find(|(c, _)| *c == target).map(|(_, z)| *z))?;
-    let gained = now - opened.logits.get(target)?;
-    let line = format!("s {} of {}  b {} of {}", text::number(s.raw.0), text::number(lost), text::number(s.raw.1), text::number(gained));
-    Some(vec![dim("sum of cells, of the whole: "), text_of(line)])
+    Some(effect(opened.logits.get(truth)? - record.true_logit, now - opened.logits.get(target)?, &map.settings))
 }
 
 fn kind_name(kind: Kind) -> &'static str {
@@ -342,7 +331,7 @@ fn kind_name(kind: Kind) -> &'static str {
 }
 
 fn cell_panel(model: &Model, map: &PsrMap, area: Rect, buf: &mut Buffer) {
-    let (_, cols) = psr::shape(&map.grid);
+    let cols = map.grid.cols();
     let index = model.pixels.selected.min(map.cells.len().saturating_sub(1));
     let (row, col) = (index / cols, index % cols);
     let inner = draw::frame(&model.theme, area, &format!("cell row {row}, column {col}"), "", model.pixels.in_cells, buf);
@@ -355,14 +344,8 @@ fn cell_panel(model: &Model, map: &PsrMap, area: Rect, buf: &mut Buffer) {
     let (y1, x1) = ((y0 + map.grid.cell_h).min(map.grid.height), (x0 + map.grid.cell_w).min(map.grid.width));
     let lines = vec![
         vec![(format!("{} {}", kind_sign(cell.kind), kind_name(cell.kind)), role(cell.kind))],
-        vec![
-            (format!("s {:>7}", text::signed(cell.s_raw)), Role::Suppression),
-            dim(format!("  {} recovers when undone", model.short_label(truth))),
-        ],
-        vec![
-            (format!("b {:>7}", text::signed(cell.b_raw)), Role::Promotion),
-            dim(format!("  {} loses when undone", model.short_label(target))),
-        ],
+        vec![(format!("s {:>7}", text::signed(cell.s_raw)), Role::Suppression), dim(format!("  {} recovers", model.short_label(truth)))],
+        vec![(format!("b {:>7}", text::signed(cell.b_raw)), Role::Promotion), dim(format!("  {} loses", model.short_label(target)))],
         vec![
             dim("floored "),
             text_of(format!("s {}  b {}  log2(b/s) {}", text::number(cell.s), text::number(cell.b), text::signed(cell.r))),
@@ -391,7 +374,7 @@ fn table(model: &Model, map: &PsrMap, area: Rect, buf: &mut Buffer) {
         false,
         buf,
     );
-    let head = format!("  {:>3} {:>3} {:>8} {:>8} {:>8} {:>6}", "row", "col", "s", "b", "log2", "share");
+    let head = format!("  {:>2} {:>2} {:>7} {:>7} {:>7} {:>6}", "ro", "co", "s", "b", "log2", "share");
     draw::text(buf, inner.x + 1, inner.y, inner.width.saturating_sub(2), &head, theme.style(Role::Dim));
     let rows = usize::from(inner.height.saturating_sub(1));
     let at = order.iter().position(|&i| i == model.pixels.selected).unwrap_or(0);
@@ -408,5 +391,5 @@ fn table(model: &Model, map: &PsrMap, area: Rect, buf: &mut Buffer) {
 
 fn table_row(cell: &Cell, share: f32) -> String {
     let (s, b, r) = (text::signed(cell.s_raw), text::signed(cell.b_raw), text::signed(cell.r));
-    format!("{} {:>3} {:>3} {s:>8} {b:>8} {r:>8} {:>5.1}%", kind_sign(cell.kind), cell.row, cell.col, share * 100.0)
+    format!("{} {:>2} {:>2} {s:>7} {b:>7} {r:>7} {:>5.1}%", kind_sign(cell.kind), cell.row, cell.col, share * 100.0)
 }

@@ -23,36 +23,51 @@ use crate::{
 /// What is open on the left, the run on the right.
 pub fn header(model: &Model, area: Rect, buf: &mut Buffer) {
     let theme = &model.theme;
-    let right = run_line(model);
-    let right_width = (text::width(&right) as u16).min(area.width / 2);
-    let dot = theme.glyph(" · ", " | ");
-    let name = |p: &std::path::Path| p.file_name().unwrap_or(p.as_os_str()).to_string_lossy().into_owned();
-    let engine = if model.engine.is_empty() { String::new() } else { format!("{dot}{} ({})", model.provider, model.engine) };
-    let left = format!("{}{dot}{}{engine}", stem(&model.model_path), name(&model.image_path));
     let x = draw::text(buf, area.x + 1, area.y, area.width, "psescope", theme.style(Role::Focus)) + 2;
-    let room = area.width.saturating_sub(x - area.x + right_width + 2);
-    draw::text(buf, x, area.y, room, &text::truncate(&left, usize::from(room), theme.ellipsis()), theme.style(Role::Text));
-    let shown = text::truncate(&right, usize::from(right_width), theme.ellipsis());
-    draw::right(buf, Rect { width: area.width.saturating_sub(1), ..area }, &shown, theme.style(Role::Accent));
+    let room = usize::from((area.right() - 1).saturating_sub(x));
+    let (lefts, rights) = (open_lines(model), run_lines(model));
+    // The longest pair that fits; the provider is never left out.
+    let fits = |(l, r): &(usize, usize)| text::width(&lefts[*l]) + text::width(&rights[*r]) + 2 <= room;
+    let pairs = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 1), (2, 2)];
+    let (l, r) = pairs.into_iter().find(fits).unwrap_or((2, 2));
+    let right = text::truncate(&rights[r], room, theme.ellipsis());
+    let left = text::truncate(&lefts[l], room.saturating_sub(text::width(&right) + 2), theme.ellipsis());
+    draw::text(buf, x, area.y, room as u16, &left, theme.style(Role::Text));
+    draw::right(buf, Rect { width: area.width.saturating_sub(1), ..area }, &right, theme.style(Role::Accent));
+}
+
+/// What is open, from all to the least.
+fn open_lines(model: &Model) -> [String; 3] {
+    let dot = model.theme.glyph(" · ", " | ");
+    let image = model.image_path.file_name().unwrap_or(model.image_path.as_os_str()).to_string_lossy().into_owned();
+    let name = stem(&model.model_path);
+    if model.engine.is_empty() {
+        return [format!("{name}{dot}{image}"), format!("{name}{dot}{image}"), name];
+    }
+    let provider = &model.provider;
+    [
+        format!("{name}{dot}{image}{dot}{provider} ({})", model.engine),
+        format!("{name}{dot}{image}{dot}{provider}"),
+        format!("{provider}{dot}{name}"),
+    ]
 }
 
 fn stem(path: &std::path::Path) -> String {
     path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
-fn run_line(model: &Model) -> String {
+/// The run, from all to the least.
+fn run_lines(model: &Model) -> [String; 3] {
     let dot = model.theme.glyph(" · ", " | ");
-    let Some(run) = &model.run else { return String::new() };
-    let mut parts = vec![attack_name(run)];
-    if let Some(position) = model.position() {
-        parts.push(format!("step {position}/{}", total(run)));
-    }
-    match run.trace.as_ref().and_then(|t| t.flipped_at()) {
-        Some(at) => parts.push(format!("flipped at {at}")),
-        None if run.ending.is_some() && run.trace.is_some() => parts.push("held".into()),
-        None => {}
-    }
-    parts.join(dot)
+    let Some(run) = &model.run else { return Default::default() };
+    let step = model.position().map(|position| format!("step {position}/{}", total(run)));
+    let state = match run.trace.as_ref().and_then(|t| t.flipped_at()) {
+        Some(at) => Some(format!("flipped at {at}")),
+        None if run.ending.is_some() && run.trace.is_some() => Some("held".into()),
+        None => None,
+    };
+    let join = |name: Option<String>| [name, step.clone(), state.clone()].into_iter().flatten().collect::<Vec<_>>().join(dot);
+    [join(Some(attack_name(run))), join(Some(run.request.attack.clone())), join(None)]
 }
 
 fn attack_name(run: &Run) -> String {
@@ -100,7 +115,7 @@ pub fn tabs(model: &Model, area: Rect, buf: &mut Buffer) {
 }
 
 fn spinner(model: &Model) -> &'static str {
-    const DOTS: [&str; 8] = ["⠋", "⠙", "⠸", "⠴", "⠦", "⠇", "⠏", "⠹"];
+    const DOTS: [&str; 4] = ["◐", "◓", "◑", "◒"];
     const BARS: [&str; 4] = ["|", "/", "-", "\\"];
     let tick = (model.now.as_millis() / 120) as usize;
     if model.theme.ascii { BARS[tick % BARS.len()] } else { DOTS[tick % DOTS.len()] }
@@ -119,6 +134,10 @@ fn progress(model: &Model) -> (String, Role) {
         return (format!("{} {}{elapsed}", spinner(model), busy.what), Role::Accent);
     }
     match model.run.as_ref().and_then(|r| r.ending.as_ref()) {
+        Some(Ending::Done { .. }) if !model.learned.contains("step") => {
+            let line = if model.theme.ascii { "Left and Right step through it" } else { "←→ step through it" };
+            (format!("done: {line}"), Role::Good)
+        }
         Some(Ending::Done { success: true }) => (model.theme.glyph("✓ done", "done").into(), Role::Good),
         Some(Ending::Done { success: false }) => ("done, goal not reached".into(), Role::Warn),
         Some(Ending::Stopped) => ("stopped".into(), Role::Warn),

@@ -28,6 +28,8 @@ pub fn text(buf: &mut Buffer, x: u16, y: u16, room: u16, text: &str, style: Styl
         return x;
     }
     let room = room.min(buf.area.right() - x);
+    let taken = (width(text) as u16).min(room);
+    buf.set_style(Rect { x, y, width: taken, height: 1 }, Style::reset());
     buf.set_stringn(x, y, text, usize::from(room), style).0
 }
 

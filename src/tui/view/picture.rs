@@ -113,7 +113,7 @@ fn waiting(model: &Model) -> String {
 pub fn mode_name(mode: Mode) -> &'static str {
     match mode {
         Mode::Exact => "exact",
-        Mode::Linear => "estimate (linear)",
-        Mode::Path => "estimate (path)",
+        Mode::Linear => "linear estimate",
+        Mode::Path => "path estimate",
     }
 }

@@ -1,4 +1,4 @@
-//! Curves over steps: braille dots (or ASCII), an axis with numbers, a cursor line, and a mark at the end of each curve
+//! Curves over steps: quadrant blocks (or ASCII), an axis with numbers, a cursor line, and a mark at the end of each curve
 //! so that curves are told apart without colour.
 
 use ratatui::{buffer::Buffer, layout::Rect};
@@ -106,7 +106,7 @@ impl LineChart<'_> {
     }
 
     fn curve(&self, theme: &Theme, series: &Series, plot: Rect, (low, high): (f32, f32), buf: &mut Buffer) {
-        let (dots_x, dots_y) = if theme.ascii { (1, 1) } else { (2, 4) };
+        let (dots_x, dots_y) = if theme.ascii { (1, 1) } else { (2, 2) };
         let (w, h) = (usize::from(plot.width) * dots_x, usize::from(plot.height) * dots_y);
         let last = self.steps.saturating_sub(1).max(1);
         let x_of = |step: usize| (step * (w - 1)) as f32 / last as f32;
@@ -151,16 +151,15 @@ impl LineChart<'_> {
 }
 
 fn dot(theme: &Theme, role: Role, plot: Rect, (x, y): (usize, usize), buf: &mut Buffer) {
-    const BITS: [[u32; 4]; 2] = [[0x01, 0x02, 0x04, 0x40], [0x08, 0x10, 0x20, 0x80]];
+    /// By bits: upper left 1, upper right 2, lower left 4, lower right 8. Found in more fonts than braille.
+    const QUADRANTS: [&str; 16] = [" ", "▘", "▝", "▀", "▖", "▌", "▞", "▛", "▗", "▚", "▐", "▜", "▄", "▙", "▟", "█"];
     let style = theme.style(role);
     if theme.ascii {
         buf[(plot.x + x as u16, plot.y + y as u16)].set_symbol(".").set_style(style);
         return;
     }
-    let cell = &mut buf[(plot.x + (x / 2) as u16, plot.y + (y / 4) as u16)];
-    let old = cell.symbol().chars().next().map_or(0, u32::from);
-    let bits = if (0x2800..0x2900).contains(&old) { old - 0x2800 } else { 0 };
-    if let Some(c) = char::from_u32(0x2800 + (bits | BITS[x % 2][y % 4])) {
-        cell.set_char(c).set_style(style);
-    }
+    let cell = &mut buf[(plot.x + (x / 2) as u16, plot.y + (y / 2) as u16)];
+    let own = cell.style().fg == style.fg || style.fg.is_none();
+    let old = QUADRANTS.iter().position(|q| *q == cell.symbol()).filter(|_| own).unwrap_or(0);
+    cell.set_symbol(QUADRANTS[old | 1 << (x % 2 + 2 * (y % 2))]).set_style(style);
 }

@@ -6,12 +6,9 @@ use ratatui::{buffer::Buffer, style::Style};
 use super::pixel_grid::{Ink, Placed, RAMP, Raster};
 use crate::{
     core::explain::psr::{Cell, Kind, PsrMap},
-    tui::{
-        psr,
-        theme::{
-            Role, Theme,
-            diverging::{blend, heat, kind_colour, kind_sign, luma},
-        },
+    tui::theme::{
+        Role, Theme,
+        diverging::{blend, heat, kind_colour, kind_sign, luma},
     },
 };
 
@@ -31,7 +28,7 @@ pub struct PsrOverlay<'a> {
 impl PsrOverlay<'_> {
     fn index(&self, placed: &Placed, x: usize, y: usize) -> usize {
         let grid = &self.map.grid;
-        let (_, cols) = psr::shape(grid);
+        let cols = grid.cols();
         let sx = (2 * x + 1) * grid.width / (2 * placed.w);
         let sy = (2 * y + 1) * grid.height / (2 * placed.h);
         (sy / grid.cell_h) * cols + sx / grid.cell_w
@@ -77,7 +74,7 @@ impl PsrOverlay<'_> {
     /// Middle of each grid cell in character cells, when cells are large enough to carry a sign.
     fn centres(&self, placed: &Placed) -> Vec<(usize, u16, u16)> {
         let grid = &self.map.grid;
-        let (rows, cols) = psr::shape(grid);
+        let (rows, cols) = (grid.rows(), grid.cols());
         let sx = placed.w as f32 / grid.width as f32;
         let sy = f32::from(placed.area.height) / grid.height as f32;
         if grid.cell_w as f32 * sx < 1.9 || grid.cell_h as f32 * sy < 0.99 {

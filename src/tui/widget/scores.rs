@@ -53,7 +53,13 @@ fn list(model: &Model, title: &str, scores: &[Scored], area: Rect, buf: &mut Buf
     let truth = model.true_class();
     let target = model.run.as_ref().and_then(|r| r.target);
     let number = 5u16;
-    let bar = if area.width >= 34 { area.width / 3 } else { 6.min(area.width / 4) };
+    let bar = if area.width >= 34 {
+        area.width / 3
+    } else if area.width >= 26 {
+        4
+    } else {
+        0
+    };
     let room = area.width.saturating_sub(number + bar + 4);
     for (i, score) in scores.iter().enumerate() {
         let y = area.y + 1 + i as u16;

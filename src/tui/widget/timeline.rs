@@ -70,13 +70,13 @@ impl Timeline<'_> {
         for cell in cells.iter_mut().take(column(self.newest) + 1) {
             *cell = (theme.glyph("─", "-"), Role::Dim);
         }
-        for &frame in frames {
-            cells[column(frame)] = (theme.glyph("┴", "'"), Role::Dim);
-        }
-        if frames.len() * 2 > inside {
-            for &frame in frames {
-                cells[column(frame)] = (theme.glyph("━", "="), Role::Dim);
-            }
+        let kept = |i: usize| {
+            let (from, to) = (i * last / inside.max(2), (i + 1) * last / inside.max(2));
+            let first = frames.partition_point(|&f| f < from);
+            frames.get(first).is_some_and(|&f| f <= to)
+        };
+        for (_, cell) in cells.iter_mut().enumerate().take(column(self.newest) + 1).filter(|(i, _)| kept(*i)) {
+            *cell = (theme.glyph("━", "="), Role::Dim);
         }
         for change in time::changes(self.trace, self.newest) {
             cells[column(change)] = (theme.glyph("◆", "*"), Role::TargetClass);
