@@ -46,14 +46,15 @@ fn keys(value: &Value) -> Vec<&str> {
 fn attack_writes_json_arrays_pictures_and_a_run() {
     let home = TempDir::new().expect("a folder");
     let (npy, png, run) = (home.path().join("npy"), home.path().join("png"), home.path().join("run.pse"));
-    let report = json(psescope(&home).args(["attack", MODEL, PANDA, "--attack", "ifgsm", "--eps", "8/255", "--steps", "4", "--json"]).args([
-        "--npy".as_ref(),
-        npy.as_os_str(),
-        "--png".as_ref(),
-        png.as_os_str(),
-        "--out".as_ref(),
-        run.as_os_str(),
-    ]));
+    let report =
+        json(psescope(&home).args(["attack", MODEL, PANDA, "--attack", "ifgsm", "--eps", "8/255", "--steps", "4", "--json"]).args([
+            "--npy".as_ref(),
+            npy.as_os_str(),
+            "--png".as_ref(),
+            png.as_os_str(),
+            "--out".as_ref(),
+            run.as_os_str(),
+        ]));
     assert_eq!(report["schema"], "psescope.attack/1");
     assert_eq!(keys(&report)[..2], ["schema", "version"]);
     assert_eq!(report["true"]["index"], 388);
@@ -78,7 +79,8 @@ fn attack_writes_json_arrays_pictures_and_a_run() {
     assert_eq!(map["cells"].as_array().expect("cells").len(), 49);
     assert_eq!(keys(&map["cells"][0]), ["row", "col", "s_raw", "b_raw", "s", "b", "r", "type"]);
 
-    let stored = json(psescope(&home).args(["pse", MODEL, PANDA, "--true", "388", "--grid", "3", "--json", "--adv"]).arg(npy.join("adv.npy")));
+    let stored =
+        json(psescope(&home).args(["pse", MODEL, PANDA, "--true", "388", "--grid", "3", "--json", "--adv"]).arg(npy.join("adv.npy")));
     assert_eq!(stored["mode"], "exact");
     assert_eq!(stored["forwards"].as_u64().expect("a number") >= 9, true);
 }
@@ -88,7 +90,11 @@ fn the_same_seed_gives_the_same_run() {
     let home = TempDir::new().expect("a folder");
     let run = |seed: &str, out: &str| {
         let dir = home.path().join(out);
-        psescope(&home).args(["attack", MODEL, PANDA, "--attack", "pgd", "--steps", "2", "--seed", seed, "--npy"]).arg(&dir).assert().success();
+        psescope(&home)
+            .args(["attack", MODEL, PANDA, "--attack", "pgd", "--steps", "2", "--seed", seed, "--npy"])
+            .arg(&dir)
+            .assert()
+            .success();
         std::fs::read(dir.join("adv.npy")).expect("written")
     };
     let first = run("1", "a");
@@ -211,7 +217,14 @@ fn a_failed_attack_is_one_only_when_asked() {
 #[test]
 fn the_program_describes_itself() {
     let home = TempDir::new().expect("a folder");
-    for args in [&["generate", "keys"][..], &["generate", "man"], &["generate", "completions", "bash"], &["--help"], &["--version"], &["attack", "--help"]] {
+    for args in [
+        &["generate", "keys"][..],
+        &["generate", "man"],
+        &["generate", "completions", "bash"],
+        &["--help"],
+        &["--version"],
+        &["attack", "--help"],
+    ] {
         let assert = psescope(&home).args(args).assert().success();
         assert!(!assert.get_output().stdout.is_empty(), "{args:?}");
     }

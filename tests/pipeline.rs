@@ -35,7 +35,8 @@ fn request(attack: &str, target: Target) -> AttackRequest {
 #[test]
 fn every_sample_photo_is_recognised_or_close() {
     let subject = subject();
-    let manifest: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(root().join("samples/manifest.json")).expect("manifest")).expect("JSON");
+    let manifest: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(root().join("samples/manifest.json")).expect("manifest")).expect("JSON");
     let engine = engines().pop().expect("an engine");
     let mut network = subject.network(&engine).expect("a network");
     let (mut first, mut five, mut all) = (0, 0, 0);

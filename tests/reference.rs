@@ -70,7 +70,8 @@ fn everywhere(check: impl Fn(&mut Network, &Reference, &str)) {
 fn the_first_gradient_has_the_same_signs() {
     everywhere(|network, reference, name| {
         let labels = [reference.target];
-        let evaluation = network.gradient(reference.x0.view().insert_axis(Axis(0)), Objective::CrossEntropy { labels: &labels }).expect("it runs");
+        let evaluation =
+            network.gradient(reference.x0.view().insert_axis(Axis(0)), Objective::CrossEntropy { labels: &labels }).expect("it runs");
         let same = evaluation.grad.iter().zip(&reference.gradient_sign).filter(|(g, s)| g.signum() as i8 == **s).count();
         let share = same as f64 / reference.gradient_sign.len() as f64;
         assert!(share >= 0.999, "{name}: {share}");
@@ -81,7 +82,13 @@ fn the_first_gradient_has_the_same_signs() {
 fn ifgsm_reaches_the_same_class_at_the_same_distance() {
     everywhere(|network, reference, name| {
         let params = [("eps", "8/255"), ("alpha", "1/255"), ("steps", "10")].map(|(k, v)| (k.to_owned(), v.to_owned())).to_vec();
-        let request = AttackRequest { attack: "ifgsm".into(), params, target: Target::Class(reference.target), label: Some(reference.label), seed: 0 };
+        let request = AttackRequest {
+            attack: "ifgsm".into(),
+            params,
+            target: Target::Class(reference.target),
+            label: Some(reference.label),
+            seed: 0,
+        };
         let clean = network.logits(reference.x0.view().insert_axis(Axis(0))).expect("it runs").row(0).to_owned();
         let prepared = run::prepare(&request, Arc::new(reference.x0.clone()), clean.view(), None).expect("a good request");
         assert!(prepared.run(network, &Control::default(), |_| {}).expect("it runs"), "{name}");

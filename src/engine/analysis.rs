@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ndarray::{Axis};
+use ndarray::Axis;
 
 use super::trace::{Frame, Trace};
 use crate::core::{

@@ -129,7 +129,8 @@ fn preprocessing(
             return Preprocess::preset(given, size);
         }
         let found = configs::parse(&text(file)?, given, Some(size))?;
-        return found.ok_or_else(|| Error::Input(format!("{given} says nothing about preprocessing; give a preprocessor_config.json or a preset")));
+        return found
+            .ok_or_else(|| Error::Input(format!("{given} says nothing about preprocessing; give a preprocessor_config.json or a preset")));
     }
     if options.mean.is_some() || options.std.is_some() {
         return Preprocess::preset("unit", size).map(|p| Preprocess { source: "--mean and --std".into(), ..p });

@@ -40,12 +40,7 @@ pub fn attack(report: &AttackReport) -> String {
 fn classes(top: &Value) -> String {
     let entry = |v: &Value| {
         let name = v["name"].as_str().unwrap_or("?");
-        format!(
-            "{} {:.1} % (logit {:.2})",
-            name,
-            v["prob"].as_f64().unwrap_or(0.0) * 100.0,
-            v["logit"].as_f64().unwrap_or(0.0)
-        )
+        format!("{} {:.1} % (logit {:.2})", name, v["prob"].as_f64().unwrap_or(0.0) * 100.0, v["logit"].as_f64().unwrap_or(0.0))
     };
     top.as_array().map(|a| a.iter().map(entry).collect::<Vec<_>>().join(", ")).unwrap_or_default()
 }
@@ -81,13 +76,7 @@ pub fn pse(map: &PsrMap, whole: &Cell, true_name: &str, target_name: &str) -> St
         share.balanced * 100.0,
         share.inert * 100.0
     );
-    let _ = writeln!(
-        out,
-        "whole perturbation: {} (true logit {:+.3}, target logit {:+.3})",
-        whole.kind.name(),
-        -whole.s_raw,
-        whole.b_raw
-    );
+    let _ = writeln!(out, "whole perturbation: {} (true logit {:+.3}, target logit {:+.3})", whole.kind.name(), -whole.s_raw, whole.b_raw);
     if share.inert > 0.5 {
         let _ = writeln!(
             out,

@@ -104,7 +104,8 @@ impl PseCommand {
             Some(image) => self.from_model(&self.first, image)?,
         };
         let map = self.explain(&mut case)?;
-        let logits = |s: &mut Session, image: &Array3<f32>| s.network.logits(image.view().insert_axis(Axis(0))).map(|z| z.row(0).to_owned());
+        let logits =
+            |s: &mut Session, image: &Array3<f32>| s.network.logits(image.view().insert_axis(Axis(0))).map(|z| z.row(0).to_owned());
         let (clean, adversarial) = (logits(&mut case.session, &case.clean)?, logits(&mut case.session, &case.adversarial)?);
         let whole = map.whole(clean.view(), adversarial.view());
         let labels = &case.session.subject.names;
@@ -176,13 +177,8 @@ impl PseCommand {
         let (_, height, width) = case.clean.dim();
         let grid = Grid::by_count(height, width, self.map.grid)?;
         let settings = Settings { floor: self.map.psr_floor, threshold: self.map.psr_threshold, mode: self.map.mode.into() };
-        let question = Question {
-            clean: case.clean.view(),
-            adversarial: case.adversarial.view(),
-            classes: (case.label, case.target),
-            grid,
-            settings,
-        };
+        let question =
+            Question { clean: case.clean.view(), adversarial: case.adversarial.view(), classes: (case.label, case.target), grid, settings };
         let bar = progress::bar(grid.rows() * grid.cols(), "cells");
         let control = interruptible();
         let map = psr::evaluate(&mut case.session.network, &question, &mut |map: &PsrMap| {

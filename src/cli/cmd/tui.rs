@@ -38,7 +38,8 @@ impl Inspector {
     pub fn run(self) -> anyhow::Result<Done> {
         let model = self.model.unwrap_or_else(|| sample::MODEL.into());
         let image = self.image.unwrap_or_else(|| sample::IMAGE.into());
-        let options = tui::Options { color: self.color, ascii: self.ascii, theme: self.theme, mouse: self.mouse, ..tui::Options::new(model, image) };
+        let options =
+            tui::Options { color: self.color, ascii: self.ascii, theme: self.theme, mouse: self.mouse, ..tui::Options::new(model, image) };
         let engine = worker::spawn(worker::Options { runtime: self.model_args.runtime(), subject: self.model_args.subject() });
         tui::run(engine, options)?;
         Ok(Done::Yes)
