@@ -34,9 +34,15 @@ impl Guard {
         }
         MOUSE.store(mouse, Ordering::SeqCst);
         let previous = std::panic::take_hook();
+        let interface = std::thread::current().id();
         std::panic::set_hook(Box::new(move |info| {
-            leave();
-            previous(info);
+            // Other threads catch their panics and report them as events; the interface lives on, and so does the screen.
+            if std::thread::current().id() == interface {
+                leave();
+                previous(info);
+            } else {
+                tracing::error!("{info}");
+            }
         }));
         take()?;
         let terminal = Terminal::new(CrosstermBackend::new(BufWriter::with_capacity(1 << 17, io::stdout()))).inspect_err(|_| leave())?;

@@ -65,7 +65,7 @@ const PARAMS: &[ParamSpec] = &[
     },
     constant_search::KAPPA,
     ParamSpec {
-        name: "mode",
+        name: "variant",
         kind: Kind::Choice(&["exact", "released"]),
         default: "exact",
         unit: "",
@@ -137,7 +137,7 @@ struct Admm<'a> {
 impl<'a> Admm<'a> {
     fn new(problem: &'a Problem, params: &Params, goal: Goal, clean_logits: Array1<f32>) -> Self {
         let (_, height, width) = problem.image.dim();
-        let released = params.choice("mode") == "released";
+        let released = params.choice("variant") == "released";
         let side = match params.int("group") as usize {
             0 if height.min(width) > 32 => 13,
             0 => 2,

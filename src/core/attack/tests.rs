@@ -277,7 +277,7 @@ fn h6_strattack_closed_forms() {
             ("tau", "0.15"),
             ("gamma", "1"),
             ("group", "2"),
-            ("mode", mode),
+            ("variant", mode),
         ];
         let (outcome, _) = run("strattack", &mut model, &problem(&image, None), &given);
         let d = &outcome.image - &image;
@@ -351,7 +351,7 @@ fn refinement_lowers_l2_and_adds_no_pixel() {
                 ("gamma", "0.1"),
                 ("steps", "60"),
                 ("search-steps", "5"),
-                ("mode", mode),
+                ("variant", mode),
                 ("refine", refine),
             ];
             let outcome = run("strattack", model, &problem(&image, None), &given).0;

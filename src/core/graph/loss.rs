@@ -43,10 +43,14 @@ pub(super) fn head(b: &Builder, loss: Loss, logits: &str, classes: usize, backwa
     let at_label = one_hot(b, &b.unsqueeze(&labels, &[1]), classes);
     let mut head = Head { labels, weights, kappa: None, direction: None, loss: String::new(), cotangent: None };
     let slope = if loss == Loss::CrossEntropy {
-        let log_p = b.emit("LogSoftmax", &[&z], &[("axis", Attr::Int(1))], DType::F32, b.shape(&z)?);
-        let chosen = b.reduce_sum(&b.mul(&log_p, &at_label), &[1], false);
-        head.loss = b.neg(&b.mul(&chosen, &head.weights));
-        backward.then(|| b.sub(&b.unary("Exp", &log_p), &at_label))
+        // Spelled out instead of LogSoftmax: where an engine's LogSoftmax gives -inf for a hopeless class, -inf * 0 would be NaN.
+        let shifted = b.sub(&z, &b.reduce("ReduceMax", &z, &[1], true));
+        let exp = b.unary("Exp", &shifted);
+        let sum = b.reduce_sum(&exp, &[1], true);
+        let log_sum = b.reduce_sum(&b.unary("Log", &sum), &[1], false);
+        let chosen = b.reduce_sum(&b.mul(&shifted, &at_label), &[1], false);
+        head.loss = b.mul(&b.sub(&log_sum, &chosen), &head.weights);
+        backward.then(|| b.sub(&b.div(&exp, &sum), &at_label))
     } else {
         margin(b, &mut head, &z, &at_label, batch, classes, backward)
     };
