@@ -62,7 +62,7 @@ fn range(a: &Args) -> Res<Vec<Value>> {
     let part = |i: usize| a.scalar(i)?.ok_or_else(|| Fail::Bad("has an empty bound".into()));
     let (start, limit, delta) = (part(0)?, part(1)?, part(2)?);
     let count = ((limit - start) / delta).ceil().max(0.0);
-    if !count.is_finite() || count > 1e9 {
+    if !count.is_finite() || count > 1e8 {
         return bad("counts without end");
     }
     let steps = 0..count as usize;

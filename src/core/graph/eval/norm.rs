@@ -83,7 +83,7 @@ fn per_channel<'a>(a: &Args<'a>, i: usize, channels: usize) -> Res<&'a [f64]> {
 fn batch(a: &Args) -> Res<Vec<Value>> {
     let x = a.f(0)?;
     let channels = *x.shape().get(1).unwrap_or(&1);
-    let area: usize = x.shape().iter().skip(2).product();
+    let area = x.shape().iter().skip(2).product::<usize>().max(1);
     let (scale, bias) = (per_channel(a, 1, channels)?, per_channel(a, 2, channels)?);
     let (mut mean, mut var) = (per_channel(a, 3, channels)?.to_vec(), per_channel(a, 4, channels)?.to_vec());
     let eps = a.float("epsilon", 1e-5);
@@ -190,6 +190,9 @@ fn lrn(a: &Args) -> Res<Vec<Value>> {
     let x = a.f(0)?;
     let size = a.int("size", 1).max(1) as usize;
     let (alpha, beta, bias) = (a.float("alpha", 1e-4), a.float("beta", 0.75), a.float("bias", 1.0));
+    if x.ndim() < 2 {
+        return bad("needs channels");
+    }
     let channels = x.shape()[1];
     let area: usize = x.shape()[2..].iter().product();
     let data = flat(x);

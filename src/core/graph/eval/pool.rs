@@ -45,7 +45,7 @@ fn windows<R>(a: &Args, mut f: impl FnMut(usize, &[(usize, f64)], usize) -> R) -
     let shape: Vec<usize> = xs[..2].iter().chain(&w.output).copied().collect();
     let mut out = Vec::with_capacity(shape.iter().product());
     let mut values = Vec::new();
-    for (plane, image) in data.chunks_exact(area).enumerate() {
+    for (plane, image) in data.chunks_exact(area.max(1)).enumerate() {
         for position in 0..w.output.iter().product() {
             let at = unravel(position, &w.output);
             let mut padded = 0;

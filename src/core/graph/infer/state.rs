@@ -37,6 +37,8 @@ pub enum Depth {
 /// Largest constant read, and largest value computed, for shape arithmetic alone.
 const READ: usize = 2048;
 const SMALL: usize = 1 << 15;
+/// Largest constant folded: what a damaged file could ask for beyond this would only fill the memory.
+const LARGEST: usize = 1 << 27;
 
 /// Propagates types, shapes and known values through a graph. Inputs take their sizes from their declared types.
 pub fn propagate(graph: &Graph, depth: Depth, points: [usize; 2]) -> Result<Facts> {
@@ -156,8 +158,10 @@ impl Walk {
             return inputs.first().copied().flatten().is_some_and(|f| f.shapes[point].is_some());
         }
         let known = eval::knows(&node.op) && node.inputs.iter().enumerate().all(|(i, n)| n.is_empty() || values[i].is_some());
-        let small = |shape: &Option<Vec<usize>>| shape.as_ref().is_none_or(|s| s.iter().product::<usize>() <= SMALL);
-        known && ((constant && self.depth == Depth::Constants) || outputs.iter().all(|f| small(&f.shapes[point])))
+        let limit = if constant && self.depth == Depth::Constants { LARGEST } else { SMALL };
+        let fits =
+            |shape: &Option<Vec<usize>>| shape.as_ref().is_none_or(|s| s.iter().fold(1, |a: usize, &d| a.saturating_mul(d)) <= limit);
+        known && outputs.iter().all(|f| fits(&f.shapes[point]))
     }
 }
 

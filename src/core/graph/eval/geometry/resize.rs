@@ -43,6 +43,9 @@ pub struct Resampling {
 impl Resampling {
     /// Reads a `Resize` or `Upsample` node over an input of this shape.
     pub fn of(args: &Args, input: &[usize]) -> Res<Self> {
+        if input.contains(&0) {
+            return bad("resizes an empty tensor");
+        }
         let old = args.node.op == "Upsample" || args.opset < 11;
         let text = |name: &str, default: &str| args.node.text(name, default);
         Ok(Self {

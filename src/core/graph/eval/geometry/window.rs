@@ -30,23 +30,23 @@ impl Window {
         };
         let mut w = Self::plain(args, kernel, n)?;
         let auto = args.node.text("auto_pad", "NOTSET");
-        for i in 0..n {
+        for (i, &side) in spatial.iter().enumerate() {
             let extent = w.extent(i);
             if auto == "SAME_UPPER" || auto == "SAME_LOWER" {
-                let out = spatial[i].div_ceil(w.strides[i]);
-                let total = ((out.max(1) - 1) * w.strides[i] + extent).saturating_sub(spatial[i]) as i64;
+                let out = side.div_ceil(w.strides[i]);
+                let total = ((out.max(1) - 1) * w.strides[i] + extent).saturating_sub(side) as i64;
                 w.begin[i] = if auto == "SAME_UPPER" { total / 2 } else { total - total / 2 };
                 w.end[i] = total - w.begin[i];
             } else if auto == "VALID" {
                 (w.begin[i], w.end[i]) = (0, 0);
             }
-            let room = spatial[i] as i64 + w.begin[i] + w.end[i] - extent as i64;
+            let room = side as i64 + w.begin[i] + w.end[i] - extent as i64;
             if room < 0 {
-                return bad(format!("has a kernel of {extent} over an axis of {}", spatial[i]));
+                return bad(format!("has a kernel of {extent} over an axis of {}", side));
             }
             let (room, stride) = (room as usize, w.strides[i]);
             let mut out = room / stride + 1;
-            if args.int("ceil_mode", 0) != 0 && room % stride != 0 && ((out * stride) as i64) < spatial[i] as i64 + w.begin[i] {
+            if args.int("ceil_mode", 0) != 0 && room % stride != 0 && ((out * stride) as i64) < side as i64 + w.begin[i] {
                 out += 1; // a last window that starts inside the input or the padding before it
             }
             w.output.push(out);
