@@ -158,6 +158,8 @@ const ROWS: &[Row] = &[
     ("cast", "a = Cast(x) to=11 ; b = Mul(a a) ; y = Cast(b) to=1", VEC, ANY, 17),
     ("cast like", "y = CastLike(x =1.0)", VEC, ANY, 17),
     ("zero slope", "f = Floor(x) ; r = Round(x) ; s = Sign(x) ; a = Add(f r) ; b = Mul(s x) ; y = Add(a b)", VEC, WIDE, 17),
+    ("mod", "y = Mod(x =0.7) fmod=1", VEC, POSITIVE, 17),
+    ("shrink", "y = Shrink(x) lambd=0.3 bias=0.1", VEC, ANY, 17),
     // Matrix products.
     ("matmul", "y = MatMul(x $5,4)", VEC, ANY, 17),
     ("matmul batch", "t = Transpose(x) perm=0,1,3,2 ; y = MatMul(x t)", MAP, ANY, 17),
@@ -190,6 +192,8 @@ const ROWS: &[Row] = &[
     ("group norm", "y = GroupNormalization(x $4 $4) num_groups=2", &[2, 4, 3, 3], ANY, 21),
     ("group norm per group", "y = GroupNormalization(x $2 $2) num_groups=2", &[2, 4, 3, 3], ANY, 18),
     ("mean variance", "y = MeanVarianceNormalization(x) axes=2,3", MAP, ANY, 17),
+    ("lp normalization", "y = LpNormalization(x) axis=1", MAP, ANY, 17),
+    ("l1 normalization", "y = LpNormalization(x) axis=2 p=1", MAP, ANY, 17),
     ("lrn", "y = LRN(x) size=3 alpha=0.5 beta=0.75 bias=1.5", &[2, 5, 3, 2], ANY, 17),
     ("lrn even", "y = LRN(x) size=4 alpha=0.5", &[2, 5, 3, 2], ANY, 17),
     // Reductions.
@@ -207,6 +211,7 @@ const ROWS: &[Row] = &[
     ("reduce l2 input", "y = ReduceL2(x #-1) keepdims=0", MAP, ANY, 18),
     ("reduce log sum", "y = ReduceLogSum(x) axes=1, keepdims=0", MAP, POSITIVE, 17),
     ("reduce log sum exp", "y = ReduceLogSumExp(x) axes=1, keepdims=0", MAP, ANY, 17),
+    ("reduce prod", "y = ReduceProd(x) axes=2, keepdims=0", MAP, ANY, 17),
     ("reduce sum square", "y = ReduceSumSquare(x) axes=1, keepdims=0", MAP, ANY, 17),
     ("cumsum", "y = CumSum(x !2)", MAP, ANY, 17),
     ("cumsum exclusive reverse", "y = CumSum(x !-1) exclusive=1 reverse=1", MAP, ANY, 17),
