@@ -1,10 +1,10 @@
 //! Which tensors can be looked into, and whether the model ends in global average pooling and one linear layer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ndarray::{Array1, Array2};
 
-use super::Prepared;
+use super::{Layout, Prepared};
 use crate::core::{
     onnx::{Dim, Graph, Node},
     oracle::{LayerInfo, LinearHead},
@@ -35,28 +35,43 @@ const ACTIVATIONS: &[&str] = &[
 const JOINS: &[&str] = &["Add", "Sum", "Concat", "Mul", "Conv", "ConvTranspose", "BatchNormalization"];
 
 /// The maps `[N, C, H, W]` (or `[N, H, W, C]` in channels-last parts) with H and W above 1 between image and logits,
-/// first to last: outputs of activations, residual sums, concatenations and bare convolutions, leaving out what an
-/// activation or a sum follows at once, and side branches such as squeeze-and-excitation gates.
+/// first to last: outputs of activations, residual sums, gates, concatenations and bare convolutions, leaving out what an
+/// activation or a sum follows at once, additions of constants, and side branches such as squeeze-and-excitation gates.
 pub fn spatial_layers(prepared: &Prepared) -> Vec<LayerInfo> {
     let graph = &prepared.graph;
     let users = users(graph);
-    let depends = dependent(graph, &prepared.image);
-    let last = channels_last(graph);
+    let maps = maps(prepared);
     let mut layers = Vec::new();
     for node in &graph.nodes {
         let Some(output) = node.outputs.first() else { continue };
-        if !depends.contains_key(output.as_str()) || !(ACTIVATIONS.contains(&node.op.as_str()) || JOINS.contains(&node.op.as_str())) {
+        let op = node.op.as_str();
+        let Some([units, height, width]) = maps.get(output.as_str()).copied().and_then(|last| map_shape(graph, output, last)) else {
             continue;
-        }
-        let Some([units, height, width]) = map_shape(graph, output, last.contains_key(output.as_str())) else { continue };
+        };
+        let varying = node.inputs.iter().filter(|i| !graph.initializers.contains_key(*i)).count();
+        let counts = ACTIVATIONS.contains(&op) || JOINS.contains(&op) && (varying > 1 || !ELEMENTWISE.contains(&op));
         let next: Vec<&Node> = users.get(output.as_str()).into_iter().flatten().map(|&i| &graph.nodes[i]).collect();
-        if height <= 1 || width <= 1 || next.is_empty() || superseded(graph, node, &next, &users) {
+        if !counts || height <= 1 || width <= 1 || next.is_empty() || rolled(graph, node) || superseded(graph, node, &next, &users) {
             continue;
         }
         layers.push(LayerInfo { name: output.clone(), op: node.op.clone(), units, spatial: [height, width] });
     }
     layers
 }
+
+/// A Concat that puts the slices of one tensor back together in another order.
+fn rolled(graph: &Graph, node: &Node) -> bool {
+    let source = |name: &String| {
+        graph.nodes.iter().find(|n| n.outputs.contains(name)).filter(|n| n.op == "Slice" || n.op == "Split").and_then(|n| n.input(0))
+    };
+    let mut sources = node.inputs.iter().map(source);
+    let first = sources.next().flatten();
+    let shape = |name: &str| graph.types.get(name).and_then(|t| t.shape.as_ref());
+    node.op == "Concat" && first.is_some_and(|f| sources.all(|s| s == Some(f)) && shape(f) == node.outputs.first().and_then(|o| shape(o)))
+}
+
+/// Joins that count only when they join two values of the image.
+const ELEMENTWISE: &[&str] = &["Add", "Sum", "Mul"];
 
 /// Whether a following node gives the more telling tensor of the same block.
 fn superseded(graph: &Graph, node: &Node, next: &[&Node], users: &HashMap<&str, Vec<usize>>) -> bool {
@@ -106,37 +121,41 @@ fn users(graph: &Graph) -> HashMap<&str, Vec<usize>> {
     users
 }
 
-/// Values computed from the image's elements.
-fn dependent<'a>(graph: &'a Graph, image: &'a str) -> HashMap<&'a str, ()> {
-    let mut known = HashMap::from([(image, ())]);
-    for node in &graph.nodes {
-        if node.op != "Shape" && node.inputs.iter().any(|i| known.contains_key(i.as_str())) {
-            known.extend(node.outputs.iter().map(|o| (o.as_str(), ())));
-        }
-    }
-    known
-}
-
-/// Values whose channels are the last dimension: after a Transpose to channels-last, a LayerNormalization or a product
-/// over the last axis, and everything computed elementwise from them.
-fn channels_last(graph: &Graph) -> HashMap<&str, ()> {
-    let mut last: HashMap<&str, ()> = HashMap::new();
+/// Values that are maps of the image, and whether their channels are the last dimension. Convolutions, poolings and
+/// everything elementwise keep maps; a Reshape makes one only when it restores the height and width of an earlier map,
+/// so that attention matrices are not taken for maps.
+fn maps(prepared: &Prepared) -> HashMap<&str, bool> {
+    let graph = &prepared.graph;
+    let mut maps = HashMap::from([(prepared.image.as_str(), prepared.layout == Layout::Nhwc)]);
+    let mut sizes: HashSet<[usize; 2]> = HashSet::new();
     for node in &graph.nodes {
         let Some(output) = node.outputs.first() else { continue };
-        let inherits = node.inputs.iter().any(|i| last.contains_key(i.as_str()));
-        let is_last = match node.op.as_str() {
-            "Transpose" if node.ints("perm") == Some(&[0, 2, 3, 1]) => true,
-            "Transpose" if node.ints("perm") == Some(&[0, 3, 1, 2]) => false,
-            "LayerNormalization" => matches!(node.int("axis", -1), -1 | 3),
-            "MatMul" => node.input(1).is_some_and(|w| graph.initializers.contains_key(w)),
-            "Conv" | "ConvTranspose" | "MaxPool" | "AveragePool" | "BatchNormalization" => false,
-            _ => inherits,
+        let inherited = node.inputs.iter().find_map(|i| maps.get(i.as_str()).copied());
+        let last = match (node.op.as_str(), inherited) {
+            (
+                "Shape" | "Size" | "Flatten" | "Gather" | "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceL2" | "GlobalAveragePool"
+                | "GlobalMaxPool",
+                _,
+            ) => None,
+            ("Reshape", _) => restored(graph, output, &sizes),
+            ("Transpose", Some(last)) => match (node.ints("perm"), last) {
+                (Some([0, 2, 3, 1]), false) => Some(true),
+                (Some([0, 3, 1, 2]), true) => Some(false),
+                _ => None,
+            },
+            (_, inherited) => inherited,
         };
-        if is_last {
-            last.insert(output, ());
+        if let Some((last, [_, height, width])) = last.and_then(|last| Some((last, map_shape(graph, output, last)?))) {
+            sizes.insert([height, width]);
+            maps.extend(node.outputs.iter().map(|o| (o.as_str(), last)));
         }
     }
-    last
+    maps
+}
+
+/// Whether a reshaped value has the height and width of an earlier map, and then where its channels are.
+fn restored(graph: &Graph, name: &str, sizes: &HashSet<[usize; 2]>) -> Option<bool> {
+    [true, false].into_iter().find(|&last| map_shape(graph, name, last).is_some_and(|[_, h, w]| h > 1 && sizes.contains(&[h, w])))
 }
 
 /// The head of a network that ends in global average pooling and one linear layer.
@@ -148,9 +167,8 @@ pub fn linear_head(prepared: &Prepared) -> Option<LinearHead> {
         at = producer(at.input(0)?)?;
     }
     // Pooling last: the linear layer is a 1x1 convolution before it.
-    if let Some(map) = pooled(graph, at) {
-        let conv = producer(map)?;
-        return pointwise(graph, conv, prepared.classes);
+    if let Some((map, 1)) = pooled(graph, at) {
+        return pointwise(graph, producer(map)?, prepared.classes);
     }
     let (weights, bias, mut from) = linear(graph, at, &producer)?;
     if weights.nrows() != prepared.classes {
@@ -158,11 +176,9 @@ pub fn linear_head(prepared: &Prepared) -> Option<LinearHead> {
     }
     loop {
         let node = producer(from)?;
-        if let Some(map) = pooled(graph, node) {
-            let shape = graph.types.get(map)?.shape.as_deref()?;
-            let fits = matches!(shape, [Dim::Batch(1), c, _, _] if c.fixed() == Some(weights.ncols()))
-                || matches!(shape, [Dim::Batch(1), _, _, c] if c.fixed() == Some(weights.ncols()));
-            return fits.then(|| LinearHead { layer: map.to_owned(), weights, bias });
+        if let Some((map, channels)) = pooled(graph, node) {
+            let units = graph.types.get(map)?.shape.as_ref()?[channels].fixed();
+            return (units == Some(weights.ncols())).then(|| LinearHead { layer: map.to_owned(), weights, bias });
         }
         if !is_reshape(node) {
             return None;
@@ -175,28 +191,34 @@ fn is_reshape(node: &Node) -> bool {
     matches!(node.op.as_str(), "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" | "Identity" | "Dropout" | "Cast")
 }
 
-/// The map a node averages over all positions.
-fn pooled<'a>(graph: &Graph, node: &'a Node) -> Option<&'a str> {
+/// The map a node averages over all positions, and the axis of its channels.
+fn pooled<'a>(graph: &Graph, node: &'a Node) -> Option<(&'a str, usize)> {
     let input = node.input(0)?;
     let shape = graph.types.get(input)?.shape.as_deref()?;
     let &[Dim::Batch(1), _, b, c] = shape else { return None };
-    let whole = match node.op.as_str() {
-        "GlobalAveragePool" => true,
+    let channels = match node.op.as_str() {
+        "GlobalAveragePool" => 1,
         "AveragePool" => {
             let size = [b.fixed()? as i64, c.fixed()? as i64];
-            node.ints("kernel_shape") == Some(&size)
-                && node.ints("pads").is_none_or(|p| p.iter().all(|&v| v == 0))
-                && node.text("auto_pad", "NOTSET") != "SAME_UPPER"
+            let unpadded = node.ints("pads").is_none_or(|p| p.iter().all(|&v| v == 0));
+            if node.ints("kernel_shape") != Some(&size) || !unpadded {
+                return None;
+            }
+            1
         }
         "ReduceMean" => {
             let listed = node.ints("axes").map(<[i64]>::to_vec).or_else(|| graph.initializers.get(node.input(1)?)?.to_i64())?;
             let mut axes: Vec<i64> = listed.into_iter().map(|v| if v < 0 { v + 4 } else { v }).collect();
             axes.sort_unstable();
-            axes == [2, 3] || axes == [1, 2]
+            match axes.as_slice() {
+                [2, 3] => 1,
+                [1, 2] => 3,
+                _ => return None,
+            }
         }
-        _ => false,
+        _ => return None,
     };
-    whole.then_some(input)
+    Some((input, channels))
 }
 
 /// Weights `[K, C]`, bias and input of a Gemm, or of a MatMul with or without an Add after it.
@@ -213,7 +235,7 @@ fn linear<'a>(graph: &Graph, node: &'a Node, producer: &impl Fn(&str) -> Option<
     match node.op.as_str() {
         "Gemm" if node.int("transA", 0) == 0 => {
             let w = matrix(node.input(1)?)?;
-            let w = if node.int("transB", 0) != 0 { w } else { w.reversed_axes() } * node.float("alpha", 1.0);
+            let w = if node.int("transB", 0) != 0 { w } else { transposed(w) } * node.float("alpha", 1.0);
             let bias = match node.input(2) {
                 Some(name) => spread(constant(name)?.1, w.nrows())? * node.float("beta", 1.0),
                 None => Array1::zeros(w.nrows()),
@@ -221,7 +243,7 @@ fn linear<'a>(graph: &Graph, node: &'a Node, producer: &impl Fn(&str) -> Option<
             Some((w, bias, node.input(0)?))
         }
         "MatMul" => {
-            let w = matrix(node.input(1)?)?.reversed_axes();
+            let w = transposed(matrix(node.input(1)?)?);
             let bias = Array1::zeros(w.nrows());
             Some((w, bias, node.input(0)?))
         }
@@ -238,6 +260,10 @@ fn linear<'a>(graph: &Graph, node: &'a Node, producer: &impl Fn(&str) -> Option<
         }
         _ => None,
     }
+}
+
+fn transposed(w: Array2<f32>) -> Array2<f32> {
+    w.reversed_axes().as_standard_layout().into_owned()
 }
 
 fn spread(bias: Vec<f32>, classes: usize) -> Option<Array1<f32>> {

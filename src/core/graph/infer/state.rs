@@ -6,7 +6,7 @@ use super::{Shapes, dtype, rule};
 use crate::core::{
     error::Result,
     graph::eval::{self, Args, Fail, Value, generate_shape},
-    onnx::{DType, Dim, Graph, Node},
+    onnx::{DType, Dim, Graph, Node, TensorData},
 };
 
 /// What is known of one value at both points.
@@ -34,8 +34,9 @@ pub enum Depth {
     Constants,
 }
 
-/// Largest value computed for shape arithmetic alone.
-const SMALL: usize = 2048;
+/// Largest constant read, and largest value computed, for shape arithmetic alone.
+const READ: usize = 2048;
+const SMALL: usize = 1 << 15;
 
 /// Propagates types, shapes and known values through a graph. Inputs take their sizes from their declared types.
 pub fn propagate(graph: &Graph, depth: Depth, points: [usize; 2]) -> Result<Facts> {
@@ -52,12 +53,14 @@ pub struct Walk {
     pub facts: Facts,
     opset: i64,
     depth: Depth,
+    /// Constants too large to read before a constant node needs them.
+    large: HashMap<String, TensorData>,
 }
 
 impl Walk {
     /// Starts with the constants and inputs of a graph.
     pub fn new(graph: &Graph, depth: Depth, points: [usize; 2]) -> Self {
-        let mut walk = Self { facts: HashMap::with_capacity(graph.nodes.len() * 2), opset: graph.opset, depth };
+        let mut walk = Self { facts: HashMap::with_capacity(graph.nodes.len() * 2), opset: graph.opset, depth, large: HashMap::new() };
         for (name, tensor) in &graph.initializers {
             walk.constant(name, tensor);
         }
@@ -71,9 +74,11 @@ impl Walk {
     }
 
     /// Adds a constant.
-    pub fn constant(&mut self, name: &str, tensor: &crate::core::onnx::TensorData) {
-        let keep = self.depth == Depth::Constants || tensor.len() <= SMALL;
-        let value = if keep { Value::from_tensor(tensor).map(Arc::new) } else { None };
+    pub fn constant(&mut self, name: &str, tensor: &TensorData) {
+        let value = if tensor.len() <= READ { Value::from_tensor(tensor).map(Arc::new) } else { None };
+        if value.is_none() && self.depth == Depth::Constants {
+            self.large.insert(name.to_owned(), tensor.clone());
+        }
         let shape = Some(tensor.dims.clone());
         self.facts.insert(
             name.to_owned(),
@@ -114,7 +119,10 @@ impl Walk {
                 }
                 break;
             }
-            let values: Vec<Option<&Value>> = inputs.iter().map(|f| f.and_then(|f| f.values[point].as_deref())).collect();
+            let read = |name: &String| if constant { self.large.get(name).and_then(Value::from_tensor).map(Arc::new) } else { None };
+            let held: Vec<Option<Arc<Value>>> =
+                inputs.iter().zip(&node.inputs).map(|(f, n)| f.and_then(|f| f.values[point].clone()).or_else(|| read(n))).collect();
+            let values: Vec<Option<&Value>> = held.iter().map(Option::as_deref).collect();
             let shapes: Vec<Option<&[usize]>> = inputs.iter().map(|f| f.and_then(|f| f.shapes[point].as_deref())).collect();
             let args = Args { node: &node, opset: self.opset, values: &values };
             let found = if standard { shapes_of(&args, &shapes) } else { Err(Fail::Unknown) };

@@ -79,6 +79,7 @@ impl Pass<'_> {
         if node.domain.is_empty() {
             match node.op.as_str() {
                 "Reshape" | "Flatten" => self.reshape(&mut node),
+                "Gather" => self.gather(&mut node),
                 "Squeeze" => self.squeeze(&mut node),
                 "Expand" => self.expand(&mut node),
                 "Slice" => self.slice(&mut node),
@@ -141,24 +142,38 @@ impl Pass<'_> {
         self.constant(what, TensorData::i64(&[values.len()], values))
     }
 
-    /// The axis of a reshaped value that holds the batch, which has `before` elements outside it.
-    fn place(&self, shape: &[usize], before: usize, like: usize) -> Option<usize> {
-        let exact = |j: &usize| product(&shape[..*j]) == before && shape[*j] % self.size == 0;
-        if like < shape.len() && exact(&like) {
-            return Some(like);
+    /// The axis of a value reshaped from `input` to `shape` that holds the batch, which has `before` elements outside it
+    /// and is axis `from` of the input.
+    ///
+    /// With a static batch of 1 several axes may qualify. An axis of exactly that size is the batch itself; without one, a
+    /// batch that stood between other dimensions and has vanished was merged into the rows before it; else it was merged
+    /// into what follows it.
+    fn place(&self, input: &[usize], from: usize, shape: &[usize], before: usize) -> Option<usize> {
+        let exact = |j: usize| product(&shape[..j]) == before && shape[j].is_multiple_of(self.size);
+        let fitting: Vec<usize> = (0..shape.len()).filter(|&j| exact(j)).collect();
+        let same: Vec<usize> = fitting.iter().copied().filter(|&j| shape[j] == self.size && input[from] == self.size).collect();
+        if let Some(&first) = same.first() {
+            return Some(if same.contains(&from) { from } else { first });
+        }
+        let rest = &input[from + 1..];
+        let dropped = |j: usize| (j + 1 == shape.len() && self.size == 1) || (input[from] == 1 && shape[j..] == *rest);
+        if before > 1
+            && let Some(rows) = fitting.iter().copied().find(|&j| j > 0 && dropped(j))
+        {
+            return Some(rows - 1);
         }
         let inside = |j: &usize| {
             let outer = product(&shape[..*j]);
             outer < before && before < outer * shape[*j]
         };
-        (0..shape.len()).find(exact).or_else(|| (0..shape.len()).find(inside))
+        fitting.first().copied().or_else(|| (0..shape.len()).find(inside))
     }
 
     fn reshape(&mut self, node: &mut Node) {
         let (Some(input), Some(output)) = (node.input(0).map(str::to_owned), node.outputs.first().cloned()) else { return };
         let (Some(from), Some(&before)) = (self.dynamic_axis(&input), self.before.get(&input)) else { return };
         let Some(shape) = self.shape(&output).map(<[usize]>::to_vec) else { return };
-        let Some(to) = self.place(&shape, before, from) else { return };
+        let Some(to) = self.shape(&input).and_then(|s| self.place(s, from, &shape, before)) else { return };
         let wanted =
             |point: usize| shape.iter().enumerate().map(|(i, &d)| if i == to { d / self.size * point } else { d }).collect::<Vec<_>>();
         // The exporter's own target is kept where it already follows the batch.
@@ -172,6 +187,25 @@ impl Pass<'_> {
         let target: Vec<i64> = shape.iter().enumerate().map(|(i, &d)| if i == to { -1 } else { d as i64 }).collect();
         let target = self.ints("shape", &target);
         *node = Node { name: node.name.clone(), ..Node::new("Reshape", &[&input, &target], &[&output]) };
+    }
+
+    /// A Gather that takes the whole batch in order is a Reshape.
+    fn gather(&mut self, node: &mut Node) {
+        let (Some(input), Some(indices), Some(output)) = (node.input(0).map(str::to_owned), node.input(1), node.outputs.first().cloned())
+        else {
+            return;
+        };
+        let (Some(batch), Some(shape), Some(to)) =
+            (self.dynamic_axis(&input), self.shape(&input), self.shape(&output).map(<[usize]>::to_vec))
+        else {
+            return;
+        };
+        let along = axis(node.int("axis", 0), shape.len()).ok() == Some(batch);
+        if along && self.known(indices).is_some_and(|v| v.to_ints().into_iter().eq(0..shape[batch] as i64)) {
+            let target = self.ints("shape", &to.iter().map(|&d| d as i64).collect::<Vec<_>>());
+            *node = Node { name: node.name.clone(), ..Node::new("Reshape", &[&input, &target], &[&output]) };
+            self.reshape(node);
+        }
     }
 
     /// A batch of 1 must not be squeezed away.

@@ -48,6 +48,7 @@ fn choose(graph: &Graph, notices: &mut Vec<String>) -> Result<String> {
     let fitting: Vec<&str> =
         graph.outputs.iter().map(|o| o.name.as_str()).filter(|n| shape(n).and_then(|s| classes(&s)).is_some()).collect();
     let Some(&first) = fitting.first() else {
+        super::complete(graph)?;
         let name = &graph.outputs[0].name;
         return Err(not_a_classifier(name, &shape(name).unwrap_or_default()));
     };

@@ -88,9 +88,16 @@ fn complete(graph: &Graph) -> Result<()> {
             if known {
                 continue;
             }
-            let why = if node.domain.is_empty() { String::new() } else { format!(" of the domain '{}'", node.domain) };
+            if !node.domain.is_empty() || !super::eval::knows(&node.op) {
+                let domain = if node.domain.is_empty() { "ONNX".to_owned() } else { format!("'{}'", node.domain) };
+                return Err(Error::Model(format!(
+                    "node '{}' uses {} from the operator set {domain}, which psescope does not know; export the model with standard operators",
+                    node.label(),
+                    node.op
+                )));
+            }
             return Err(Error::Model(format!(
-                "the shape of '{name}', computed by {}{why}, cannot be worked out before running; simplify the model first (onnxsim) or export it with a fixed image size",
+                "the shape of '{name}', computed by {}, cannot be worked out before running; simplify the model first (onnxsim) or export it with a fixed image size",
                 node.op
             )));
         }

@@ -80,21 +80,24 @@ impl Resampling {
             .collect()
     }
 
-    /// Input coordinate of output index `i`.
+    /// Input coordinate of output index `i`. For `nearest`, where a rounding error picks another element, every step is
+    /// rounded to float32 as runtimes do.
     fn source(&self, a: &AxisScale, i: usize) -> Res<f64> {
-        let (x, input, output) = (i as f64, a.input as f64, a.output as f64);
+        let round = |v: f64| if self.mode == "nearest" { f64::from(v as f32) } else { v };
+        let (x, input, output, scale) = (i as f64, a.input as f64, a.output as f64, round(a.scale));
+        let half_pixel = round(round((x + 0.5) / scale) - 0.5);
         Ok(match self.coordinates.as_str() {
-            "half_pixel" => (x + 0.5) / a.scale - 0.5,
+            "half_pixel" => half_pixel,
             "half_pixel_symmetric" => {
-                let centre = input / 2.0 * (1.0 - output / (a.scale * input));
-                centre + (x + 0.5) / a.scale - 0.5
+                let adjustment = round(output / round(scale * input));
+                round(round(input / 2.0 * round(1.0 - adjustment)) + half_pixel)
             }
-            "pytorch_half_pixel" if a.output > 1 => (x + 0.5) / a.scale - 0.5,
+            "pytorch_half_pixel" if a.output > 1 => half_pixel,
             "pytorch_half_pixel" => 0.0,
-            "align_corners" if a.output > 1 => x * (input - 1.0) / (output - 1.0),
+            "align_corners" if a.output > 1 => round(x * (input - 1.0) / (output - 1.0)),
             "align_corners" => 0.0,
-            "asymmetric" => x / a.scale,
-            "tf_half_pixel_for_nn" => (x + 0.5) / a.scale,
+            "asymmetric" => round(x / scale),
+            "tf_half_pixel_for_nn" => round((x + 0.5) / scale),
             "tf_crop_and_resize" if a.output > 1 => a.roi[0] * (input - 1.0) + x * (a.roi[1] - a.roi[0]) * (input - 1.0) / (output - 1.0),
             "tf_crop_and_resize" => 0.5 * (a.roi[0] + a.roi[1]) * (input - 1.0),
             other => return bad(format!("uses the coordinate mode '{other}', which is not supported")),

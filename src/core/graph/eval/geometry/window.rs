@@ -74,7 +74,8 @@ impl Window {
             if let Some(out) = wanted {
                 let total = (full - out).max(0);
                 w.begin[i] = if auto == "SAME_UPPER" { total / 2 } else { total - total / 2 };
-                w.end[i] = full - out - w.begin[i];
+                // A window smaller than its stride leaves SAME short of what it aims for; an explicit output_shape is met.
+                w.end[i] = if asked.is_some() { full - out } else { total } - w.begin[i];
             } else if auto == "VALID" {
                 (w.begin[i], w.end[i]) = (0, 0);
             }
