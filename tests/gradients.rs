@@ -274,6 +274,8 @@ const ROWS: &[Row] = &[
     ("resize axes", "y = Resize(x _ ~2,1.5) mode='linear' axes=2,3", MAP, ANY, 18),
     ("resize channels last", "t = Transpose(x) perm=0,2,3,1 ; y = Resize(t _ ~1,2,2,1) mode='nearest'", &[2, 3, 3, 4], ANY, 17),
     ("resize symmetric", "y = Resize(x _ ~1,1,1.7,0.6) mode='linear' coordinate_transformation_mode='half_pixel_symmetric'", MAP, ANY, 19),
+    ("resize antialias", "y = Resize(x _ ~1,1,0.6,0.5) mode='linear' antialias=1", MAP, ANY, 18),
+    ("resize crop", "!y = Resize(x ~0,0,0.2,0.1,1,1,0.8,1.2 _ #2,3,4,5) mode='linear' coordinate_transformation_mode='tf_crop_and_resize'", MAP, ANY, 17),
     ("upsample", "y = Upsample(x ~1,1,2,2) mode='nearest'", &[2, 3, 3, 4], ANY, 9),
     // Attention.
     ("attention", "q = Mul(x $3) ; v = Mul(x x) ; y = Attention(q x v)", &[2, 2, 4, 3], ANY, 23),
