@@ -158,6 +158,8 @@ const ROWS: &[Row] = &[
     ("cast", "a = Cast(x) to=11 ; b = Mul(a a) ; y = Cast(b) to=1", VEC, ANY, 17),
     ("cast like", "y = CastLike(x =1.0)", VEC, ANY, 17),
     ("zero slope", "f = Floor(x) ; r = Round(x) ; s = Sign(x) ; a = Add(f r) ; b = Mul(s x) ; y = Add(a b)", VEC, WIDE, 17),
+    ("mod", "y = Mod(x =0.7) fmod=1", VEC, POSITIVE, 17),
+    ("shrink", "y = Shrink(x) lambd=0.3 bias=0.1", VEC, ANY, 17),
     // Matrix products.
     ("matmul", "y = MatMul(x $5,4)", VEC, ANY, 17),
     ("matmul batch", "t = Transpose(x) perm=0,1,3,2 ; y = MatMul(x t)", MAP, ANY, 17),
@@ -190,6 +192,8 @@ const ROWS: &[Row] = &[
     ("group norm", "y = GroupNormalization(x $4 $4) num_groups=2", &[2, 4, 3, 3], ANY, 21),
     ("group norm per group", "y = GroupNormalization(x $2 $2) num_groups=2", &[2, 4, 3, 3], ANY, 18),
     ("mean variance", "y = MeanVarianceNormalization(x) axes=2,3", MAP, ANY, 17),
+    ("lp normalization", "y = LpNormalization(x) axis=1", MAP, ANY, 17),
+    ("l1 normalization", "y = LpNormalization(x) axis=2 p=1", MAP, ANY, 17),
     ("lrn", "y = LRN(x) size=3 alpha=0.5 beta=0.75 bias=1.5", &[2, 5, 3, 2], ANY, 17),
     ("lrn even", "y = LRN(x) size=4 alpha=0.5", &[2, 5, 3, 2], ANY, 17),
     // Reductions.
@@ -207,6 +211,7 @@ const ROWS: &[Row] = &[
     ("reduce l2 input", "y = ReduceL2(x #-1) keepdims=0", MAP, ANY, 18),
     ("reduce log sum", "y = ReduceLogSum(x) axes=1, keepdims=0", MAP, POSITIVE, 17),
     ("reduce log sum exp", "y = ReduceLogSumExp(x) axes=1, keepdims=0", MAP, ANY, 17),
+    ("reduce prod", "y = ReduceProd(x) axes=2, keepdims=0", MAP, ANY, 17),
     ("reduce sum square", "y = ReduceSumSquare(x) axes=1, keepdims=0", MAP, ANY, 17),
     ("cumsum", "y = CumSum(x !2)", MAP, ANY, 17),
     ("cumsum exclusive reverse", "y = CumSum(x !-1) exclusive=1 reverse=1", MAP, ANY, 17),
@@ -269,6 +274,8 @@ const ROWS: &[Row] = &[
     ("resize axes", "y = Resize(x _ ~2,1.5) mode='linear' axes=2,3", MAP, ANY, 18),
     ("resize channels last", "t = Transpose(x) perm=0,2,3,1 ; y = Resize(t _ ~1,2,2,1) mode='nearest'", &[2, 3, 3, 4], ANY, 17),
     ("resize symmetric", "y = Resize(x _ ~1,1,1.7,0.6) mode='linear' coordinate_transformation_mode='half_pixel_symmetric'", MAP, ANY, 19),
+    ("resize antialias", "y = Resize(x _ ~1,1,0.6,0.5) mode='linear' antialias=1", MAP, ANY, 18),
+    ("resize crop", "!y = Resize(x ~0,0,0.2,0.1,1,1,0.8,1.2 _ #2,3,4,5) mode='linear' coordinate_transformation_mode='tf_crop_and_resize'", MAP, ANY, 17),
     ("upsample", "y = Upsample(x ~1,1,2,2) mode='nearest'", &[2, 3, 3, 4], ANY, 9),
     // Attention.
     ("attention", "q = Mul(x $3) ; v = Mul(x x) ; y = Attention(q x v)", &[2, 2, 4, 3], ANY, 23),

@@ -21,9 +21,13 @@ pub fn instrument(prepared: &Prepared, spec: &Instrumentation) -> Result<Instrum
     graph.outputs.retain(|o| o.name == logits);
     let b = Builder::new(graph);
     tap::output(&b, &logits);
-    for (tensor, _) in &spec.taps {
-        if b.ty(tensor).dtype == DType::Other(0) {
+    for (tensor, kind) in &spec.taps {
+        let dtype = b.dtype(tensor);
+        if dtype == DType::Other(0) {
             return Err(Error::Model(format!("the model has no tensor '{tensor}'; pick a layer from `inspect`")));
+        }
+        if !dtype.is_float() && *kind != TapKind::Value {
+            return Err(Error::Model(format!("'{tensor}' holds integers, which have no gradient; pick a layer from `inspect`")));
         }
     }
     let wanted = wanted(&image, spec);

@@ -168,3 +168,9 @@ pub fn gelu(cx: &mut Cx) -> Result<()> {
     };
     cx.chain(&slope)
 }
+
+pub fn shrink(cx: &mut Cx) -> Result<()> {
+    let lambda = f64::from(cx.node.float("lambd", 0.5));
+    let m = cx.b.mask_scalar("Greater", &cx.b.unary("Abs", cx.x(0)?), lambda);
+    cx.chain(&m)
+}

@@ -184,3 +184,9 @@ pub fn where_(cx: &mut Cx) -> Result<()> {
     }
     Ok(())
 }
+
+/// The remainder moves with the dividend.
+pub fn modulo(cx: &mut Cx) -> Result<()> {
+    let g = cx.g_for(0)?;
+    cx.push_summed(0, &g)
+}

@@ -170,3 +170,19 @@ pub fn lrn(cx: &mut Cx) -> Result<()> {
     let gx = b.sub(&direct, &b.mul(&b.scale(x, 2.0 * alpha * beta), &shared));
     cx.push(0, gx)
 }
+
+/// `y = x / |x|` along one axis; 0 for a zero vector.
+pub fn lp(cx: &mut Cx) -> Result<()> {
+    let b = cx.b;
+    let (x, y) = (cx.x(0)?, cx.y());
+    let axis = dims::axis(cx.node.int("axis", -1), cx.shape(0)?.len());
+    let g = cx.g()?;
+    let manhattan = cx.node.int("p", 2) == 1;
+    let length = b.reduce(if manhattan { "ReduceL1" } else { "ReduceL2" }, x, &[axis], true);
+    let empty = b.mask_scalar("Equal", &length, 0.0);
+    let along = b.reduce_sum(&b.mul(&g, y), &[axis], true);
+    let direction = if manhattan { b.unary("Sign", x) } else { y.to_owned() };
+    let slope = b.div(&b.sub(&g, &b.mul(&direction, &along)), &b.add(&length, &empty));
+    let gx = b.mul(&slope, &b.from_scalar(1.0, &empty));
+    cx.push(0, gx)
+}

@@ -122,6 +122,10 @@ fn stages(cx: &Cx, axes: &[Axis]) -> Result<Vec<Stage>> {
     let b = cx.b;
     let active: Vec<usize> =
         (0..axes.len()).rev().filter(|&i| axes[i].kernel > 1 || axes[i].stride > 1 || axes[i].begin + axes[i].end > 0).collect();
+    let beyond = |a: &Axis| a.reach() >= a.begin + a.input + a.kernel || a.begin >= a.kernel;
+    if active.len() > 1 && active.iter().any(|&i| beyond(&axes[i])) {
+        return Err(cx.unsupported("dilated windows that reach far beyond the input"));
+    }
     let mut shape = cx.shape(0)?;
     let mut current = cx.x(0)?.to_owned();
     let mut nodes = Vec::new();

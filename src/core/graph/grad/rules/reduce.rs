@@ -96,3 +96,20 @@ pub fn cum_sum(cx: &mut Cx) -> Result<()> {
     let gx = cx.b.emit("CumSum", &[&g, cx.x(1)?], &attrs, cx.dtype(0)?, cx.shape(0)?);
     cx.push(0, gx)
 }
+
+/// The product of the others, each computed with its own element set to 1: exact where an element is 0.
+pub fn product(cx: &mut Cx) -> Result<()> {
+    const MOST: usize = 64;
+    let (axes, g) = opened(cx)?;
+    let b = cx.b;
+    let (x, shape, dtype) = (cx.x(0)?, cx.shape(0)?, cx.dtype(0)?);
+    let [axis] = axes[..] else { return Err(cx.unsupported("several axes")) };
+    let n = shape[axis].fixed().filter(|n| *n <= MOST).ok_or_else(|| cx.unsupported("a long or unknown axis"))?;
+    let mut dims = vec![1; shape.len() + 1 - axis];
+    (dims[0], dims[1]) = (n, n);
+    let own: Vec<f64> = (0..n * n).map(|i| f64::from(u8::from(i / n == i % n))).collect();
+    let (own, others) = (b.floats(&dims, &own, dtype), b.floats(&dims, &own.iter().map(|v| 1.0 - v).collect::<Vec<_>>(), dtype));
+    let each = b.add(&b.mul(&b.unsqueeze(x, &[axis]), &others), &own);
+    let gx = b.mul(&b.reduce("ReduceProd", &each, &[axis + 1], false), &g);
+    cx.push(0, gx)
+}
