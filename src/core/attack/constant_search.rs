@@ -21,9 +21,9 @@ pub(super) const KAPPA: ParamSpec = ParamSpec {
 pub(super) const ABORT_EARLY: ParamSpec = ParamSpec {
     name: "abort-early",
     kind: Kind::Flag,
-    default: "yes",
+    default: "no",
     unit: "",
-    help: "End a round when a tenth of its steps lowered the loss by less than 0.01 %.",
+    help: "End a round when a tenth of its steps lowered the loss by less than 0.01 %: faster, but often with a larger change.",
 };
 
 pub(super) const fn c0(default: &'static str) -> ParamSpec {

@@ -43,7 +43,7 @@ const PARAMS: &[ParamSpec] = &[
         unit: "",
         help: "Shrink by beta as the published code does (an effective L1 weight of beta/lr), or by lr*beta, the proximal step.",
     },
-    ParamSpec { default: "no", ..constant_search::ABORT_EARLY },
+    constant_search::ABORT_EARLY,
 ];
 
 impl Attack for Ead {
