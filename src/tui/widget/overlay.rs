@@ -103,9 +103,7 @@ impl PsrOverlay<'_> {
             let py = usize::from(y - placed.area.y) * placed.rows_per_cell();
             let under = raster.at(usize::from(x - placed.area.x), py.min(raster.h - 1));
             let ink = if luma(under) > 0.45 { [0; 3] } else { [255; 3] };
-            let mut style = Style::default();
-            style.fg = theme.pixel(ink);
-            style.bg = theme.pixel(under);
+            let style = Style { fg: theme.pixel(ink), bg: theme.pixel(under), ..Style::default() };
             buf[(x, y)].set_char(sign).set_style(style);
         }
     }
