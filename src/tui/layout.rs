@@ -71,16 +71,19 @@ pub fn board(body: Rect, focus: usize, zoom: bool, wide: bool) -> Board {
     if zoom {
         return Board { panes: vec![(focus, body)], side: None, wide: None };
     }
+    let score = |(board, weight): &(Board, f32)| f32::from(board.pixels()) * weight;
     let candidates = [
         (row_of_four(body, wide), if wide { 1.2 } else { 1.0 }),
         (square_beside(body, wide), 1.05),
         (square_above(body, wide), 1.0),
         (Some(pair(body, focus, wide)), 0.55),
     ];
-    let score = |(board, weight): &(Board, f32)| f32::from(board.pixels()) * weight;
+    // Four pictures only where they stay large enough to be worth it.
+    let least = if wide { 22 } else { 18 };
     candidates
         .into_iter()
         .filter_map(|(board, weight)| Some((board?, weight)))
+        .filter(|(board, _)| board.panes.len() < 4 || board.pixels() >= least)
         .max_by(|a, b| score(a).total_cmp(&score(b)))
         .map_or_else(|| pair(body, focus, wide), |(board, _)| board)
 }

@@ -222,7 +222,8 @@ pub fn view(model: &Model, opened: &Opened, cache: &mut ViewCache, body: Rect, b
         return;
     };
     let summary = psr::Summary::of(&shown.map);
-    let legend = format!("+ promotes  - suppresses  = both  max {} logits", text::number(summary.limit));
+    let scale = if board.picture.width >= 56 { format!("  colours to {} logits", text::number(summary.limit)) } else { String::new() };
+    let legend = format!("+ promotes  - suppresses  = both{scale}");
     draw::frame(theme, board.picture, &title, &legend, cells, buf);
     match (board.summary, board.cell) {
         (Some(area), None) if cells => cell_panel(model, &shown.map, area, buf),
@@ -291,7 +292,11 @@ fn summary_panel(model: &Model, shown: &psr::Shown, s: &psr::Summary, area: Rect
         let (s, b) = map.additivity_gap(&whole);
         lines.push(vec![dim("additivity gap "), text_of(format!("s {}, b {}", text::signed(s as f32), text::signed(b as f32)))]);
     }
-    lines.push(vec![dim(format!("floor {}  threshold {}", text::number(map.settings.floor), text::number(map.settings.threshold)))]);
+    let (floor, threshold, limit) = (text::number(map.settings.floor), text::number(map.settings.threshold), text::number(s.limit));
+    lines.push(vec![dim(format!("floor {floor}  threshold {threshold}  colour {limit}"))]);
+    if s.largest > s.limit {
+        lines.push(vec![dim(format!("colour clipped at 99.5%: largest {}", text::number(s.largest)))]);
+    }
     match (shown.spearman, map.settings.mode) {
         (Some((s, b)), _) => {
             let show = |v: Option<f64>| v.map_or("-".into(), |v| format!("{v:.2}"));

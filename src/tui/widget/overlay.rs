@@ -5,7 +5,10 @@ use ratatui::{buffer::Buffer, style::Style};
 
 use super::pixel_grid::{Ink, Placed, RAMP, Raster};
 use crate::{
-    core::explain::psr::{Cell, Kind, PsrMap},
+    core::explain::{
+        psr::{Cell, Kind, PsrMap},
+        upsample::bilinear,
+    },
     tui::theme::{
         Role, Theme,
         diverging::{blend, heat, kind_colour, kind_sign, luma},
@@ -103,9 +106,7 @@ impl PsrOverlay<'_> {
             let py = usize::from(y - placed.area.y) * placed.rows_per_cell();
             let under = raster.at(usize::from(x - placed.area.x), py.min(raster.h - 1));
             let ink = if luma(under) > 0.45 { [0; 3] } else { [255; 3] };
-            let mut style = Style::default();
-            style.fg = theme.pixel(ink);
-            style.bg = theme.pixel(under);
+            let style = Style { fg: theme.pixel(ink), bg: theme.pixel(under), ..Style::default() };
             buf[(x, y)].set_char(sign).set_style(style);
         }
     }
@@ -149,25 +150,13 @@ pub fn role(kind: Kind) -> Role {
     }
 }
 
-/// Value of a coarse map under a pixel of a `w` by `h` picture, bilinear with half-pixel centres.
-pub fn bilinear(map: &Array2<f32>, x: usize, y: usize, w: usize, h: usize) -> f32 {
-    let (rows, cols) = map.dim();
-    let at = |i: usize, n: usize, m: usize| ((i as f32 + 0.5) * m as f32 / n as f32 - 0.5).clamp(0.0, (m - 1) as f32);
-    let (fx, fy) = (at(x, w, cols), at(y, h, rows));
-    let (x0, y0) = (fx as usize, fy as usize);
-    let (x1, y1) = ((x0 + 1).min(cols - 1), (y0 + 1).min(rows - 1));
-    let (tx, ty) = (fx - x0 as f32, fy - y0 as f32);
-    let top = map[[y0, x0]] * (1.0 - tx) + map[[y0, x1]] * tx;
-    let bottom = map[[y1, x0]] * (1.0 - tx) + map[[y1, x1]] * tx;
-    top * (1.0 - ty) + bottom * ty
-}
-
 /// Draws an activation map over a picture, or alone when there is no picture. `limit` is where the colours saturate.
 pub fn draw_heat(map: &Array2<f32>, limit: f32, strength: f32, base: Option<&Raster>, placed: &Placed, theme: &Theme, buf: &mut Buffer) {
     if map.is_empty() {
         return;
     }
-    let value = |x: usize, y: usize| (bilinear(map, x, y, placed.w, placed.h) / limit.max(1e-9)).clamp(0.0, 1.0);
+    let smooth = bilinear(map.view(), [placed.h, placed.w]);
+    let value = |x: usize, y: usize| (smooth[[y, x]] / limit.max(1e-9)).clamp(0.0, 1.0);
     if placed.ink == Ink::Glyph {
         let area = placed.area.intersection(buf.area);
         for y in area.top()..area.bottom() {
@@ -190,18 +179,4 @@ pub fn draw_heat(map: &Array2<f32>, limit: f32, strength: f32, base: Option<&Ras
         }
     });
     raster.draw(placed, theme, buf);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bilinear_keeps_corners_and_constants() {
-        let map = ndarray::arr2(&[[0.0, 1.0], [2.0, 3.0]]);
-        assert_eq!(bilinear(&map, 0, 0, 40, 40), 0.0);
-        assert_eq!(bilinear(&map, 39, 39, 40, 40), 3.0);
-        let flat = Array2::from_elem((7, 7), 2.5);
-        assert!((0..30).all(|x| (bilinear(&flat, x, 13, 30, 30) - 2.5).abs() < 1e-6));
-    }
 }

@@ -144,15 +144,10 @@ impl Raster {
                 match placed.ink {
                     Ink::Half => {
                         let bottom = (py + 1 < self.h).then(|| theme.pixel(self.at(px, py + 1))).flatten();
-                        let mut style = Style::default();
-                        style.fg = theme.pixel(top);
-                        style.bg = bottom;
-                        cell.set_symbol("▀").set_style(style);
+                        cell.set_symbol("▀").set_style(Style { fg: theme.pixel(top), bg: bottom, ..Style::default() });
                     }
                     Ink::Block => {
-                        let mut style = Style::default();
-                        style.bg = theme.pixel(top);
-                        cell.set_symbol(" ").set_style(style);
+                        cell.set_symbol(" ").set_style(Style { bg: theme.pixel(top), ..Style::default() });
                     }
                     Ink::Glyph => {
                         let level = (luma(top) * (RAMP.len() - 1) as f32).round() as usize;

@@ -1,0 +1,572 @@
+//! The inspector without a terminal: keys typed into the model, effects and frames looked at.
+
+use std::{fmt::Write as _, path::PathBuf, sync::Arc, time::Duration};
+
+use ndarray::{Array2, Array3};
+use psescope::{
+    core::{
+        attack::REGISTRY,
+        explain::{
+            cam::{CamMap, Method},
+            psr::{self, Grid, Mode, PsrMap, Settings},
+        },
+        oracle::LayerInfo,
+    },
+    engine::{
+        command::{At, Command, RunId, Target},
+        event::{Ending, Event, Opened},
+        trace::{StepRecord, Trace},
+    },
+    tui::{
+        default_attack,
+        dialog::{Dialog, help},
+        effect::Effect,
+        keymap::{Key, Keymap, SECTIONS},
+        model::{Attacks, Cursor, Model},
+        msg::Msg,
+        screen::Screen,
+        theme::{Depth, Theme},
+        update,
+        view::{ViewCache, render},
+    },
+};
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    style::{Color, Modifier, Style},
+};
+
+const SIDE: usize = 32;
+const LABELS: [&str; 6] = ["giant panda, panda", "gibbon, Hylobates lar", "indri", "badger", "skunk", "熊猫"];
+
+fn picture() -> Array3<f32> {
+    Array3::from_shape_fn((3, SIDE, SIDE), |(c, y, x)| if (x / 8 + y / 8 + c) % 2 == 0 { 0.8 } else { 0.2 })
+}
+
+struct Typist {
+    model: Model,
+    effects: Vec<Effect>,
+    clock: u64,
+}
+
+impl Typist {
+    fn closed(depth: Depth, ascii: bool) -> Self {
+        let theme = Theme::new("terminal", depth, ascii).expect("built in");
+        let keymap = Keymap::new(&[]).expect("no conflicts");
+        let paths = (PathBuf::from("squeezenet.onnx"), PathBuf::from("panda.jpg"));
+        let model = Model::new(paths.0, paths.1, theme, keymap, Attacks(REGISTRY), default_attack());
+        Self { model, effects: Vec::new(), clock: 0 }
+    }
+
+    fn open() -> Self {
+        Self::opened(Depth::True, false)
+    }
+
+    fn opened(depth: Depth, ascii: bool) -> Self {
+        let mut typist = Self::closed(depth, ascii);
+        let layer = |i: usize| LayerInfo { name: format!("block{i}"), op: "Conv".into(), units: 64, spatial: [8, 8] };
+        typist.engine(Event::Opened(Box::new(Opened {
+            model: "squeezenet.onnx".into(),
+            image_path: "panda.jpg".into(),
+            provider: "CPU".into(),
+            engine: "onnxruntime 1.32".into(),
+            preprocessing: "imagenet (preset)".into(),
+            notices: vec![],
+            labels: Arc::new(LABELS.iter().map(|s| (*s).to_owned()).collect()),
+            image: Arc::new(picture()),
+            logits: vec![9.0, 5.0, 6.0, 3.0, 2.0, 1.0],
+            layers: (1..4).map(layer).collect(),
+            has_linear_head: true,
+            no_gradient: None,
+        })));
+        typist
+    }
+
+    fn send(&mut self, msg: Msg) {
+        self.effects.extend(update(&mut self.model, msg));
+    }
+
+    fn engine(&mut self, event: Event) {
+        self.send(Msg::Engine(event));
+    }
+
+    /// Types keys; the effects of these keys only are kept.
+    fn keys(&mut self, keys: &str) -> &mut Self {
+        self.effects.clear();
+        for key in Key::parse_all(keys).expect("keys") {
+            self.send(Msg::Key(key));
+        }
+        self
+    }
+
+    fn wait(&mut self, milliseconds: u64) -> &mut Self {
+        self.effects.clear();
+        for _ in 0..milliseconds.div_ceil(50) {
+            self.clock += 50;
+            self.send(Msg::Tick(Duration::from_millis(self.clock)));
+        }
+        self
+    }
+
+    /// The worker begins the attack asked for and records `steps` steps.
+    fn begin(&mut self, steps: usize, target: Option<usize>) -> Arc<Trace> {
+        let run = self.model.run.as_ref().expect("asked for").id;
+        let request = self.model.request.clone();
+        let trace = Arc::new(Trace::new(Arc::new(picture()), 0, target, 64 << 20));
+        self.engine(Event::Started { run, label: 0, target, request, trace: Arc::clone(&trace) });
+        for index in 0..steps {
+            push(&trace, index, target);
+            self.engine(Event::Step { run, index });
+        }
+        trace
+    }
+
+    fn end(&mut self, ending: Ending) {
+        let run = self.model.run.as_ref().expect("running").id;
+        self.engine(Event::Ended { run, ending, best: None });
+    }
+
+    /// An attack of eleven steps that has ended, its map included.
+    fn attacked(depth: Depth, ascii: bool) -> Self {
+        let mut typist = Self::opened(depth, ascii);
+        typist.keys("<space>");
+        typist.begin(11, Some(1));
+        typist.end(Ending::Done { success: true });
+        typist.wait(300);
+        typist.answer();
+        typist
+    }
+
+    /// Answers the questions for maps that are among the effects.
+    fn answer(&mut self) {
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                Effect::Engine(Command::Psr { run, step, cell, settings, .. }) => {
+                    self.engine(Event::Psr { run, step, map: Arc::new(map(cell, settings, true)), done: true });
+                }
+                Effect::Engine(Command::Cam { at, method, layer, class }) => {
+                    let raw =
+                        Array2::from_shape_fn((8, 8), |(y, x)| if class == 0 { (8 * y + x) as f32 / 16.0 } else { (x as f32 - 2.0) / 2.0 });
+                    let layer = layer.unwrap_or_else(|| "block3".into());
+                    self.engine(Event::Cam { at, map: Arc::new(CamMap { method, layer, class, raw }) });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn commands(&self) -> Vec<&Command> {
+        self.effects.iter().filter_map(|e| if let Effect::Engine(c) = e { Some(c) } else { None }).collect()
+    }
+
+    fn frame(&self, columns: u16, rows: u16) -> Buffer {
+        let mut model = self.model.clone();
+        model.size = (columns, rows);
+        let area = Rect::new(0, 0, columns, rows);
+        let mut buf = Buffer::empty(area);
+        render(&model, &mut ViewCache::default(), area, &mut buf);
+        buf
+    }
+
+    fn text(&self, columns: u16, rows: u16) -> String {
+        glyphs(&self.frame(columns, rows))
+    }
+}
+
+fn push(trace: &Trace, index: usize, target: Option<usize>) {
+    let f = index as f32;
+    let logits = [9.0 - f, 5.0 + 0.5 * f, 6.0, 3.0, 2.0, 1.0];
+    let log_sum_exp = logits.iter().map(|v: &f32| v.exp()).sum::<f32>().ln();
+    let mut top: Vec<(usize, f32)> = logits.into_iter().enumerate().collect();
+    top.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let amplitude = f.min(8.0) / 255.0;
+    let image = picture().mapv(|v| if v > 0.5 { v - amplitude } else { v + amplitude });
+    let record = StepRecord {
+        index,
+        loss: log_sum_exp - logits[1],
+        terms: vec![],
+        predicted: top[0].0,
+        top,
+        true_logit: logits[0],
+        target_logit: target.map(|t| logits[t]),
+        other_logit: logits[2],
+        log_sum_exp,
+        l0: if index == 0 { 0 } else { SIDE * SIDE },
+        l1: amplitude * (3 * SIDE * SIDE) as f32,
+        l2: amplitude * ((3 * SIDE * SIDE) as f32).sqrt(),
+        linf: amplitude,
+        seconds: 0.1 * f,
+    };
+    trace.push(record, image.view());
+}
+
+fn map(cell: usize, settings: Settings, whole: bool) -> PsrMap {
+    let grid = Grid { height: SIDE, width: SIDE, cell_h: cell, cell_w: cell };
+    let raw = |i: usize| [(0.9, 0.05), (0.05, 0.8), (0.5, 0.5), (0.0, 0.0)][(i + i / grid.cols()) % 4];
+    let judged = |i: usize| Some(psr::judge(&grid, i, raw(i).0, raw(i).1, &settings)).filter(|_| whole || i < 5);
+    PsrMap { grid, settings, cells: (0..grid.len()).map(judged).collect(), classes: (0, 1), forwards: 64, seconds: 0.5 }
+}
+
+fn glyphs(buf: &Buffer) -> String {
+    let mut out = String::new();
+    for y in 0..buf.area.height {
+        let mut line = String::new();
+        let mut x = 0;
+        while x < buf.area.width {
+            let symbol = buf[(x, y)].symbol();
+            line.push_str(symbol);
+            x += (psescope::tui::text::width(symbol) as u16).max(1);
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// Glyphs, then one letter a cell for its style, then what the letters mean.
+fn dump(buf: &Buffer) -> String {
+    const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    let letter = |i: usize| LETTERS.get(i).map_or('?', |l| char::from(*l));
+    let mut known: Vec<Style> = Vec::new();
+    let mut styles = String::new();
+    for y in 0..buf.area.height {
+        let mut line = String::new();
+        for x in 0..buf.area.width {
+            let cell = &buf[(x, y)];
+            if (cell.fg, cell.bg, cell.modifier) == (Color::Reset, Color::Reset, Modifier::empty()) {
+                line.push('.');
+                continue;
+            }
+            let style = Style { fg: Some(cell.fg), bg: Some(cell.bg), add_modifier: cell.modifier, ..Style::default() };
+            let at = known.iter().position(|s| *s == style).unwrap_or_else(|| {
+                known.push(style);
+                known.len() - 1
+            });
+            line.push(letter(at));
+        }
+        styles.push_str(line.trim_end_matches('.'));
+        styles.push('\n');
+    }
+    let mut out = format!("{}\n{styles}\n", glyphs(buf));
+    for (i, style) in known.iter().enumerate() {
+        let (fg, bg) = (style.fg.unwrap_or_default(), style.bg.unwrap_or_default());
+        let modifier = if style.add_modifier.is_empty() { String::new() } else { format!(" {:?}", style.add_modifier) };
+        let _ = writeln!(out, "{}: {fg} on {bg}{modifier}", letter(i));
+    }
+    out
+}
+
+#[test]
+fn space_starts_the_default_attack_and_then_pauses_it() {
+    let mut t = Typist::open();
+    t.keys("<space>");
+    match t.commands()[..] {
+        [Command::Attack { run, request, .. }] => {
+            assert_eq!(*run, RunId(1));
+            assert_eq!((request.attack.as_str(), &request.target), ("ifgsm", &Target::Untargeted));
+        }
+        ref other => panic!("{other:?}"),
+    }
+    t.begin(4, None);
+    t.keys("<space>");
+    assert!(matches!(t.effects[..], [Effect::Pause(_, true)]));
+    assert!(t.text(120, 40).contains("paused"));
+    t.keys("<space>");
+    assert!(matches!(t.effects[..], [Effect::Pause(_, false)]));
+}
+
+#[test]
+fn stepping_works_while_the_attack_runs() {
+    // The recorded curves cross between steps 2 and 3: the class changes once to 'indri', then to 'gibbon'.
+    let cases = [
+        ("h", Cursor::At(29)),
+        ("hhh", Cursor::At(27)),
+        ("H", Cursor::At(20)),
+        ("<S-left><S-left>", Cursor::At(10)),
+        ("<home>", Cursor::At(0)),
+        ("<home>l", Cursor::At(1)),
+        ("<home>L", Cursor::At(10)),
+        ("<left><right>", Cursor::At(30)),
+        (",", Cursor::At(29)),
+        (",,.", Cursor::At(29)),
+        ("hhh<end>", Cursor::Live),
+        ("[", Cursor::At(3)),
+        ("[[", Cursor::At(0)),
+        ("<home>]", Cursor::At(3)),
+        ("<home>]]", Cursor::At(30)),
+    ];
+    for (keys, expected) in cases {
+        let mut t = Typist::open();
+        t.keys("<space>");
+        let trace = t.begin(31, Some(1));
+        t.keys(keys);
+        assert_eq!(t.model.cursor, expected, "{keys}");
+        push(&trace, 31, Some(1));
+        t.engine(Event::Step { run: RunId(1), index: 31 });
+        let position = if let Cursor::At(i) = expected { i } else { 31 };
+        assert_eq!(t.model.position(), Some(position), "{keys}: new steps move only the live cursor");
+    }
+}
+
+#[test]
+fn escape_stops_and_says_where() {
+    let mut t = Typist::open();
+    t.keys("<space>");
+    t.begin(8, None);
+    t.keys("<esc>");
+    assert!(matches!(t.effects[..], [Effect::Stop(_)]));
+    t.end(Ending::Stopped);
+    let total = t.model.run.as_ref().and_then(|r| r.total).expect("known") - 1;
+    assert!(t.text(100, 30).contains(&format!("stopped at step 7 of {total}")), "{}", t.text(100, 30));
+    assert!(!t.model.running());
+}
+
+#[test]
+fn events_of_an_older_run_are_ignored() {
+    let mut t = Typist::open();
+    t.keys("<space>");
+    t.begin(3, None);
+    t.keys("r");
+    assert!(t.effects.iter().any(|e| matches!(e, Effect::Stop(_))));
+    assert!(t.commands().iter().any(|c| matches!(c, Command::Attack { run: RunId(2), .. })));
+    t.engine(Event::Step { run: RunId(1), index: 99 });
+    t.engine(Event::Ended { run: RunId(1), ending: Ending::Stopped, best: None });
+    assert_eq!(t.model.newest(), None);
+    assert!(t.model.running());
+}
+
+#[test]
+fn quitting_asks_only_while_running() {
+    let mut t = Typist::open();
+    assert!(matches!(t.keys("q").effects[..], [Effect::Quit]));
+    t.keys("<space>");
+    t.begin(2, None);
+    assert!(t.keys("q").effects.is_empty());
+    assert!(t.text(80, 24).contains("still running"));
+    assert!(t.keys("n").effects.is_empty());
+    assert!(t.model.dialogs.is_empty());
+    assert!(matches!(t.keys("qy").effects[..], [Effect::Quit]));
+    assert!(matches!(t.keys("a<C-c>").effects[..], [Effect::Quit]));
+    assert!(matches!(t.keys("<C-z>").effects[..], [Effect::Suspend]));
+}
+
+#[test]
+fn the_form_checks_while_typing_and_runs_what_is_valid() {
+    let mut t = Typist::open();
+    t.keys("a");
+    assert!(t.text(100, 40).contains("ifgsm"));
+    t.keys("<C-u>zwei");
+    let shown = t.text(100, 40);
+    assert!(shown.contains("eps accepts a number"), "{shown}");
+    assert!(t.keys("<enter>").commands().is_empty(), "an invalid form does not run");
+    t.keys("<C-u>4/255<enter>");
+    match t.commands()[..] {
+        [Command::Attack { request, .. }] => assert!(request.params.contains(&("eps".into(), "4/255".into()))),
+        ref other => panic!("{other:?}"),
+    }
+    assert!(t.model.dialogs.is_empty());
+    assert!(t.keys("a<esc>").commands().is_empty());
+}
+
+#[test]
+fn a_target_is_found_by_typing_and_kept() {
+    let mut t = Typist::open();
+    t.keys("tgibb<enter>");
+    assert_eq!(t.model.request.target, Target::Class(1));
+    t.keys("r");
+    assert!(matches!(t.commands()[..], [Command::Attack { request, .. }] if request.target == Target::Class(1)));
+    t.keys("t<down><enter>");
+    assert_eq!(t.model.request.target, Target::Random);
+    // From the form: the target field opens the same list.
+    t.keys("a");
+    let fields = REGISTRY.iter().find(|a| a.name() == "ifgsm").expect("there").params().len();
+    t.keys(&"<tab>".repeat(fields)).keys("indri<enter>");
+    assert!(t.text(100, 40).contains("indri #2"), "{}", t.text(100, 40));
+    t.keys("<enter>");
+    assert!(
+        t.commands().iter().any(|c| matches!(c, Command::Attack { request, .. } if request.target == Target::Class(2))),
+        "{:?}",
+        t.effects
+    );
+}
+
+#[test]
+fn the_map_follows_the_cursor_and_the_newest_question_wins() {
+    let mut t = Typist::open();
+    t.keys("<space>");
+    t.begin(11, Some(1));
+    assert!(t.wait(400).commands().is_empty(), "nothing is asked for while the attack flows");
+    t.end(Ending::Done { success: true });
+    t.wait(200);
+    assert!(matches!(t.commands()[..], [Command::Psr { step: 10, cell: 4, settings, .. }] if settings.mode == Mode::Linear));
+    t.keys("h").wait(50);
+    assert!(t.commands().is_empty(), "not before the cursor rests");
+    t.wait(200);
+    assert!(matches!(t.effects[..], [Effect::Stop(_), Effect::Engine(Command::Psr { step: 9, .. })]), "{:?}", t.effects);
+    t.answer();
+    assert!(t.text(120, 40).contains("est."));
+    t.keys("e");
+    assert!(matches!(t.commands()[..], [Command::Psr { step: 9, settings, .. }] if settings.mode == Mode::Exact));
+    let exact = Settings { mode: Mode::Exact, ..Settings::default() };
+    t.engine(Event::Psr { run: RunId(1), step: 9, map: Arc::new(map(4, exact, false)), done: false });
+    assert!(t.text(120, 40).contains("5/64"), "{}", t.text(120, 40));
+    t.engine(Event::Psr { run: RunId(1), step: 9, map: Arc::new(map(4, exact, true)), done: true });
+    t.keys("2");
+    let shown = t.text(120, 40);
+    assert!(shown.contains("exact, 8×8 of 4 px") && shown.contains("Spearman"), "{shown}");
+}
+
+#[test]
+fn cells_are_walked_and_sorted() {
+    let mut t = Typist::attacked(Depth::True, false);
+    t.keys("2<enter>ll j");
+    assert_eq!(t.model.pixels.selected, 10);
+    assert_eq!(t.model.cursor, Cursor::Live, "arrows move the cell, not time");
+    assert!(t.text(120, 40).contains("cell row 1, column 2"));
+    t.keys("<esc>h");
+    assert_eq!(t.model.cursor, Cursor::At(9));
+    t.keys("ls").wait(300);
+    assert!(t.text(120, 40).contains("cells by promotion"));
+    let cell = t.model.psr.cell;
+    t.keys("g");
+    assert!(t.model.psr.cell > cell);
+    t.keys("GG");
+    assert_eq!(t.model.psr.cell, 4, "never below four pixels");
+}
+
+#[test]
+fn four_activation_maps_are_asked_for_once() {
+    let mut t = Typist::attacked(Depth::True, false);
+    t.keys("3").wait(300);
+    let asked: Vec<(At, usize)> = t
+        .commands()
+        .iter()
+        .map(|c| match c {
+            Command::Cam { at, method: Method::Cam, layer: None, class } => (*at, *class),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let step = At::Step(RunId(1), 10);
+    assert_eq!(asked, [(At::Clean, 0), (At::Clean, 1), (step, 0), (step, 1)]);
+    t.answer();
+    assert!(t.wait(300).commands().is_empty());
+    assert!(t.text(120, 40).contains("IS "), "{}", t.text(120, 40));
+    t.keys("m");
+    assert_eq!(t.commands().len(), 4, "another method, four new maps");
+    t.keys("oblock1<enter>");
+    assert_eq!(t.commands().len(), 4);
+    assert!(t.commands().iter().all(|c| matches!(c, Command::Cam { layer: Some(l), .. } if l == "block1")));
+}
+
+#[test]
+fn failures_are_shown_and_nothing_is_asked_for_again() {
+    let mut t = Typist::open();
+    t.keys("<space>");
+    t.begin(5, Some(1));
+    t.end(Ending::Done { success: false });
+    t.wait(300);
+    t.engine(Event::Failed("the device is out of memory; choose a larger grid".into()));
+    assert!(t.text(100, 30).contains("out of memory"));
+    assert!(t.wait(1000).commands().is_empty());
+    assert!(t.text(100, 30).contains("out of memory"), "errors stay until a key is pressed");
+    t.keys("1");
+    assert!(!t.text(100, 30).contains("out of memory"));
+    assert!(t.keys("M").text(100, 30).contains("out of memory"));
+    let mut t = Typist::closed(Depth::True, false);
+    t.engine(Event::Failed("panda.jpg is not an image".into()));
+    assert!(t.text(80, 24).contains("panda.jpg is not an image"));
+    t.send(Msg::EngineGone);
+    assert!(matches!(t.keys("q").effects[..], [Effect::Quit]));
+}
+
+#[test]
+fn the_runtime_can_change_under_the_header() {
+    let mut t = Typist::attacked(Depth::True, false);
+    assert!(matches!(t.keys("R").commands()[..], [Command::RescanRuntime]));
+    t.engine(Event::Runtime("embedded (tract 0.23)".into(), "CPU".into()));
+    assert!(t.text(140, 40).lines().next().expect("header").contains("CPU (embedded (tract 0.23))"));
+    assert!(t.model.trace().is_some());
+}
+
+#[test]
+fn help_contains_every_action() {
+    let t = Typist::open();
+    let lines = help::lines(&t.model, &help::State::keys(&t.model), 200);
+    let text: String = lines.iter().flatten().map(|(part, _)| part.as_str()).collect::<Vec<_>>().join(" ");
+    for binding in SECTIONS.iter().flat_map(|s| s.bindings) {
+        assert!(text.contains(binding.help), "{}", binding.name);
+    }
+    let mut t = Typist::open();
+    t.keys("?");
+    assert!(matches!(t.model.dialogs[..], [Dialog::Help(_)]));
+    t.keys("jj<pgdn>q");
+    assert!(t.model.dialogs.is_empty());
+}
+
+#[test]
+fn the_provider_and_the_step_are_in_the_header_at_every_size() {
+    let t = Typist::attacked(Depth::True, false);
+    for columns in [60, 70, 80, 100, 120, 200] {
+        let header = t.text(columns, 24).lines().next().expect("header").to_owned();
+        assert!(header.contains("CPU"), "{columns}: {header}");
+        assert!(header.contains("step 10/10"), "{columns}: {header}");
+    }
+}
+
+#[test]
+fn every_screen_and_dialog_draws_at_every_size_and_depth() {
+    let sizes = [(1, 1), (2, 40), (59, 15), (59, 40), (60, 16), (61, 17), (80, 24), (84, 30), (100, 50), (120, 40), (200, 60), (300, 100)];
+    let typed =
+        ["", "z", "<tab><tab>", "<left>", "a", "a<C-u>x", "t", "t熊", "?", "M", "2", "2<enter>jl", "2z", "3", "3z", "3v", "3o", "<home>"];
+    for (depth, ascii) in [(Depth::True, false), (Depth::Ansi256, true), (Depth::Ansi16, false), (Depth::None, true)] {
+        for keys in typed {
+            let mut t = Typist::attacked(depth, ascii);
+            t.keys(keys).wait(300);
+            t.answer();
+            for (w, h) in sizes {
+                let buf = t.frame(w, h);
+                for cell in buf.content().iter().filter(|_| ascii) {
+                    let label = cell.symbol().chars().all(|c| ('\u{4e00}'..'\u{a000}').contains(&c));
+                    assert!(cell.symbol().is_ascii() || label, "'{}' at {w}x{h} after {keys}", cell.symbol());
+                }
+                if depth == Depth::None {
+                    assert!(buf.content().iter().all(|c| (c.fg, c.bg) == (Color::Reset, Color::Reset)), "{w}x{h} after {keys}");
+                }
+            }
+        }
+    }
+    for (w, h) in sizes {
+        Typist::closed(Depth::True, false).frame(w, h);
+        Typist::open().frame(w, h);
+    }
+}
+
+#[test]
+fn too_small_is_said_in_one_sentence() {
+    let t = Typist::open();
+    assert!(t.text(59, 15).contains("psescope needs 60x16 cells; this terminal has 59x15"));
+    assert!(!t.text(60, 16).contains("needs"));
+}
+
+#[test]
+fn frames() {
+    for (w, h) in [(80, 24), (120, 40)] {
+        let t = Typist::open();
+        insta::assert_snapshot!(format!("start_{w}x{h}"), dump(&t.frame(w, h)));
+        let mut t = Typist::attacked(Depth::True, false);
+        t.model.notices = Default::default();
+        insta::assert_snapshot!(format!("attack_{w}x{h}"), dump(&t.frame(w, h)));
+        t.keys("a");
+        insta::assert_snapshot!(format!("form_{w}x{h}"), dump(&t.frame(w, h)));
+        t.keys("<esc>2<enter>l");
+        assert_eq!(t.model.screen, Screen::Pixels);
+        insta::assert_snapshot!(format!("pixels_{w}x{h}"), dump(&t.frame(w, h)));
+        t.keys("<esc>3").wait(300);
+        t.answer();
+        t.wait(50);
+        insta::assert_snapshot!(format!("cam_{w}x{h}"), dump(&t.frame(w, h)));
+        let mut t = Typist::attacked(Depth::None, true);
+        t.model.notices = Default::default();
+        insta::assert_snapshot!(format!("plain_{w}x{h}"), dump(&t.frame(w, h)));
+    }
+}
