@@ -2,14 +2,12 @@
 
 use std::{sync::Arc, time::Instant};
 
-use ndarray::ArrayView3;
-
 use super::{
     control::Control,
     trace::{StepRecord, Trace},
 };
 use crate::core::{
-    attack::{Recorder, Step, scalars},
+    attack::{Outcome, Recorder, Step, scalars},
     error::Result,
     tensor::norm::Norms,
 };
@@ -31,16 +29,14 @@ impl<'a> TraceRecorder<'a> {
         Self { trace, control, started: Instant::now(), notify: Box::new(notify) }
     }
 
-    /// Marks the step that holds the attack's result, appending it when no recorded frame is that image (a search ends
-    /// with its best image, which need not be the last one it looked at).
-    pub fn finish(&mut self, image: ArrayView3<f32>, logits: ndarray::ArrayView1<f32>) {
-        let last = self.trace.len().checked_sub(1);
-        let held = last.and_then(|i| self.trace.frame(i)).is_some_and(|f| f.image == image);
-        let best = match last {
-            Some(index) if held => index,
-            _ => {
-                let loss = last.and_then(|i| self.trace.step(i)).map_or(0.0, |s| s.loss);
-                self.push(Step { image, logits, loss, terms: &[] })
+    /// Marks the step that shows the result. When its frame was dropped to save memory, the image is recorded once more.
+    pub fn finish(&mut self, outcome: &Outcome) {
+        let held = self.trace.frame(outcome.step).is_some_and(|f| f.image == outcome.image);
+        let best = match self.trace.step(outcome.step) {
+            Some(_) if held => outcome.step,
+            shown => {
+                let loss = shown.map_or(0.0, |s| s.loss);
+                self.push(Step { image: outcome.image.view(), logits: outcome.logits.view(), loss, terms: &[] })
             }
         };
         self.trace.mark_best(best);

@@ -83,7 +83,7 @@ impl Prepared {
         let mut recorder = TraceRecorder::new(Arc::clone(&self.trace), control.clone(), notify);
         match self.attack.run(oracle, &self.problem, &self.params, &mut recorder) {
             Ok(outcome) => {
-                recorder.finish(outcome.image.view(), outcome.logits.view());
+                recorder.finish(&outcome);
                 Ok(outcome.success)
             }
             Err(error) => {

@@ -137,7 +137,7 @@ pub fn pse(map: &PsrMap, whole: &Cell) -> Value {
     })
 }
 
-/// A class activation map as one JSON object; `raw` is row-major, before any normalisation.
+/// A class activation map as one JSON object; `raw` is row-major, before any normalisation; `signed` is the same before the ReLU that some methods end in.
 pub fn cam(map: &CamMap, context: &Context) -> Value {
     let (h, w) = map.raw.dim();
     json!({
@@ -147,6 +147,7 @@ pub fn cam(map: &CamMap, context: &Context) -> Value {
         "layer": map.layer,
         "class": context.class(map.class),
         "shape": [h, w],
-        "raw": map.raw.iter().copied().collect::<Vec<f32>>(),
+        "raw": map.defined().iter().copied().collect::<Vec<f32>>(),
+        "signed": map.raw.iter().copied().collect::<Vec<f32>>(),
     })
 }

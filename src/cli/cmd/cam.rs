@@ -64,7 +64,7 @@ impl CamCommand {
         let map = cam::compute(&mut session.network, image.view(), method, self.layer.as_deref(), class)?;
         let overlay = || picture::cam_overlay(image.view(), map.raw.view(), 0.5);
         if let Some(path) = &self.npy {
-            npy::write(path, &map.raw)?;
+            npy::write(path, &map.defined())?;
         }
         if let Some(path) = &self.png {
             picture::save(path, &overlay())?;

@@ -41,21 +41,37 @@ pub struct MethodInfo {
     pub summary: &'static str,
     /// Whether it needs the gradient at the layer.
     pub needs_gradient: bool,
+    /// Whether its definition ends in a ReLU.
+    pub relu: bool,
 }
 
 /// Every method, in the order shown to people.
 pub static METHODS: &[MethodInfo] = &[
-    info(Method::Cam, "cam", "CAM", "Weights of the linear head: exact for global average pooling and one linear layer.", false),
-    info(Method::GradCam, "gradcam", "Grad-CAM", "Channels weighted by their mean gradient; works at any convolutional layer.", true),
-    info(Method::GradCamPlusPlus, "gradcam++", "Grad-CAM++", "Grad-CAM with weights that favour several small regions.", true),
-    info(Method::XGradCam, "xgradcam", "XGrad-CAM", "Channels weighted by gradient times activation, normalised per channel.", true),
-    info(Method::LayerCam, "layercam", "LayerCAM", "Positive gradient times activation, place by place: sharp at early layers.", true),
-    info(Method::HiResCam, "hirescam", "HiResCAM", "Gradient times activation, place by place: faithful for linear heads.", true),
-    info(Method::EigenCam, "eigencam", "Eigen-CAM", "First principal component of the activation: no class, no gradient.", false),
+    info(Method::Cam, "cam", "CAM", "Weights of the linear head: exact for global average pooling and one linear layer.", false, false),
+    info(Method::GradCam, "gradcam", "Grad-CAM", "Channels weighted by their mean gradient; works at any convolutional layer.", true, true),
+    info(Method::GradCamPlusPlus, "gradcam++", "Grad-CAM++", "Grad-CAM with weights that favour several small regions.", true, true),
+    info(Method::XGradCam, "xgradcam", "XGrad-CAM", "Channels weighted by gradient times activation, normalised per channel.", true, false),
+    info(
+        Method::LayerCam,
+        "layercam",
+        "LayerCAM",
+        "Positive gradient times activation, place by place: sharp at early layers.",
+        true,
+        true,
+    ),
+    info(Method::HiResCam, "hirescam", "HiResCAM", "Gradient times activation, place by place: faithful for linear heads.", true, false),
+    info(Method::EigenCam, "eigencam", "Eigen-CAM", "First principal component of the activation: no class, no gradient.", false, false),
 ];
 
-const fn info(method: Method, name: &'static str, title: &'static str, summary: &'static str, needs_gradient: bool) -> MethodInfo {
-    MethodInfo { method, name, title, summary, needs_gradient }
+const fn info(
+    method: Method,
+    name: &'static str,
+    title: &'static str,
+    summary: &'static str,
+    needs_gradient: bool,
+    relu: bool,
+) -> MethodInfo {
+    MethodInfo { method, name, title, summary, needs_gradient, relu }
 }
 
 impl Method {
@@ -89,9 +105,9 @@ pub struct CamMap {
 }
 
 impl CamMap {
-    /// The map with negative values cut off, as the gradient methods are usually shown.
-    pub fn relu(&self) -> Array2<f32> {
-        self.raw.mapv(|v| v.max(0.0))
+    /// The map as the method defines it, before any normalisation: with the ReLU that Grad-CAM, Grad-CAM++ and LayerCAM end in.
+    pub fn defined(&self) -> Array2<f32> {
+        if self.method.info().relu { self.raw.mapv(|v| v.max(0.0)) } else { self.raw.clone() }
     }
 }
 

@@ -148,7 +148,7 @@ fn h2_fixture() {
     assert_abs_diff_eq!(exact.raw.mean().unwrap(), 1.0, epsilon = 1e-6);
     let grad = map(Method::GradCam);
     close(&grad.raw, &array![[0.5, 0.75], [-0.75, 0.5]]);
-    close(&grad.relu(), &array![[0.5, 0.75], [0.0, 0.5]]);
+    close(&grad.defined(), &array![[0.5, 0.75], [0.0, 0.5]]);
     close(&map(Method::HiResCam).raw, &grad.raw);
     close(&map(Method::XGradCam).raw, &grad.raw);
     // Negative class weights dropped, over HW.

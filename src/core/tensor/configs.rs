@@ -73,8 +73,7 @@ fn timm(json: &Value, name: &str, size: Option<[usize; 2]>) -> Result<Preprocess
     };
     let mean = json.get("mean").and_then(floats).ok_or_else(|| missing(name, "mean"))?;
     let std = json.get("std").and_then(floats).ok_or_else(|| missing(name, "std"))?;
-    Preprocess { size, resize: Resize { fit, interpolation }, scale: 1.0, mean, std, bgr: false, layout: None, source: name.to_owned() }
-        .check()
+    Preprocess { size, resize: Resize { fit, interpolation }, scale: 1.0, mean, std, bgr: false, source: name.to_owned() }.check()
 }
 
 fn hugging_face(json: &Value, name: &str, size: Option<[usize; 2]>) -> Result<Preprocess> {
@@ -118,7 +117,7 @@ fn hugging_face(json: &Value, name: &str, size: Option<[usize; 2]>) -> Result<Pr
     }
     mean.iter_mut().for_each(|m| *m += shift);
     let bgr = flag("do_flip_channel_order", false);
-    Preprocess { size, resize: Resize { fit, interpolation }, scale, mean, std, bgr, layout: None, source: name.to_owned() }.check()
+    Preprocess { size, resize: Resize { fit, interpolation }, scale, mean, std, bgr, source: name.to_owned() }.check()
 }
 
 #[derive(Clone, Copy)]

@@ -3,15 +3,6 @@
 use super::resize::{Fit, Interpolation, Resize};
 use crate::core::error::{Error, Result};
 
-/// Order of the axes of the model's input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Layout {
-    /// Channels first.
-    Nchw,
-    /// Channels last.
-    Nhwc,
-}
-
 /// From pixel space (RGB, 0..1) to what the model takes. `mean` and `std` are in the model's channel order (BGR when
 /// `bgr`) and in units of `scale`.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,8 +19,6 @@ pub struct Preprocess {
     pub std: Vec<f32>,
     /// Whether channel 0 of the model is blue.
     pub bgr: bool,
-    /// Axis order, when the source of these settings names one.
-    pub layout: Option<Layout>,
     /// Where these settings came from, for instance `preset imagenet` or `preprocessor_config.json`.
     pub source: String,
 }
@@ -72,7 +61,7 @@ impl Preprocess {
         };
         let (mean, std) = (mean.to_vec(), std.to_vec());
         let source = format!("preset {}", name.to_ascii_lowercase());
-        Ok(Self { size, resize: Resize { fit, interpolation }, scale, mean, std, bgr, layout: None, source })
+        Ok(Self { size, resize: Resize { fit, interpolation }, scale, mean, std, bgr, source })
     }
 
     /// Settings of a model file that is known by its SHA-256 (lower-case hex). Nothing is guessed from names.

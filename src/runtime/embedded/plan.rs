@@ -54,8 +54,9 @@ impl Plans {
             return Ok(plan.clone());
         }
         let (model, ports) = (&self.model, &self.signature.inputs);
-        let built = guarded(|| build(model, ports, &key).map_err(|e| reason(&e)));
-        let plan = built.and_then(|r| r).map_err(|e| failed("prepare this graph", &e))?;
+        let built = |optimised| guarded(|| build(model, ports, &key, optimised).map_err(|e| reason(&e))).and_then(|r| r);
+        // tract's optimiser refuses some right graphs (a broadcast that meets an einsum); unoptimised they run, only slower.
+        let plan = built(true).or_else(|_| built(false)).map_err(|e| failed("prepare this graph", &e))?;
         if self.plans.len() >= KEPT {
             let oldest = self.plans.iter().min_by_key(|(_, (made, _))| *made).map(|(k, _)| k.clone());
             oldest.map(|k| self.plans.remove(&k));
@@ -131,7 +132,7 @@ impl Executor for Plans {
     }
 }
 
-fn build(model: &InferenceModel, ports: &[Port], key: &Key) -> TractResult<Arc<TypedRunnableModel>> {
+fn build(model: &InferenceModel, ports: &[Port], key: &Key, optimised: bool) -> TractResult<Arc<TypedRunnableModel>> {
     let (shapes, wanted) = key;
     let mut model = model.clone();
     for (i, (port, shape)) in ports.iter().zip(shapes).enumerate() {
@@ -141,7 +142,7 @@ fn build(model: &InferenceModel, ports: &[Port], key: &Key) -> TractResult<Arc<T
     let all = model.output_outlets()?.to_vec();
     let outlets: Vec<_> = wanted.iter().map(|&i| all[i]).collect();
     model.select_output_outlets(&outlets)?;
-    model.into_optimized()?.into_runnable()
+    if optimised { model.into_optimized()?.into_runnable() } else { model.into_typed()?.into_runnable() }
 }
 
 /// Runs a plan on one sample; the flag is looked at before every node.
