@@ -13,7 +13,7 @@ use crossterm::{
         BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
     },
 };
-use ratatui::{Frame, Terminal, backend::CrosstermBackend};
+use ratatui::{Frame, Terminal, backend::CrosstermBackend, layout::Rect};
 
 static ENTERED: AtomicBool = AtomicBool::new(false);
 static MOUSE: AtomicBool = AtomicBool::new(false);
@@ -57,8 +57,12 @@ impl Guard {
     }
 
     /// Forgets what is on the screen, so that the next frame is drawn whole.
+    ///
+    /// Not by `Terminal::clear`: that asks the terminal for the cursor's position, and the answer would have to get past
+    /// the thread that reads keys.
     pub fn clear(&mut self) -> io::Result<()> {
-        self.terminal.clear()
+        let size = self.terminal.size()?;
+        self.terminal.resize(Rect::new(0, 0, size.width, size.height))
     }
 
     /// Size now: columns, rows.
@@ -72,7 +76,7 @@ impl Guard {
         #[cfg(unix)]
         signal_hook::low_level::raise(signal_hook::consts::SIGTSTP)?;
         take()?;
-        self.terminal.clear()
+        self.clear()
     }
 
     /// Puts text on the clipboard by the terminal's own escape sequence (OSC 52).

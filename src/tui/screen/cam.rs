@@ -366,11 +366,8 @@ fn panel(model: &Model, maps: &[Option<Arc<CamMap>>], limit: f32, area: Rect, bu
     let method = model.cam.method.info().title;
     let shown = maps.iter().flatten().next();
     let layer = shown.map_or_else(|| model.cam.layer.clone().unwrap_or_else(|| "the usual one".into()), |m| m.layer.clone());
-    let mut rows: Vec<(&str, String, Role)> = vec![("method", method.into(), Role::Text), ("layer", layer, Role::Text)];
-    if let Some(map) = shown {
-        let (h, w) = map.raw.dim();
-        rows.push(("map", format!("{w}{}{h}", theme.glyph("×", "x")), Role::Text));
-    }
+    let size = shown.map(|m| m.raw.dim()).map(|(h, w)| format!(", {w}{}{h}", theme.glyph("×", "x"))).unwrap_or_default();
+    let mut rows: Vec<(&str, String, Role)> = vec![("method", format!("{method}{size}"), Role::Text), ("layer", layer, Role::Text)];
     if let Some((truth, other)) = classes(model) {
         rows.push(("t0", format!("{} (true)", model.short_label(truth)), Role::TrueClass));
         let what = if model.cam.class.is_some() {
@@ -384,15 +381,16 @@ fn panel(model: &Model, maps: &[Option<Arc<CamMap>>], limit: f32, area: Rect, bu
     }
     for (ask, name) in wanted(model).iter().zip(["x0,t0", "x0,t", "x',t0", "x',t"]) {
         if let Some(s) = score_of(model, ask) {
-            let lift = s.lift.map(|l| format!(", lift {l:.2}")).unwrap_or_default();
-            rows.push((name, format!("IS {:.2} (even {:.2}{lift})", s.score, s.baseline), Role::Text));
+            let lift = s.lift.map(|l| format!(" lift {l:.2}")).unwrap_or_default();
+            rows.push((name, format!("IS {:.2} even {:.2}{lift}", s.score, s.baseline), Role::Text));
         }
     }
     let mut y = inner.y;
     for (name, value, role) in rows {
         if y < inner.bottom() {
             draw::text(buf, inner.x, y, 7, name, theme.style(Role::Dim));
-            let room = inner.width.saturating_sub(8);
+            let column = if inner.width >= 70 { inner.width / 2 - 1 } else { inner.width };
+            let room = column.saturating_sub(8);
             draw::text(buf, inner.x + 8, y, room, &text::truncate(&value, usize::from(room), theme.ellipsis()), theme.style(role));
             y += 1;
         }

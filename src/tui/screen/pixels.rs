@@ -293,7 +293,7 @@ fn summary_panel(model: &Model, shown: &psr::Shown, s: &psr::Summary, area: Rect
         lines.push(vec![dim("additivity gap "), text_of(format!("s {}, b {}", text::signed(s as f32), text::signed(b as f32)))]);
     }
     let (floor, threshold, limit) = (text::number(map.settings.floor), text::number(map.settings.threshold), text::number(s.limit));
-    lines.push(vec![dim(format!("floor {floor}  threshold {threshold}  colour {limit}"))]);
+    lines.push(vec![dim(format!("floor {floor} threshold {threshold} colour {limit}"))]);
     if s.largest > s.limit {
         lines.push(vec![dim(format!("colour clipped at 99.5%: largest {}", text::number(s.largest)))]);
     }

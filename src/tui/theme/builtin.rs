@@ -20,8 +20,7 @@ pub(super) fn look(theme: &str, role: Role) -> (Color, Modifier) {
 
 fn attributes(role: Role) -> Modifier {
     match role {
-        Role::Title | Role::Key | Role::Warn | Role::Focus => Modifier::BOLD,
-        Role::Error => Modifier::BOLD.union(Modifier::UNDERLINED),
+        Role::Title | Role::Key | Role::Warn | Role::Error | Role::Focus => Modifier::BOLD,
         Role::Selected | Role::Tab => Modifier::REVERSED,
         _ => Modifier::empty(),
     }
