@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     app_keys,
-    dialog::{confirm, form, help, picker},
+    dialog::{confirm, form, help, picker, prompt},
     keymap::Key,
     psr, run,
     screen::{attack, cam, pixels},
@@ -64,4 +64,6 @@ pub enum Action {
     Help(help::Msg),
     /// A question.
     Confirm(confirm::Msg),
+    /// A line to type.
+    Prompt(prompt::Msg),
 }

@@ -2,7 +2,7 @@
 
 use super::{
     app_keys,
-    dialog::{Dialog, confirm, form, help, picker},
+    dialog::{Dialog, confirm, form, help, picker, prompt},
     effect::Effect,
     engine_events,
     keymap::Key,
@@ -64,6 +64,7 @@ fn on_key(model: &mut Model, key: Key) -> Vec<Effect> {
             match model.dialogs.last_mut() {
                 Some(Dialog::Form(_)) => form::key(model, key),
                 Some(Dialog::Picker(state)) => state.key(key),
+                Some(Dialog::Prompt(state)) => state.key(key),
                 _ => {}
             }
             Vec::new()
@@ -77,6 +78,7 @@ fn typed(model: &mut Model, text: &str) {
         match model.dialogs.last_mut() {
             Some(Dialog::Form(_)) => form::key(model, key),
             Some(Dialog::Picker(state)) => state.key(key),
+            Some(Dialog::Prompt(state)) => state.key(key),
             _ => {}
         }
     }
@@ -95,5 +97,6 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::Picker(msg) => picker::update(model, msg),
         Action::Help(msg) => help::update(model, msg),
         Action::Confirm(msg) => confirm::update(model, msg),
+        Action::Prompt(msg) => prompt::update(model, msg),
     }
 }

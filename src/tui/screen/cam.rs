@@ -139,7 +139,7 @@ const fn key(action: Msg, name: &'static str, help: &'static str, hint: &'static
 
 /// Keys.
 pub const KEYS: &[Binding] = &[
-    key(Msg::Method, "cam-method", "Next method.", "method", "m"),
+    key(Msg::Method, "cam-method", "Next method.", "method", "n"),
     key(Msg::Layer, "cam-layer", "Chooses the layer.", "layer", "o"),
     key(Msg::Class, "cam-class", "Chooses the second class.", "class", "c"),
     key(Msg::Flip, "cam-flip", "Map over the picture, or beside it.", "overlay", "v"),

@@ -1,13 +1,13 @@
 //! What surrounds every screen: header, tabs with progress, the line of time, hints and messages.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use ratatui::{buffer::Buffer, layout::Rect};
 
 use super::draw;
 use crate::{
     core::explain::psr::Mode,
-    engine::event::Ending,
+    engine::{event::Ending, sample},
     tui::{
         dialog::help,
         model::{Cursor, Model, Run},
@@ -39,8 +39,9 @@ pub fn header(model: &Model, area: Rect, buf: &mut Buffer) {
 /// What is open, from all to the least.
 fn open_lines(model: &Model) -> [String; 3] {
     let dot = model.theme.glyph(" · ", " | ");
-    let image = model.image_path.file_name().unwrap_or(model.image_path.as_os_str()).to_string_lossy().into_owned();
-    let name = stem(&model.model_path);
+    let (image, name) = (sample::title(&model.image_path), title(&model.model_path));
+    // Both bundled: said once.
+    let image = if name.ends_with(SAMPLE) { image.trim_end_matches(SAMPLE).to_owned() } else { image };
     if model.engine.is_empty() {
         return [format!("{name}{dot}{image}"), format!("{name}{dot}{image}"), name];
     }
@@ -52,8 +53,11 @@ fn open_lines(model: &Model) -> [String; 3] {
     ]
 }
 
-fn stem(path: &std::path::Path) -> String {
-    path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+const SAMPLE: &str = " (sample)";
+
+/// A model's name for people: its file without `.onnx`.
+fn title(path: &Path) -> String {
+    sample::title(path).replacen(".onnx", "", 1)
 }
 
 /// The run, from all to the least.
@@ -194,7 +198,7 @@ pub fn timeline(model: &Model, area: Rect, buf: &mut Buffer) {
     let newest = run.newest.unwrap_or(0);
     let best = run.best.filter(|_| run.ending.is_some());
     let live = run.running() && model.cursor == Cursor::Live;
-    Timeline { trace, position, newest, total: total(run), best, live }.draw(&model.theme, area, buf);
+    Timeline { trace, position, newest, total: total(run), best, marks: &model.marks, live }.draw(&model.theme, area, buf);
 }
 
 /// Before anything is open.
@@ -203,7 +207,7 @@ pub fn opening(model: &Model, area: Rect, buf: &mut Buffer) {
     let lines = match &model.open_error {
         Some(why) => vec![(why.clone(), theme.style(Role::Error)), (String::from("q leaves"), theme.style(Role::Dim))],
         None => vec![
-            (format!("{} opening {}", spinner(model), stem(&model.model_path)), theme.style(Role::Text)),
+            (format!("{} opening {}", spinner(model), title(&model.model_path)), theme.style(Role::Text)),
             (String::from("building the gradient graph and starting the engine"), theme.style(Role::Dim)),
         ],
     };
