@@ -94,3 +94,43 @@ impl Control {
         if self.stopped() { Err(Error::Stopped) } else { Ok(()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::interrupt::Flag;
+
+    fn flag() -> (Arc<Flag>, Arc<dyn Interrupt>) {
+        let flag = Arc::new(Flag::default());
+        (Arc::clone(&flag), flag)
+    }
+
+    #[test]
+    fn stopping_reaches_the_engine_only_while_bound() {
+        let (flag, engine) = flag();
+        let control = Control::default();
+        let bound = control.bind(Arc::clone(&engine));
+        assert!(!flag.is_set());
+        control.stop();
+        assert!(flag.is_set(), "the call in progress ends");
+        drop(bound);
+        assert!(!flag.is_set(), "the next job can run");
+        control.stop();
+        assert!(!flag.is_set(), "a late stop hits nobody");
+        let _bound = control.bind(engine);
+        assert!(flag.is_set(), "a job that was stopped before it began does not run");
+    }
+
+    #[test]
+    fn a_paused_job_wakes_up_to_stop() {
+        let control = Control::default();
+        control.set_paused(true);
+        let job = std::thread::spawn({
+            let control = control.clone();
+            move || control.checkpoint()
+        });
+        control.stop();
+        assert!(matches!(job.join().expect("no panic"), Err(Error::Stopped)));
+        assert!(!control.paused());
+    }
+}

@@ -32,8 +32,7 @@ pub fn meta(opened: &Opened, request: &AttackRequest, trace: &Trace) -> RunMeta 
     let best = trace.best().filter(|&b| b < steps.len()).or(steps.len().checked_sub(1));
     let reached = |class: usize| trace.target.map_or(class != trace.label, |target| class == target);
     let success = best.is_some_and(|b| reached(steps[b].predicted));
-    let mut classes: Vec<usize> =
-        steps.iter().flat_map(|s| s.top.iter().map(|t| t.0)).chain([trace.label]).chain(trace.target).collect();
+    let mut classes: Vec<usize> = steps.iter().flat_map(|s| s.top.iter().map(|t| t.0)).chain([trace.label]).chain(trace.target).collect();
     classes.sort_unstable();
     classes.dedup();
     RunMeta {

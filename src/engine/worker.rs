@@ -17,8 +17,7 @@ use super::{
     command::{At, AttackRequest, Command, RunId},
     control::Control,
     event::{Ending, Event, Opened},
-    run,
-    sample,
+    run, sample,
     subject::{Subject, SubjectOptions},
     trace::Trace,
 };

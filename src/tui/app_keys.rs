@@ -112,10 +112,7 @@ fn copy(model: &mut Model) -> Vec<Effect> {
 
 /// One line about what is on the screen.
 pub fn summary(model: &Model) -> String {
-    let mut parts = vec![
-        sample::title(&model.model_path),
-        sample::title(&model.image_path),
-    ];
+    let mut parts = vec![sample::title(&model.model_path), sample::title(&model.image_path)];
     if let Some(clean) = model.clean_scores(1).first() {
         parts.push(format!("clean: {} {}", model.short_label(clean.class), text::prob(clean.prob)));
     }

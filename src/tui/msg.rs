@@ -33,6 +33,8 @@ pub enum Msg {
     EngineGone,
     /// Something outside the model could not be done, or was: severity is up to the sender.
     Told(super::notice::Severity, String),
+    /// The run could not be saved by name: it counts as unsaved again.
+    NotKept(String),
     /// The system asks the program to end.
     Terminate,
     /// An action of the table.

@@ -64,7 +64,7 @@ pub const KEYS: &[Binding] = &[
     key(Msg::NextMark, "next-mark", "To the next bookmark, round and round.", "", "'"),
     key(Msg::ScalarBack, "scalar-back", "One step back even where only numbers were kept.", "", ","),
     key(Msg::ScalarForward, "scalar-forward", "One step on even where only numbers were kept.", "", "."),
-    key(Msg::Cancel, "cancel", "Leaves the zoom; stops an exact map; stops the attack, keeping what was recorded.", "", "<esc>"),
+    key(Msg::Cancel, "cancel", "Leaves the zoom; stops an exact map; stops the attack, keeping what was recorded.", "stop", "<esc>"),
 ];
 
 /// Does it.
@@ -102,7 +102,8 @@ fn mark(model: &mut Model, position: usize) -> Cursor {
     if !set {
         model.marks.remove(&position);
     }
-    let text = if set { format!("bookmark on step {position}; ' returns to it") } else { format!("bookmark on step {position} taken away") };
+    let text =
+        if set { format!("bookmark on step {position}; ' returns to it") } else { format!("bookmark on step {position} taken away") };
     model.tell(Severity::Info, text);
     Cursor::At(position)
 }

@@ -48,6 +48,11 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
             model.tell(severity, text);
             Vec::new()
         }
+        Msg::NotKept(why) => {
+            model.saved = None;
+            model.tell(Severity::Error, why);
+            Vec::new()
+        }
         Msg::Terminate => vec![Effect::Quit],
         Msg::Do(action) => act(model, action),
     };

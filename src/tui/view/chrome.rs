@@ -139,7 +139,7 @@ fn progress(model: &Model) -> (String, Role) {
     }
     match model.run.as_ref().and_then(|r| r.ending.as_ref()) {
         Some(Ending::Done { .. }) if !model.learned.contains("step") => {
-            let line = if model.theme.ascii { "Left and Right step through it" } else { "←→ step through it" };
+            let line = if model.theme.ascii { "Left/Right step, 2 and 3 explain" } else { "←→ step, 2 and 3 explain it" };
             (format!("done: {line}"), Role::Good)
         }
         Some(Ending::Done { success: true }) => (model.theme.glyph("✓ done", "done").into(), Role::Good),
@@ -214,6 +214,23 @@ pub fn opening(model: &Model, area: Rect, buf: &mut Buffer) {
     draw::centred(buf, area, &lines);
 }
 
+/// Hints that make sense in the present state, with words that fit it.
+fn present(model: &Model) -> Vec<(String, &'static str)> {
+    let recorded = model.trace().is_some_and(|t| !t.is_empty());
+    let word = |word: &'static str| match (word, &model.run) {
+        ("run/pause", None) => Some("start"),
+        ("run/pause", Some(run)) if run.paused => Some("go on"),
+        ("run/pause", Some(run)) if run.running() => Some("pause"),
+        ("run/pause", Some(_)) => None,
+        ("stop", _) => (model.running() || model.psr.pending().is_some()).then_some(word),
+        ("step" | "class change" | "grid" | "exact map" | "cells" | "sort" | "pictures", _) => recorded.then_some(word),
+        ("again", None) => None,
+        _ => Some(word),
+    };
+    let hints = model.keymap.hints(&model.contexts(), model.theme.ascii);
+    hints.into_iter().filter_map(|(keys, w)| Some((keys, word(w)?))).collect()
+}
+
 /// Hints of what can be done now; a message takes their place while it is fresh.
 pub fn footer(model: &Model, area: Rect, buf: &mut Buffer) {
     let theme = &model.theme;
@@ -233,8 +250,7 @@ pub fn footer(model: &Model, area: Rect, buf: &mut Buffer) {
     if !model.dialogs.is_empty() {
         return;
     }
-    let (last, first): (Vec<_>, Vec<_>) =
-        model.keymap.hints(&model.contexts(), theme.ascii).into_iter().partition(|(_, w)| matches!(*w, "help" | "quit"));
+    let (last, first): (Vec<_>, Vec<_>) = present(model).into_iter().partition(|(_, w)| matches!(*w, "help" | "quit"));
     let reserved: u16 = last.iter().map(|(k, w)| (text::width(k) + text::width(w) + 3) as u16).sum();
     let x = draw::hints(theme, &first, Rect { width: inner.width.saturating_sub(reserved), ..inner }, buf);
     draw::hints(theme, &last, Rect { x, width: inner.right().saturating_sub(x), ..inner }, buf);
