@@ -131,7 +131,7 @@ fn square_beside(body: Rect, wide: bool) -> Option<Board> {
     let left = Rect { width: body.width - column, ..body };
     let right = Rect { x: left.right(), width: column, ..body };
     let (side, wide) = if wide && right.height >= 20 {
-        let top = 15.min(right.height / 2);
+        let top = (right.height / 3).max(15).min(right.height / 2).min(30);
         (Rect { height: top, ..right }, Some(Rect { y: right.y + top, height: right.height - top, ..right }))
     } else {
         (right, None)

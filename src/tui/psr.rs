@@ -179,6 +179,12 @@ pub fn current(model: &Model, mode: Mode) -> Option<MapKey> {
     Some(MapKey { run: run.id, step, cell: model.psr.cell, mode })
 }
 
+/// Whether promotion has no meaning here: without a target it is towards the predicted class, which is still the true one.
+pub fn undefined(model: &Model) -> bool {
+    let step = current(model, Mode::Linear).and_then(|key| model.trace()?.step(key.step));
+    model.run.as_ref().zip(step).is_some_and(|(run, step)| run.target.is_none() && step.predicted == run.label)
+}
+
 fn ask(model: &mut Model, mode: Mode) -> Vec<Effect> {
     model.psr.mode = mode;
     model.psr.failed = None;
@@ -187,6 +193,10 @@ fn ask(model: &mut Model, mode: Mode) -> Vec<Effect> {
         return Vec::new();
     };
     if model.psr.maps.iter().any(|m| m.key == key && m.done) || model.psr.pending.as_ref().is_some_and(|p| p.key == key) {
+        return Vec::new();
+    }
+    if undefined(model) {
+        model.tell(Severity::Info, "this step has no map: it is still taken for the true class, and the attack names no target");
         return Vec::new();
     }
     if mode == Mode::Exact && model.flowing() {
@@ -222,7 +232,7 @@ pub fn follow(model: &mut Model) -> Vec<Effect> {
     let same = |k: MapKey| MapKey { mode: Mode::Linear, ..k } == key;
     let have = model.psr.maps.iter().any(|m| same(m.key) && m.done) || model.psr.pending.as_ref().is_some_and(|p| same(p.key));
     let unchanged = model.frame().is_none_or(|f| f.delta.iter().all(|d| *d == 0.0));
-    if have || unchanged || model.psr.failed == Some(key) {
+    if have || unchanged || undefined(model) || model.psr.failed == Some(key) {
         model.psr.want = None;
         return Vec::new();
     }

@@ -227,7 +227,7 @@ fn present(model: &Model) -> Vec<(String, &'static str)> {
         ("run/pause", Some(run)) if run.paused => Some("go on"),
         ("run/pause", Some(run)) if run.running() => Some("pause"),
         ("run/pause", Some(_)) => None,
-        ("stop", _) => (model.running() || model.psr.pending().is_some()).then_some(word),
+        ("stop", _) => (model.running() || model.psr.pending().is_some_and(|p| p.key.mode == Mode::Exact)).then_some(word),
         ("step" | "class change" | "grid" | "exact map" | "cells" | "sort" | "pictures", _) => recorded.then_some(word),
         ("again", None) => None,
         _ => Some(word),

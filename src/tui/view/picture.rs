@@ -100,6 +100,8 @@ fn waiting(model: &Model) -> String {
         "a map appears once an attack has run".into()
     } else if model.frame().is_some_and(|f| f.delta.iter().all(|d| *d == 0.0)) {
         "nothing has changed yet".into()
+    } else if psr::undefined(model) {
+        "no map here: still taken for the true class".into()
     } else if model.flowing() {
         "follows when the attack pauses or ends".into()
     } else if model.psr.pending().is_some() || model.psr.waiting() {

@@ -139,8 +139,8 @@ impl LineChart<'_> {
         let mut put = |x: u16, v: f32| {
             draw::text(buf, x, row(v), 1, series.mark, theme.style(series.role));
         };
-        if let Some(v) = series.values.iter().rev().find(|v| v.is_finite()) {
-            put(plot.right(), *v);
+        if let Some((step, v)) = series.values.iter().enumerate().rev().find(|(_, v)| v.is_finite()) {
+            put(plot.x + self.column(step, plot.width) + 1, *v);
         }
         if let Some(step) = self.cursor
             && let Some(v) = series.values.get(step).filter(|v| v.is_finite())
