@@ -65,7 +65,7 @@ impl Terminal {
         let reader = thread::spawn(move || {
             let mut bytes = [0; 65_536];
             while let Ok(n @ 1..) = reader.read(&mut bytes) {
-                shared.lock().unwrap().process(&bytes[..n]);
+                shared.lock().expect("no panic while held").process(&bytes[..n]);
             }
         });
         let keyboard = pair.master.take_writer().expect("a writer");
@@ -73,7 +73,7 @@ impl Terminal {
     }
 
     fn look<T>(&self, at: impl FnOnce(&vt100::Screen) -> T) -> T {
-        at(self.screen.lock().unwrap().screen())
+        at(self.screen.lock().expect("no panic while held").screen())
     }
 
     fn text(&self) -> String {
@@ -102,7 +102,7 @@ impl Terminal {
     }
 
     fn resize(&self, columns: u16, rows: u16) {
-        self.screen.lock().unwrap().screen_mut().set_size(some(rows), some(columns));
+        self.screen.lock().expect("no panic while held").screen_mut().set_size(some(rows), some(columns));
         self.master.resize(size(columns, rows)).expect("it resizes");
     }
 

@@ -436,6 +436,24 @@ fn bookmarks_are_set_jumped_to_and_taken_away() {
 }
 
 #[test]
+fn an_untargeted_step_that_is_still_the_true_class_has_no_map() {
+    let mut t = Typist::open();
+    t.keys("<space>");
+    t.begin(3, None);
+    t.end(Ending::Done { success: false });
+    t.wait(400);
+    assert!(t.commands().is_empty(), "{:?}", t.effects);
+    assert!(t.text(120, 40).contains("no map here"), "{}", t.text(120, 40));
+    t.keys("e");
+    assert!(t.commands().is_empty() && t.model.psr.pending().is_none());
+    t.keys("r");
+    t.begin(11, None);
+    t.end(Ending::Done { success: true });
+    t.wait(400);
+    assert!(matches!(t.commands()[..], [Command::Psr { step: 10, .. }]), "{:?}", t.effects);
+}
+
+#[test]
 fn a_run_is_saved_under_a_name() {
     let mut t = Typist::open();
     t.keys("S");

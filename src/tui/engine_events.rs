@@ -18,7 +18,11 @@ use crate::engine::{
 /// Takes one event.
 pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
     match event {
-        Event::Busy(what) => model.busy = Some(Busy { what, since: model.now }),
+        Event::Busy(what) => {
+            // Another try: what went wrong before is in the log.
+            model.open_error = None;
+            model.busy = Some(Busy { what, since: model.now });
+        }
         Event::Idle => model.busy = None,
         Event::Opened(opened) => opened_now(model, *opened),
         Event::Failed(why) => failed(model, why),

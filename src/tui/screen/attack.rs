@@ -258,14 +258,15 @@ fn logits(model: &Model, area: Rect, buf: &mut Buffer) {
         }
         out
     });
-    let mut x = area.x + 22;
+    let mut x = area.x + 21;
     let here = model.position().unwrap_or(0);
     let names = [String::from("best other"), model.short_label(run.label), run.target.map(|t| model.short_label(t)).unwrap_or_default()];
     for (series, name) in series.iter().zip(names).rev() {
         let value = series.values.get(here).map(|v| text::number(*v)).unwrap_or_default();
         let room = usize::from(area.right().saturating_sub(x + 2));
-        let label = format!(" {} {} {value} ", series.mark, text::truncate(&name, 20, theme.ellipsis()));
-        if text::width(&label) > room {
+        let name = text::truncate(&name, 20.min(room.saturating_sub(text::width(&value) + 5)), theme.ellipsis());
+        let label = format!(" {} {name} {value} ", series.mark);
+        if text::width(&label) > room || text::width(&name) < 3 {
             break;
         }
         x = draw::text(buf, x, area.y, room as u16, &label, theme.style(series.role)) + 1;

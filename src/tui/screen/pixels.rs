@@ -297,7 +297,7 @@ fn summary_panel(model: &Model, shown: &psr::Shown, s: &psr::Summary, area: Rect
     lines.push(vec![dim(format!("floor {floor} logits, threshold {threshold}"))]);
     if s.largest > s.limit {
         lines.push(vec![dim(format!("colours to {limit} (99.5%), max {}", text::number(s.largest)))]);
-    } else {
+    } else if s.largest > 0.0 {
         lines.push(vec![dim(format!("colours to {limit} logits"))]);
     }
     match (shown.spearman, map.settings.mode) {
@@ -313,7 +313,7 @@ fn summary_panel(model: &Model, shown: &psr::Shown, s: &psr::Summary, area: Rect
         _ => lines.push(vec![dim(format!("{} forward runs, {}", map.forwards, text::seconds(map.seconds)))]),
     }
     if s.mostly_inert() {
-        let hint = vec![("most cells do nothing by themselves: g makes them larger".into(), Role::Warn)];
+        let hint = vec![("mostly inert: g enlarges the cells".into(), Role::Warn)];
         lines.insert(lines.len().min(usize::from(inner.height).saturating_sub(1)), hint);
     }
     put(model, inner, &lines, buf);
@@ -384,7 +384,7 @@ fn table(model: &Model, map: &PsrMap, area: Rect, buf: &mut Buffer) {
     );
     let head = format!("  {:>3} {:>3} {:>7} {:>7} {:>6} {:>5}", "row", "col", "s", "b", "log2", "share");
     let head = if inner.width >= 40 { head.as_str() } else { head[..head.len() - 6].trim_end() };
-    draw::text(buf, inner.x + 1, inner.y, inner.width.saturating_sub(2), &head, theme.style(Role::Dim));
+    draw::text(buf, inner.x + 1, inner.y, inner.width.saturating_sub(2), head, theme.style(Role::Dim));
     let rows = usize::from(inner.height.saturating_sub(1));
     let at = order.iter().position(|&i| i == model.pixels.selected).unwrap_or(0);
     let top = if model.pixels.in_cells { (at + 1).saturating_sub(rows) } else { 0 };

@@ -207,7 +207,7 @@ pub fn timeline(model: &Model, area: Rect, buf: &mut Buffer) {
 pub fn opening(model: &Model, area: Rect, buf: &mut Buffer) {
     let theme = &model.theme;
     let lines = match &model.open_error {
-        Some(why) => vec![(why.clone(), theme.style(Role::Error)), (String::from("q leaves"), theme.style(Role::Dim))],
+        Some(why) => vec![(why.clone(), theme.style(Role::Error)), (String::from("R tries again, q leaves"), theme.style(Role::Dim))],
         None if model.busy.is_none() => vec![(String::from("nothing is open; q leaves"), theme.style(Role::Dim))],
         None => vec![
             (format!("{} opening {}", spinner(model), title(&model.model_path)), theme.style(Role::Text)),
