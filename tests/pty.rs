@@ -294,14 +294,19 @@ fn the_background_and_back() {
 
 #[test]
 fn the_system_ends_it_and_nothing_is_lost() {
-    for (signal, code) in [("-TERM", Some(130)), ("-HUP", None)] {
+    for (signal, code) in [("-TERM", 130), ("-INT", 130), ("-HUP", 130)] {
         let mut terminal = Terminal::start(80, 24);
         terminal.opens();
         terminal.attacks_for_long();
         terminal.until("steps", |screen| ["step 2 ", "step 3 ", "step 4 ", "step 5 ", "step 6 "].iter().any(|s| screen.contains(s)));
+        // Stopped and continued from outside: it goes on.
+        terminal.signal("-STOP");
+        terminal.signal("-CONT");
+        terminal.types("2");
+        terminal.shows("whole map");
         terminal.signal(signal);
         let status = terminal.ends();
-        assert!(code.is_none_or(|code| status.exit_code() == code), "{status:?}");
+        assert_eq!(status.exit_code(), code, "{signal}");
         terminal.is_given_back();
         let run = psescope::engine::trace::file::load(&terminal.state.path().join("psescope/last.pse")).expect("it can be read");
         assert!(run.trace.len() > 1);

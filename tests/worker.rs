@@ -173,7 +173,9 @@ fn looking_at_a_step_does_not_wait_for_the_attack() {
     session.stepped(1, standing);
     control.stop();
     assert_eq!(session.ended(1), Ending::Stopped);
-    assert_eq!(trace.best(), Some(trace.len() - 1));
+    // What it amounts to is a step that left the true class, if there is one.
+    let best = trace.best().and_then(|b| trace.step(b)).expect("a result");
+    assert!(best.predicted != trace.label || trace.flipped_at().is_none());
 }
 
 #[test]

@@ -78,6 +78,14 @@ impl Prepared {
         self.attack.steps(&self.params)
     }
 
+    /// The last step that reached the goal and has its picture: what a run that was cut short amounts to.
+    fn last_success(&self) -> Option<usize> {
+        let Problem { label, target, .. } = self.problem;
+        let reached = |class: usize| target.map_or(class != label, |t| class == t);
+        let frames = self.trace.frames();
+        self.trace.with_steps(|s| frames.into_iter().rev().find(|&i| s.get(i).is_some_and(|r| reached(r.predicted))))
+    }
+
     /// Runs to the end and says whether the goal was reached. Whatever was recorded before a failure or a stop stays in the trace.
     pub fn run(&self, oracle: &mut dyn Oracle, control: &Control, notify: impl FnMut(usize)) -> Result<bool> {
         let mut recorder = TraceRecorder::new(Arc::clone(&self.trace), control.clone(), notify);
@@ -87,8 +95,8 @@ impl Prepared {
                 Ok(outcome.success)
             }
             Err(error) => {
-                if let Some(last) = self.trace.len().checked_sub(1) {
-                    self.trace.mark_best(last);
+                if let Some(step) = self.last_success().or(self.trace.len().checked_sub(1)) {
+                    self.trace.mark_best(step);
                 }
                 Err(error)
             }

@@ -108,9 +108,9 @@ const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Runs the interface until the person leaves. The worker is told to end and hardly waited for.
 ///
-/// However it is left (by a key, by SIGTERM or SIGHUP, by a terminal that went away, by a panic), the terminal is given back first, then
+/// However it is left (by a key, by SIGTERM, SIGINT or SIGHUP, by a terminal that went away, by a panic), the terminal is given back first, then
 /// the run on the screen is saved as the last one in the state folder, and one line on stderr says where. A run that was saved by name
-/// after it ended is not saved again. After SIGTERM the result is [`Error::Stopped`].
+/// after it ended is not saved again. After a signal the result is [`Error::Stopped`].
 pub fn run(engine: Handle, options: Options) -> anyhow::Result<()> {
     run_with(engine, options, Attacks(attack::REGISTRY))
 }
@@ -170,17 +170,46 @@ fn save(model: &Model) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
+/// Writes what the worker says about itself into the log.
+fn note(event: &Event) {
+    match event {
+        Event::Opened(o) => {
+            let (model, image) = (o.model.display(), o.image_path.display());
+            tracing::info!("opened {model} ({}) and {image} on {}, {}; {}", o.model_sha256, o.engine, o.provider, o.preprocessing);
+        }
+        Event::Started { run, request, label, target, .. } => tracing::info!("run {} from {label} to {target:?}: {request:?}", run.0),
+        Event::Ended { run, ending, best } => tracing::info!("run {} ended: {ending:?}, result at step {best:?}", run.0),
+        Event::Failed(why) => tracing::warn!("{why}"),
+        Event::Notice(text) => tracing::info!("{text}"),
+        Event::Runtime(engine, provider) => tracing::info!("now on {engine}, {provider}"),
+        Event::Psr { run, step, done: true, map } => {
+            tracing::debug!("map of step {step} of run {}: {} forward runs, {} s", run.0, map.forwards, map.seconds);
+        }
+        _ => {}
+    }
+}
+
+/// What a signal means to the interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// SIGTERM, SIGINT, SIGHUP.
+    End,
+    /// SIGCONT: somebody else may have written to the terminal meanwhile.
+    Continue,
+}
+
 #[cfg(unix)]
-fn signals() -> anyhow::Result<Receiver<i32>> {
+fn signals() -> anyhow::Result<Receiver<Asked>> {
     use signal_hook::{
-        consts::{SIGHUP, SIGTERM},
+        consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM},
         iterator::Signals,
     };
     let (sender, receiver) = unbounded();
-    let mut signals = Signals::new([SIGTERM, SIGHUP]).context("signals cannot be watched")?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCONT]).context("signals cannot be watched")?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in &mut signals {
-            if sender.send(signal).is_err() {
+            let said = if signal == SIGCONT { Asked::Continue } else { Asked::End };
+            if sender.send(said).is_err() {
                 return;
             }
         }
@@ -189,7 +218,7 @@ fn signals() -> anyhow::Result<Receiver<i32>> {
 }
 
 #[cfg(not(unix))]
-fn signals() -> anyhow::Result<Receiver<i32>> {
+fn signals() -> anyhow::Result<Receiver<Asked>> {
     Ok(never())
 }
 
@@ -198,7 +227,7 @@ struct App<'a> {
     guard: &'a mut Guard,
     input: Input,
     engine: &'a Handle,
-    signals: Receiver<i32>,
+    signals: Receiver<Asked>,
     /// Answers of work done beside the interface.
     told: (Sender<Msg>, Receiver<Msg>),
     begun: Instant,
@@ -218,7 +247,7 @@ enum Incoming {
     Engine(Event),
     EngineGone,
     InputGone,
-    Signal,
+    Signal(Asked),
     Told(Msg),
     Nothing,
 }
@@ -247,8 +276,15 @@ impl App<'_> {
                         self.message(Msg::EngineGone)?
                     }
                     Incoming::InputGone => self.message(Msg::Terminate)?,
-                    Incoming::Signal => self.message(Msg::Terminate)?.map(|_| Leaving::Signal),
-                    Incoming::Engine(event) => self.message(Msg::Engine(event))?,
+                    Incoming::Signal(Asked::Continue) => {
+                        self.guard.clear()?;
+                        None
+                    }
+                    Incoming::Signal(Asked::End) => self.message(Msg::Terminate)?.map(|_| Leaving::Signal),
+                    Incoming::Engine(event) => {
+                        note(&event);
+                        self.message(Msg::Engine(event))?
+                    }
                     Incoming::Terminal(event) => self.terminal(event)?,
                     Incoming::Told(msg) => self.message(msg)?,
                 });
@@ -270,7 +306,7 @@ impl App<'_> {
         select! {
             recv(self.input.events) -> event => event.map_or(Incoming::InputGone, Incoming::Terminal),
             recv(engine) -> event => event.map_or(Incoming::EngineGone, Incoming::Engine),
-            recv(self.signals) -> _ => Incoming::Signal,
+            recv(self.signals) -> told => Incoming::Signal(told.unwrap_or(Asked::End)),
             recv(self.told.1) -> msg => msg.map_or(Incoming::Nothing, Incoming::Told),
             default(wait) => Incoming::Nothing,
         }

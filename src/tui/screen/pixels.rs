@@ -284,8 +284,8 @@ fn summary_panel(model: &Model, shown: &psr::Shown, s: &psr::Summary, area: Rect
         vec![(format!("- suppression {:>4}", text::percent(s.share(0))), Role::Suppression), dim(format!("  {} cells", s.counts[0]))],
         vec![
             (format!("= balanced    {:>4}", text::percent(s.share(2))), Role::Balanced),
-            dim(format!("  {} cells", s.counts[2])),
-            dim(format!(", inert {}", s.counts[3])),
+            dim(format!("  {}", s.counts[2])),
+            dim(if inner.width >= 38 { format!(" cells, inert {}", s.counts[3]) } else { format!(", inert {}", s.counts[3]) }),
         ],
     ];
     if let Some(whole) = whole(model, map) {
