@@ -377,7 +377,7 @@ fn table(model: &Model, map: &PsrMap, area: Rect, buf: &mut Buffer) {
     let inner = draw::frame(
         theme,
         area,
-        &format!("cells by {by} (s)"),
+        &format!("cells by {by}; s: next order"),
         &format!("{} of {} do something", order.len(), map.cells.len()),
         false,
         buf,
