@@ -67,6 +67,7 @@ impl Typist {
         let layer = |i: usize| LayerInfo { name: format!("block{i}"), op: "Conv".into(), units: 64, spatial: [8, 8] };
         typist.engine(Event::Opened(Box::new(Opened {
             model: "squeezenet.onnx".into(),
+            model_sha256: "0".repeat(64),
             image_path: "panda.jpg".into(),
             provider: "CPU".into(),
             engine: "onnxruntime 1.32".into(),

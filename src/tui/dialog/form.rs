@@ -343,7 +343,7 @@ fn field_line(theme: &Theme, row: &Row, field: &Field, focused: bool, area: Rect
     let room = area.right().saturating_sub(x);
     let value_style = theme.style(if field.error.is_some() { Role::Error } else { Role::Text });
     if row.choice {
-        let (l, r) = if focused { (theme.glyph("‹ ", "< "), theme.glyph(" ›", " >")) } else { ("  ", "  ") };
+        let (l, r) = (theme.glyph("‹ ", "< "), theme.glyph(" ›", " >"));
         let x = draw::text(buf, x, area.y, room, l, style);
         let cut = text::truncate(&row.value, usize::from(area.right().saturating_sub(x + 3)), theme.ellipsis());
         let x = draw::text(buf, x, area.y, area.right().saturating_sub(x), &cut, theme.style(Role::Text));
