@@ -41,6 +41,9 @@ pub struct ModelArgs {
     /// Class names: one a line, or JSON.
     #[arg(long, value_name = "FILE", env = "PSESCOPE_LABELS")]
     pub labels: Option<PathBuf>,
+    /// Gradient graph exported elsewhere (onnx/export_gradient.py), used instead of compiling one.
+    #[arg(long, value_name = "FILE")]
+    pub grad_model: Option<PathBuf>,
     /// Where to run: auto, cpu, cuda[:N], tensorrt[:N].
     #[arg(long, default_value = "auto", value_name = "DEVICE", env = "PSESCOPE_DEVICE")]
     pub device: Device,
@@ -76,6 +79,7 @@ impl ModelArgs {
             size: self.size,
             layout: self.layout,
             labels: self.labels.clone(),
+            grad_model: self.grad_model.clone(),
         }
     }
 }

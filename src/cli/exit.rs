@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use super::Cli;
-use crate::core::error::Error;
+use crate::{core::error::Error, engine::subject::GRAD_MODEL_HINT};
 
 /// How a command that did its work ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,8 @@ pub fn run_and_exit_code() -> ExitCode {
         Ok(Done::Robust) => ExitCode::from(1),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("psescope: {error:#}");
+            let hint = matches!(error.downcast_ref(), Some(Error::MissingRules(_))).then(|| format!("; {GRAD_MODEL_HINT}"));
+            eprintln!("psescope: {error:#}{}", hint.unwrap_or_default());
             ExitCode::from(code(&error))
         }
     }
