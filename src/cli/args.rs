@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
+use super::config;
 use crate::{
     core::{
         attack::{self, Kind, fraction},
@@ -63,6 +64,7 @@ impl ModelArgs {
     pub fn runtime(&self) -> RuntimeOptions {
         RuntimeOptions {
             ort_lib: self.ort_lib.clone(),
+            config_ort_lib: config::current().ort_lib(),
             engine: self.engine,
             device: self.device,
             threads: self.threads,

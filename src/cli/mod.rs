@@ -1,10 +1,14 @@
 //! Arguments, subcommands, exit codes.
 
-use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser, Subcommand};
 
 mod args;
 mod cmd;
+mod config;
 mod exit;
+mod log;
 mod progress;
 mod session;
 
@@ -19,6 +23,14 @@ pub use exit::run_and_exit_code;
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+
+    /// Configuration to read instead of ./psescope.toml and the one in the configuration folder.
+    #[arg(long, global = true, value_name = "FILE", env = "PSESCOPE_CONFIG", help_heading = "Program")]
+    config: Option<PathBuf>,
+
+    /// Say what is being done, on stderr; -vv says more.
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Program")]
+    verbose: u8,
 
     #[command(flatten)]
     inspect: cmd::tui::Inspector,
@@ -60,6 +72,7 @@ enum Command {
 impl Cli {
     /// Runs the chosen subcommand.
     fn run(self) -> anyhow::Result<exit::Done> {
+        log::init(self.verbose, self.command.is_none());
         match self.command {
             None => self.inspect.run(),
             Some(Command::Attack(c)) => c.run(),

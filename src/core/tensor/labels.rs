@@ -327,7 +327,7 @@ fn trim_trailing_empty(mut names: Vec<String>) -> Vec<String> {
 }
 
 /// Edit distance between two names, on at most [`MAX_NAME`] characters each.
-fn distance(a: &str, b: &str) -> usize {
+pub fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().take(MAX_NAME).collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, ca) in a.chars().take(MAX_NAME).enumerate() {
