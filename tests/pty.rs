@@ -30,6 +30,7 @@ struct Terminal {
     keyboard: Box<dyn std::io::Write + Send>,
     master: Box<dyn MasterPty + Send>,
     child: Box<dyn Child + Send + Sync>,
+    reader: Option<thread::JoinHandle<()>>,
     state: tempfile::TempDir,
 }
 
@@ -53,6 +54,7 @@ impl Terminal {
             command.env_remove(name);
         }
         command.env("PSESCOPE_ENGINE", "embedded");
+        command.env("RUST_BACKTRACE", "0");
         command.env("TERM", "xterm-256color");
         command.env("COLORTERM", "truecolor");
         command.env("XDG_STATE_HOME", state.path());
@@ -60,14 +62,14 @@ impl Terminal {
         let child = pair.slave.spawn_command(command).expect("it starts");
         let screen = Arc::new(Mutex::new(vt100::Parser::new(some(rows), some(columns), 0)));
         let (mut reader, shared) = (pair.master.try_clone_reader().expect("a reader"), Arc::clone(&screen));
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             let mut bytes = [0; 65_536];
             while let Ok(n @ 1..) = reader.read(&mut bytes) {
                 shared.lock().unwrap().process(&bytes[..n]);
             }
         });
         let keyboard = pair.master.take_writer().expect("a writer");
-        Self { screen, keyboard, master: pair.master, child, state }
+        Self { screen, keyboard, master: pair.master, child, reader: Some(reader), state }
     }
 
     fn look<T>(&self, at: impl FnOnce(&vt100::Screen) -> T) -> T {
@@ -115,7 +117,10 @@ impl Terminal {
         let end = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().expect("it can be waited for") {
-                thread::sleep(Duration::from_millis(200));
+                // Nobody writes any more: the reader comes to the end by itself.
+                if let Some(reader) = self.reader.take() {
+                    reader.join().expect("it read to the end");
+                }
                 return status;
             }
             assert!(Instant::now() < end, "it does not end; the screen:\n{}", self.text());
@@ -308,11 +313,11 @@ fn a_bad_model_is_one_sentence_and_no_screen_is_lost() {
     let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_psescope"));
     command.arg("nowhere.onnx");
     let mut terminal = Terminal::run(command, 80, 24);
-    terminal.shows("nowhere.onnx");
-    terminal.shows("cannot read");
+    terminal.shows("no such file");
     terminal.types("q");
-    assert!(terminal.ends().success());
+    assert_eq!(terminal.ends().exit_code(), 3);
     terminal.is_given_back();
+    assert!(terminal.text().contains("psescope: nowhere.onnx"), "{}", terminal.text());
 }
 
 /// An attack whose number of steps nobody can tell: the interface panics when it asks.

@@ -139,7 +139,11 @@ pub fn run_with(engine: Handle, options: Options, attacks: Attacks) -> anyhow::R
     }
     match outcome {
         Ok(Ok(Leaving::Signal)) => Err(anyhow!(Error::Stopped)),
-        Ok(Ok(Leaving::Person)) => Ok(()),
+        Ok(Ok(Leaving::Person)) => match model.open_error {
+            // What could not be opened stays readable after the screen is gone.
+            Some(why) if model.opened.is_none() => Err(anyhow!(Error::Input(why))),
+            _ => Ok(()),
+        },
         Ok(Err(error)) => Err(error),
         Err(panic) => resume_unwind(panic),
     }

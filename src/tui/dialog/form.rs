@@ -337,7 +337,7 @@ pub fn view(model: &Model, state: &State, area: Rect, buf: &mut Buffer) {
 
 fn field_line(theme: &Theme, row: &Row, field: &Field, focused: bool, area: Rect, buf: &mut Buffer) {
     let mark = if focused { theme.glyph("▸", ">") } else { " " };
-    let name = format!("{mark} {}", text::pad(row.name, 12, theme.ellipsis()));
+    let name = format!("{mark} {}", text::pad(row.name, 13, theme.ellipsis()));
     let style = theme.style(if focused { Role::Key } else { Role::Dim });
     let x = draw::text(buf, area.x, area.y, area.width, &name, style);
     let room = area.right().saturating_sub(x);

@@ -160,7 +160,8 @@ fn change(model: &Model, cache: &mut ViewCache, area: Rect, focused: bool, buf: 
 }
 
 fn map(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Rect, focused: bool, buf: &mut Buffer) {
-    let inner = draw::frame(&model.theme, area, "promotion / suppression", "", focused, buf);
+    let title = if area.width >= 27 { "promotion / suppression" } else { "promote/suppress" };
+    let inner = draw::frame(&model.theme, area, title, "", focused, buf);
     if model.frame().is_none() {
         return empty(model, "what each part of it does", inner, buf);
     }
@@ -173,7 +174,7 @@ fn map(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Rect, focuse
         Mode::Linear | Mode::Path => "est.",
     };
     let line = format!("+{} -{} ={} {estimate}", text::percent(s.share(1)), text::percent(s.share(0)), text::percent(s.share(2)));
-    draw::frame(&model.theme, area, "promotion / suppression", &line, focused, buf);
+    draw::frame(&model.theme, area, title, &line, focused, buf);
 }
 
 fn best_classes(model: &Model, area: Rect, buf: &mut Buffer) {

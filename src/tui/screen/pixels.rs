@@ -205,6 +205,7 @@ pub fn view(model: &Model, opened: &Opened, cache: &mut ViewCache, body: Rect, b
     let theme = &model.theme;
     let board = layout::pixels_board(body, model.pixels.zoom);
     let title = match model.frame() {
+        Some(frame) if board.picture.width < 38 => format!("step {}", frame.index),
         Some(frame) => format!("promotion / suppression, step {}", frame.index),
         None => "promotion / suppression".into(),
     };
@@ -382,6 +383,7 @@ fn table(model: &Model, map: &PsrMap, area: Rect, buf: &mut Buffer) {
         buf,
     );
     let head = format!("  {:>3} {:>3} {:>7} {:>7} {:>6} {:>5}", "row", "col", "s", "b", "log2", "share");
+    let head = if inner.width >= 40 { head.as_str() } else { head[..head.len() - 6].trim_end() };
     draw::text(buf, inner.x + 1, inner.y, inner.width.saturating_sub(2), &head, theme.style(Role::Dim));
     let rows = usize::from(inner.height.saturating_sub(1));
     let at = order.iter().position(|&i| i == model.pixels.selected).unwrap_or(0);
@@ -390,13 +392,14 @@ fn table(model: &Model, map: &PsrMap, area: Rect, buf: &mut Buffer) {
     for (i, &index) in order.iter().skip(top).take(rows).enumerate() {
         let Some(cell) = &map.cells[index] else { continue };
         let chosen = model.pixels.in_cells && index == model.pixels.selected;
-        let line = table_row(cell, shares.get(index).copied().unwrap_or(0.0));
+        let line = table_row(cell, (inner.width >= 40).then(|| shares.get(index).copied().unwrap_or(0.0)));
         let style = theme.style(if chosen { Role::Selected } else { role(cell.kind) });
         draw::text(buf, inner.x + 1, inner.y + 1 + i as u16, inner.width.saturating_sub(2), &line, style);
     }
 }
 
-fn table_row(cell: &Cell, share: f32) -> String {
+fn table_row(cell: &Cell, share: Option<f32>) -> String {
     let (s, b, r) = (text::signed(cell.s_raw), text::signed(cell.b_raw), text::signed(cell.r));
-    format!("{} {:>3} {:>3} {s:>7} {b:>7} {r:>6} {:>4.1}%", kind_sign(cell.kind), cell.row, cell.col, share * 100.0)
+    let share = share.map(|v| format!(" {:>4.1}%", v * 100.0)).unwrap_or_default();
+    format!("{} {:>3} {:>3} {s:>7} {b:>7} {r:>6}{share}", kind_sign(cell.kind), cell.row, cell.col)
 }

@@ -11,7 +11,7 @@ use crate::{
     tui::{
         dialog::help,
         model::{Cursor, Model, Run},
-        notice::Severity,
+        notice::{Notice, Severity},
         psr,
         screen::{SCREENS, Screen},
         text,
@@ -114,6 +114,8 @@ pub fn tabs(model: &Model, area: Rect, buf: &mut Buffer) {
     }
     let (line, role) = progress(model);
     let room = area.right().saturating_sub(x + 2);
+    let fits = text::width(&line) <= usize::from(room);
+    let line = if fits { line } else { line.split_once(": ").map_or(line.clone(), |(short, _)| short.to_owned()) };
     let line = text::truncate(&line, usize::from(room), theme.ellipsis());
     draw::right(buf, Rect { width: area.width.saturating_sub(1), ..area }, &line, theme.style(role));
 }
@@ -206,6 +208,7 @@ pub fn opening(model: &Model, area: Rect, buf: &mut Buffer) {
     let theme = &model.theme;
     let lines = match &model.open_error {
         Some(why) => vec![(why.clone(), theme.style(Role::Error)), (String::from("q leaves"), theme.style(Role::Dim))],
+        None if model.busy.is_none() => vec![(String::from("nothing is open; q leaves"), theme.style(Role::Dim))],
         None => vec![
             (format!("{} opening {}", spinner(model), title(&model.model_path)), theme.style(Role::Text)),
             (String::from("building the gradient graph and starting the engine"), theme.style(Role::Dim)),
@@ -218,6 +221,8 @@ pub fn opening(model: &Model, area: Rect, buf: &mut Buffer) {
 fn present(model: &Model) -> Vec<(String, &'static str)> {
     let recorded = model.trace().is_some_and(|t| !t.is_empty());
     let word = |word: &'static str| match (word, &model.run) {
+        // While it runs, what can be done about that comes first.
+        ("again" | "target" | "pictures" | "class change" | "grid" | "exact map", _) if model.running() => None,
         ("run/pause", None) => Some("start"),
         ("run/pause", Some(run)) if run.paused => Some("go on"),
         ("run/pause", Some(run)) if run.running() => Some("pause"),
@@ -235,7 +240,9 @@ fn present(model: &Model) -> Vec<(String, &'static str)> {
 pub fn footer(model: &Model, area: Rect, buf: &mut Buffer) {
     let theme = &model.theme;
     let inner = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..area };
-    if let Some(notice) = model.notices.shown() {
+    // Why nothing is open is said in the middle of the screen already.
+    let said = |n: &&Notice| model.opened.is_none() && model.open_error.as_ref() == Some(&n.text);
+    if let Some(notice) = model.notices.shown().filter(|n| !said(n)) {
         let (word, role) = help::severity(notice.severity);
         let lead = if notice.severity == Severity::Info { String::new() } else { format!("{word}: ") };
         let lines = text::wrap(&format!("{lead}{}", notice.text), usize::from(inner.width));
