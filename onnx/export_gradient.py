@@ -27,6 +27,7 @@ from torch._decomp import core_aten_decompositions, decomposition_table
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+from torch.overrides import TorchFunctionMode
 
 aten = torch.ops.aten
 
@@ -113,13 +114,7 @@ def batch_norm_backward(grad, value, weight, _mean, variance, _saved_mean, _save
     return grad * factor.reshape([1, -1] + [1] * (value.dim() - 2)), None, None
 
 
-def as_strided(value, size, _stride, _offset=None):
-    """Only memory order changes."""
-    return value if list(size) == list(value.shape) else NotImplemented
-
-
 OWN = {
-    aten.as_strided_.default: as_strided,
     aten.native_batch_norm_backward.default: batch_norm_backward,
     aten.convolution_backward.default: convolution_backward,
     aten.max_pool2d_with_indices_backward.default: max_pool_backward,
@@ -135,6 +130,20 @@ def decompositions():
     table = {op: how for op, how in decomposition_table.items() if "backward" in str(op)}
     table.update({op: how for op, how in core.items() if "backward" in str(op) or "attention" in str(op)})
     return table | OWN
+
+
+class PlainPooling(TorchFunctionMode):
+    """Pooling to one value as a mean: PyTorch's own way also changes strides, which ONNX has no word for."""
+
+    POOLS = (torch.nn.functional.adaptive_avg_pool2d, torch._C._nn.adaptive_avg_pool2d)
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function in self.POOLS:
+            size = args[1] if len(args) > 1 else kwargs["output_size"]
+            if size == 1 or tuple(size) == (1, 1):
+                return args[0].mean((-2, -1), keepdim=True)
+        return function(*args, **kwargs)
 
 
 class Forward(torch.nn.Module):
@@ -155,7 +164,8 @@ def trace(model, example, classes):
     """One graph of the forward and the backward pass; only the batch is symbolic."""
 
     def both(image, cotangent):
-        logits, back = torch.func.vjp(model, image)
+        with PlainPooling():
+            logits, back = torch.func.vjp(model, image)
         return logits, back(cotangent)[0]
 
     mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)

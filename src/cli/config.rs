@@ -69,8 +69,19 @@ pub const TEMPLATE: &str = r#"# Configuration of psescope. Lines that start with
 # steps = 10
 "#;
 
-/// Keys outside the tables. Those that a flag has, in the flag's spelling too, are its default.
-const KEYS: [&str; 10] = ["ort_lib", "engine", "device", "threads", "preprocess", "labels", "color", "theme", "ascii", "mouse"];
+/// Keys outside the tables, and what holds when nothing is said. A value becomes the default of the flag of the same name.
+const KEYS: [(&str, &str); 10] = [
+    ("ort_lib", "searched"),
+    ("engine", "auto"),
+    ("device", "auto"),
+    ("threads", "0"),
+    ("preprocess", "from the model"),
+    ("labels", "from the model"),
+    ("color", "detected"),
+    ("theme", "terminal"),
+    ("ascii", "false"),
+    ("mouse", "false"),
+];
 
 /// A file as it is written.
 #[derive(Debug, Default, Deserialize)]
@@ -125,7 +136,7 @@ pub struct Config {
 pub struct Origin {
     /// Key.
     pub key: String,
-    /// Value; empty when nothing says anything.
+    /// Value, or what holds when nothing is said.
     pub value: String,
     /// Flag, variable, file and line, or default.
     pub from: String,
@@ -268,7 +279,7 @@ impl Config {
 
     fn origins(&self, matches: &ArgMatches) -> Vec<Origin> {
         let leaf = leaf(matches);
-        let one = |key: &str| {
+        let one = |key: &str, default: &str| {
             let setting = self.settings.get(key);
             let raw = leaf.try_get_raw(key).ok().flatten().and_then(|mut v| v.next()).map(|v| v.to_string_lossy().into_owned());
             let (value, from) = match leaf_source(leaf, key) {
@@ -276,13 +287,13 @@ impl Config {
                 Some(ValueSource::EnvVariable) => (raw, format!("PSESCOPE_{}", key.to_uppercase())),
                 _ => (setting.map(|s| s.value.clone()).or(raw), setting.map_or_else(|| "default".into(), ToString::to_string)),
             };
-            Origin { key: key.into(), value: value.unwrap_or_default(), from }
+            Origin { key: key.into(), value: value.unwrap_or_else(|| default.to_owned()), from }
         };
         let tables = [("keys", &self.keys), ("attack", &self.attack)];
         let rows = tables.into_iter().flat_map(|(table, rows)| {
             rows.iter().map(move |(key, s)| Origin { key: format!("{table}.{key}"), value: s.value.clone(), from: s.to_string() })
         });
-        KEYS.iter().map(|key| one(key)).chain(rows).collect()
+        KEYS.iter().map(|(key, default)| one(key, default)).chain(rows).collect()
     }
 
     /// Files that were read.
@@ -381,7 +392,7 @@ fn shown(text: &str) -> String {
 /// The name in serde's message about an unknown field, as our sentence.
 fn unknown_key(message: &str) -> Option<String> {
     let name = message.strip_prefix("unknown field `")?.split('`').next()?;
-    let known: Vec<&str> = KEYS.into_iter().chain(["keys", "attack"]).collect();
+    let known: Vec<&str> = KEYS.iter().map(|k| k.0).chain(["keys", "attack"]).collect();
     Some(unknown("key", name, &known))
 }
 
@@ -468,7 +479,7 @@ mod tests {
         let full: String = TEMPLATE.lines().map(|l| keys(l).unwrap_or_else(|| l.to_owned()) + "\n").collect();
         let config = parse(&full).unwrap();
         let named: Vec<&str> = config.settings.keys().copied().collect();
-        for key in KEYS.into_iter().filter(|k| !["ascii", "mouse"].contains(k)) {
+        for key in KEYS.iter().map(|k| k.0).filter(|k| !["ascii", "mouse"].contains(k)) {
             assert!(named.contains(&key), "{key} is not in the template");
         }
         assert_eq!((config.attack(), config.seed()), (Some("ifgsm"), Some(0)));

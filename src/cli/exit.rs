@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::CommandFactory;
 
 use super::{
     Cli,
@@ -22,7 +22,7 @@ pub enum Done {
 /// Parses arguments, runs, reports an error on stderr in one sentence, and gives the exit code.
 pub fn run_and_exit_code() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
-    let cli = match config::parse(&Cli::command, &args).and_then(|matches| Ok(Cli::from_arg_matches(&matches)?)) {
+    let cli = match config::parse(&Cli::command, &args).and_then(|matches| Ok(Cli::from_matches(&matches)?)) {
         Ok(cli) => cli,
         Err(Stop::Clap(error)) => {
             // Help and version are no errors; clap knows which stream they belong to.
