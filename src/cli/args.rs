@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
+use super::config;
 use crate::{
     core::{
         attack::{self, Kind, fraction},
@@ -41,6 +42,9 @@ pub struct ModelArgs {
     /// Class names: one a line, or JSON.
     #[arg(long, value_name = "FILE", env = "PSESCOPE_LABELS")]
     pub labels: Option<PathBuf>,
+    /// Gradient graph exported elsewhere (onnx/export_gradient.py), used instead of compiling one.
+    #[arg(long, value_name = "FILE")]
+    pub grad_model: Option<PathBuf>,
     /// Where to run: auto, cpu, cuda[:N], tensorrt[:N].
     #[arg(long, default_value = "auto", value_name = "DEVICE", env = "PSESCOPE_DEVICE")]
     pub device: Device,
@@ -60,6 +64,7 @@ impl ModelArgs {
     pub fn runtime(&self) -> RuntimeOptions {
         RuntimeOptions {
             ort_lib: self.ort_lib.clone(),
+            config_ort_lib: config::current().ort_lib(),
             engine: self.engine,
             device: self.device,
             threads: self.threads,
@@ -76,6 +81,7 @@ impl ModelArgs {
             size: self.size,
             layout: self.layout,
             labels: self.labels.clone(),
+            grad_model: self.grad_model.clone(),
         }
     }
 }
@@ -120,25 +126,44 @@ impl AttackArgs {
 #[derive(Debug, Clone, Default)]
 pub struct AttackParams(pub Vec<(String, String)>);
 
-/// Every parameter name once, with the attacks that have it.
-fn table() -> Vec<(attack::ParamSpec, Vec<&'static str>)> {
-    let mut table: Vec<(attack::ParamSpec, Vec<&'static str>)> = Vec::new();
+/// Every parameter name once, with the attacks that have it and their defaults.
+fn table() -> Vec<(attack::ParamSpec, Vec<(&'static str, &'static str)>)> {
+    let mut table: Vec<(attack::ParamSpec, Vec<_>)> = Vec::new();
     for attack in attack::REGISTRY {
         for spec in attack.params() {
+            let user = (attack.name(), spec.default);
             match table.iter_mut().find(|(s, _)| s.name == spec.name) {
-                Some((_, users)) => users.push(attack.name()),
-                None => table.push((*spec, vec![attack.name()])),
+                Some((_, users)) => users.push(user),
+                None => table.push((*spec, vec![user])),
             }
         }
     }
     table
 }
 
+/// `ifgsm, pgd; default 2`, or `default 10 for ifgsm; 100 for cw, ead` where attacks differ.
+fn users_and_defaults(users: &[(&'static str, &'static str)]) -> String {
+    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (attack, default) in users {
+        match groups.iter_mut().find(|(d, _)| d == default) {
+            Some((_, attacks)) => attacks.push(attack),
+            None => groups.push((default, vec![attack])),
+        }
+    }
+    match groups.as_slice() {
+        [(default, attacks)] => format!("{}; default {default}", attacks.join(", ")),
+        several => {
+            let each = several.iter().map(|(default, attacks)| format!("{default} for {}", attacks.join(", "))).collect::<Vec<_>>();
+            format!("default {}", each.join("; "))
+        }
+    }
+}
+
 impl Args for AttackParams {
     fn augment_args(command: Command) -> Command {
         table().into_iter().fold(command, |command, (spec, users)| {
-            let unit = if spec.unit.is_empty() { String::new() } else { format!(", {}", spec.unit) };
-            let help = format!("{} [{}{unit}; default {}]", spec.help, users.join(", "), spec.default);
+            let unit = if spec.unit.is_empty() { String::new() } else { format!("{}; ", spec.unit) };
+            let help = format!("{} [{unit}{}]", spec.help, users_and_defaults(&users));
             let arg = Arg::new(spec.name).long(spec.name).help(help.clone()).help_heading("Attack parameters").action(ArgAction::Set);
             command.arg(match spec.kind {
                 Kind::Flag => arg.num_args(0..=1).require_equals(true).default_missing_value("true").value_name("yes|no"),

@@ -2,10 +2,13 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::CommandFactory;
 
-use super::Cli;
-use crate::core::error::Error;
+use super::{
+    Cli,
+    config::{self, Stop},
+};
+use crate::{core::error::Error, engine::subject::GRAD_MODEL_HINT};
 
 /// How a command that did its work ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,12 +21,17 @@ pub enum Done {
 
 /// Parses arguments, runs, reports an error on stderr in one sentence, and gives the exit code.
 pub fn run_and_exit_code() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let args: Vec<_> = std::env::args_os().collect();
+    let cli = match config::parse(&Cli::command, &args).and_then(|matches| Ok(Cli::from_matches(&matches)?)) {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(Stop::Clap(error)) => {
             // Help and version are no errors; clap knows which stream they belong to.
             let _ = error.print();
             return ExitCode::from(u8::from(error.use_stderr()) * 2);
+        }
+        Err(Stop::Config(error)) => {
+            eprintln!("psescope: {error}");
+            return ExitCode::from(2);
         }
     };
     match cli.run() {
@@ -31,7 +39,8 @@ pub fn run_and_exit_code() -> ExitCode {
         Ok(Done::Robust) => ExitCode::from(1),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("psescope: {error:#}");
+            let hint = matches!(error.downcast_ref(), Some(Error::MissingRules(_))).then(|| format!("; {GRAD_MODEL_HINT}"));
+            eprintln!("psescope: {error:#}{}", hint.unwrap_or_default());
             ExitCode::from(code(&error))
         }
     }

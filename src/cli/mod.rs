@@ -1,10 +1,14 @@
 //! Arguments, subcommands, exit codes.
 
-use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind, parser::ValueSource};
 
 mod args;
 mod cmd;
+mod config;
 mod exit;
+mod log;
 mod progress;
 mod session;
 
@@ -15,14 +19,25 @@ pub use exit::run_and_exit_code;
 /// Opens an ONNX image classifier and an image, attacks the image, and shows how the perturbation works. Without arguments it opens the
 /// bundled sample. Keys are listed under `?` inside, and by `psescope generate keys`.
 #[derive(Debug, Parser)]
-#[command(name = "psescope", version, args_conflicts_with_subcommands = true, max_term_width = 120, after_help = EXAMPLES)]
+#[command(name = "psescope", version, override_usage = USAGE, max_term_width = 120, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
 
+    /// Configuration to read instead of ./psescope.toml and the one in the configuration folder.
+    #[arg(long, global = true, value_name = "FILE", env = "PSESCOPE_CONFIG", help_heading = "Program")]
+    config: Option<PathBuf>,
+
+    /// Say what is being done, on stderr; -vv says more.
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Program")]
+    verbose: u8,
+
     #[command(flatten)]
     inspect: cmd::tui::Inspector,
 }
+
+const USAGE: &str = "psescope [OPTIONS] [MODEL] [IMAGE]
+       psescope <COMMAND> …";
 
 const EXAMPLES: &str = "Examples:
   psescope                                             the bundled model and photo
@@ -58,8 +73,22 @@ enum Command {
 }
 
 impl Cli {
+    /// The arguments, unless some of the inspector's stand before a subcommand, where they would mean nothing.
+    fn from_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        if let Some(name) = matches.subcommand_name() {
+            let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine) && !["config", "verbose"].contains(&id);
+            let misplaced = matches.ids().map(clap::Id::as_str).find(|id| matches.try_contains_id(id).is_ok() && given(id));
+            if let Some(id) = misplaced {
+                let text = format!("'{}' stands before '{name}', where it means nothing; write it after '{name}'", id.replace('_', "-"));
+                return Err(Self::command().error(ErrorKind::ArgumentConflict, text));
+            }
+        }
+        Self::from_arg_matches(matches)
+    }
+
     /// Runs the chosen subcommand.
     fn run(self) -> anyhow::Result<exit::Done> {
+        log::init(self.verbose, self.command.is_none());
         match self.command {
             None => self.inspect.run(),
             Some(Command::Attack(c)) => c.run(),

@@ -15,7 +15,7 @@ use crate::{
         graph::{self, Layout, Prepared},
         tensor::{configs, image as pixels, labels::Labels, preprocess::Preprocess},
     },
-    runtime::{Affine, Network, backend::Backend, model_file},
+    runtime::{Affine, GradModel, Network, backend::Backend, model_file},
 };
 
 /// What the person said about the model; everything unsaid is read from files beside it, its metadata, or guessed with a notice.
@@ -33,6 +33,8 @@ pub struct SubjectOptions {
     pub layout: Option<Layout>,
     /// Class names.
     pub labels: Option<PathBuf>,
+    /// Gradient graph exported elsewhere, used instead of compiling one.
+    pub grad_model: Option<PathBuf>,
 }
 
 /// An opened model.
@@ -51,7 +53,12 @@ pub struct Subject {
     pub names: Arc<Vec<String>>,
     /// What was guessed or changed, one sentence each.
     pub notices: Vec<String>,
+    /// Where gradients come from when they are not compiled here.
+    pub gradients: Option<Arc<GradModel>>,
 }
+
+/// What helps when operators have no rule.
+pub const GRAD_MODEL_HINT: &str = "give a gradient graph exported from the framework with --grad-model";
 
 const IMAGE_LIMIT: u64 = 256 << 20;
 
@@ -70,13 +77,27 @@ impl Subject {
             .with_channels(channels)?;
         let labels = labels(path, &prepared, options)?;
         let names = Arc::new(labels.names().to_vec());
-        Ok(Self { path: path.to_owned(), sha256: loaded.sha256, prepared: Arc::new(prepared), preprocess, labels, names, notices })
+        let gradients = options.grad_model.as_deref().map(|file| GradModel::open(file, &prepared)).transpose()?.map(Arc::new);
+        if let Some(gradients) = &gradients {
+            notices.push(format!("gradients come from {}", gradients.path().display()));
+        }
+        let (path, sha256, prepared) = (path.to_owned(), loaded.sha256, Arc::new(prepared));
+        Ok(Self { path, sha256, prepared, preprocess, labels, names, notices, gradients })
     }
 
     /// The network on an engine, with sessions of its own.
     pub fn network(&self, backend: &Arc<dyn Backend>) -> Result<Network> {
+        let network = Network::new(Arc::clone(&self.prepared), Arc::clone(backend), self.affine())?;
+        Ok(match &self.gradients {
+            Some(gradients) => network.with_gradients(Arc::clone(gradients)),
+            None => network,
+        })
+    }
+
+    /// The preprocessing as the differentiated function sees it.
+    pub fn affine(&self) -> Affine {
         let (scale, offset) = self.preprocess.affine();
-        Network::new(Arc::clone(&self.prepared), Arc::clone(backend), Affine { scale, offset, bgr: self.preprocess.bgr })
+        Affine { scale, offset, bgr: self.preprocess.bgr }
     }
 
     /// Reads an image and brings it to the model's input size: `[C, H, W]`, 0..1.
@@ -97,8 +118,11 @@ impl Subject {
 
     /// Why attacks are impossible, when they are.
     pub fn no_gradient(&self) -> Option<String> {
+        if self.gradients.is_some() {
+            return None;
+        }
         let missing = graph::coverage(&self.prepared).missing;
-        (!missing.is_empty()).then(|| Error::MissingRules(missing).to_string())
+        (!missing.is_empty()).then(|| format!("{}; {GRAD_MODEL_HINT}", Error::MissingRules(missing)))
     }
 }
 

@@ -48,16 +48,8 @@ fn classes(top: &Value) -> String {
 /// A promotion-suppression map: one sign per cell, then totals.
 pub fn pse(map: &PsrMap, whole: &Cell, true_name: &str, target_name: &str) -> String {
     let mut out = String::new();
-    let estimate = if map.settings.mode == Mode::Exact { "exact" } else { "estimate" };
-    let _ = writeln!(
-        out,
-        "{} x {} cells of {} x {} pixels, {estimate} ({})",
-        map.grid.rows(),
-        map.grid.cols(),
-        map.grid.cell_h,
-        map.grid.cell_w,
-        map.settings.mode.name()
-    );
+    let mode = if map.settings.mode == Mode::Exact { "exact".to_owned() } else { format!("an estimate ({})", map.settings.mode.name()) };
+    let _ = writeln!(out, "{} x {} cells of {} x {} pixels, {mode}", map.grid.rows(), map.grid.cols(), map.grid.cell_h, map.grid.cell_w);
     for row in map.cells.chunks(map.grid.cols()) {
         let sign = |c: &Option<_>| match c.as_ref().map(|c: &Cell| c.kind) {
             Some(Kind::Suppression) => '-',

@@ -3,6 +3,7 @@
 //! ```text
 //! discover -> open -> Backend (ort_backend | embedded) -> network: core's Oracle and Layers
 //!                 \-> Report -> doctor
+//! grad_model: gradient graphs exported elsewhere
 //! install: fetch a library through pip or uv      model_file: .onnx and its external data
 //! ```
 
@@ -12,6 +13,7 @@ pub mod discover;
 pub mod doctor;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+pub mod grad_model;
 pub mod install;
 pub mod interrupt;
 pub mod model_file;
@@ -24,6 +26,7 @@ pub mod paths;
 pub mod quiet;
 
 pub use affine::Affine;
+pub use grad_model::GradModel;
 pub use network::Network;
 pub use open::{Report, Runtime};
 pub use options::{Device, EngineChoice, RuntimeOptions};

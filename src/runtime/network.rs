@@ -11,11 +11,12 @@ use ndarray::{Array1, Array2, Array4, ArrayD, ArrayView2, ArrayView4, Axis, Dime
 use super::{
     affine::Affine,
     backend::{Array, Backend, Executor, Interrupt},
+    grad_model::{self, GradModel},
     interrupt::Group,
 };
 use crate::core::{
     error::{Error, Result},
-    graph::{self, Instrumentation, Instrumented, Loss, Prepared, TapKind},
+    graph::{self, Instrumentation, Instrumented, Layout, Loss, Prepared, TapKind},
     onnx::write,
     oracle::{Evaluation, LayerGradient, LayerInfo, Layers, LinearHead, Objective, Oracle},
 };
@@ -34,6 +35,8 @@ struct Loaded {
     /// Names; its graph's constants are dropped once loaded.
     names: Instrumented,
     executor: Box<dyn Executor>,
+    /// Order of the dimensions of its image input.
+    layout: Layout,
     used: u64,
 }
 
@@ -48,6 +51,15 @@ pub struct Network {
     gradient_batch: usize,
     layers: Vec<LayerInfo>,
     head: Option<LinearHead>,
+    /// Where gradients come from when they are not compiled here.
+    exported: Option<Arc<GradModel>>,
+    /// Whether the exported graph's logits were compared with the model's.
+    agreed: bool,
+}
+
+/// The request for the gradient of a linear combination of logits: what an exported graph answers too.
+fn linear() -> Instrumentation {
+    Instrumentation { image_gradient: true, ..Instrumentation::default() }
 }
 
 impl Network {
@@ -57,9 +69,28 @@ impl Network {
         let gradient_batch = gradient_batch(&prepared, backend.preferred_batch());
         let (layers, head) = (graph::spatial_layers(&prepared), graph::linear_head(&prepared));
         let interrupt = Arc::new(Group::default());
-        let mut network = Self { prepared, backend, affine, loaded: Vec::new(), clock: 0, interrupt, gradient_batch, layers, head };
+        let mut network = Self {
+            prepared,
+            backend,
+            affine,
+            loaded: Vec::new(),
+            clock: 0,
+            interrupt,
+            gradient_batch,
+            layers,
+            head,
+            exported: None,
+            agreed: false,
+        };
         network.session(&Instrumentation::default())?;
         Ok(network)
+    }
+
+    /// Takes gradients from this graph instead of compiling one.
+    pub fn with_gradients(mut self, exported: Arc<GradModel>) -> Self {
+        self.gradient_batch = exported.batch().unwrap_or(self.gradient_batch);
+        self.exported = Some(exported);
+        self
     }
 
     /// Execution provider that really runs the forward graph.
@@ -87,16 +118,22 @@ impl Network {
         if self.interrupt.is_stopped() {
             return Err(Error::Stopped);
         }
-        let mut names = graph::instrument(&self.prepared, spec)?;
-        let executor = self.backend.load(&write::to_bytes(&names.graph))?;
-        names.graph.initializers.clear();
-        names.graph.nodes.clear();
-        names.graph.types.clear();
+        let (names, executor, layout) = match &self.exported {
+            Some(exported) if *spec == linear() => (exported.names().clone(), self.backend.load(exported.bytes())?, exported.layout()),
+            _ => {
+                let mut names = graph::instrument(&self.prepared, spec)?;
+                let executor = self.backend.load(&write::to_bytes(&names.graph))?;
+                names.graph.initializers.clear();
+                names.graph.nodes.clear();
+                names.graph.types.clear();
+                (names, executor, self.prepared.layout)
+            }
+        };
         self.interrupt.add(&executor.interrupt());
         if !spec.taps.is_empty() {
             self.make_room();
         }
-        self.loaded.push(Loaded { spec: spec.clone(), names, executor, used: self.clock });
+        self.loaded.push(Loaded { spec: spec.clone(), names, executor, layout, used: self.clock });
         Ok(self.loaded.len() - 1)
     }
 
@@ -137,7 +174,7 @@ impl Network {
             let range = start..(start + piece.max(1)).min(n);
             let pixels = images.slice_axis(Axis(0), Slice::from(range.clone()));
             let more = extra(&loaded.names, range)?;
-            let mut inputs = vec![(loaded.names.image.as_str(), Array::F32(self.affine.forward(pixels, self.prepared.layout)))];
+            let mut inputs = vec![(loaded.names.image.as_str(), Array::F32(self.affine.forward(pixels, loaded.layout)))];
             inputs.extend(more.iter().map(|(name, array)| (name.as_str(), array.clone())));
             for (column, value) in columns.iter_mut().zip(loaded.executor.run(&inputs, &outputs)?) {
                 column.push(value);
@@ -155,7 +192,7 @@ impl Network {
             Objective::Linear { .. } => Loss::None,
             Objective::Margin { .. } => Loss::Margin,
         };
-        let spec = Instrumentation { loss, image_gradient: true, ..Instrumentation::default() };
+        let spec = Instrumentation { loss, ..linear() };
         let has_loss = loss != Loss::None;
         let outputs = move |g: &Instrumented| -> Result<Vec<String>> {
             let mut names = vec![g.logits.clone(), part(&g.grad_image, "gradient output")?];
@@ -168,12 +205,33 @@ impl Network {
         let mut results = results.into_iter();
         let logits: Array2<f32> = typed(results.next(), Ix2::NDIM)?;
         let grad = results.next().ok_or_else(|| Error::Engine("the gradient is missing".into()))?;
-        let grad = self.affine.backward(grad.view(), self.prepared.layout)?;
+        let layout = match &self.exported {
+            Some(exported) if loss == Loss::None => exported.layout(),
+            _ => self.prepared.layout,
+        };
+        let grad = self.affine.backward(grad.view(), layout)?;
         let loss: Array1<f32> = match objective {
             Objective::Linear { cotangent } => (&logits * &cotangent).sum_axis(Axis(1)),
             _ => typed::<Ix1>(results.next(), Ix1::NDIM)?,
         };
         Ok(Evaluation { logits, loss, grad })
+    }
+
+    /// The same through an exported graph: the objective's slope comes from the logits of the forward graph.
+    fn differentiate_exported(&mut self, images: ArrayView4<f32>, objective: Objective, exported: &GradModel) -> Result<Evaluation> {
+        check_objective(&objective, images.len_of(Axis(0)), self.prepared.classes)?;
+        let linear = matches!(objective, Objective::Linear { .. });
+        if linear && self.agreed {
+            return self.differentiate(images, objective);
+        }
+        let logits = self.logits(images)?;
+        let (loss, cotangent) = grad_model::slope(&objective, logits.view());
+        let evaluation = self.differentiate(images, Objective::Linear { cotangent: cotangent.view() })?;
+        if !self.agreed {
+            exported.agree(&logits, &evaluation.logits)?;
+            self.agreed = true;
+        }
+        Ok(Evaluation { logits, loss, grad: evaluation.grad })
     }
 }
 
@@ -194,7 +252,10 @@ impl Oracle for Network {
     }
 
     fn gradient(&mut self, images: ArrayView4<f32>, objective: Objective) -> Result<Evaluation> {
-        self.differentiate(images, objective)
+        match self.exported.clone() {
+            Some(exported) => self.differentiate_exported(images, objective, &exported),
+            None => self.differentiate(images, objective),
+        }
     }
 
     fn batch(&self) -> usize {
@@ -226,14 +287,18 @@ impl Layers for Network {
                 classes.saturating_sub(1)
             )));
         }
-        let spec = Instrumentation { taps: vec![(layer.to_owned(), TapKind::ValueAndGradient)], ..Instrumentation::default() };
+        let exported = self.exported.as_ref().and_then(|e| e.tap(layer)).map(|(value, gradient)| (value, Some(gradient)));
+        let spec = match exported {
+            Some(_) => linear(),
+            None => Instrumentation { taps: vec![(layer.to_owned(), TapKind::ValueAndGradient)], ..Instrumentation::default() },
+        };
         let extra = |g: &Instrumented, range: Range<usize>| {
             let mut cotangent = Array2::zeros((range.len(), classes));
             cotangent.column_mut(class).fill(1.0);
             Ok(vec![(part(&g.cotangent, "cotangent input")?, Array::F32(cotangent.into_dyn()))])
         };
         let outputs = |g: &Instrumented| {
-            let (value, gradient) = tap(g)?;
+            let (value, gradient) = exported.as_ref().map_or_else(|| tap(g), Ok)?;
             Ok(vec![g.logits.clone(), value.clone(), part(gradient, "gradient output")?])
         };
         let mut results = self.run(&spec, images, self.gradient_batch, &extra, &outputs)?.into_iter();

@@ -49,19 +49,6 @@ pub struct Record {
     pub verdict: Verdict,
 }
 
-impl Record {
-    /// The record as a line of text.
-    pub fn line(&self) -> String {
-        let path = if self.path.as_os_str().is_empty() { String::new() } else { format!(": {}", self.path.display()) };
-        let gpu = if self.gpu_build { " (GPU build)" } else { "" };
-        match &self.verdict {
-            Verdict::Chosen => format!("chosen     {}{path}{gpu}", self.source.label()),
-            Verdict::Rejected(why) => format!("rejected   {}{path}{gpu} {why}", self.source.label()),
-            Verdict::NotTried => format!("not tried  {}{path}{gpu}", self.source.label()),
-        }
-    }
-}
-
 /// What was found and what is in use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
@@ -331,7 +318,7 @@ mod tests {
         assert_eq!(choice.chosen.unwrap().path, Path::new("/py/libonnxruntime.so.1"));
         let verdicts: Vec<_> = choice.records.iter().map(|r| r.verdict.clone()).collect();
         assert_eq!(verdicts, [Verdict::Rejected("is ONNX Runtime 1.15".into()), Verdict::Chosen, Verdict::NotTried, Verdict::NotTried]);
-        assert_eq!(choice.records[0].line(), "rejected   ORT_DYLIB_PATH: /old.so is ONNX Runtime 1.15");
+        assert_eq!((choice.records[0].source, choice.records[0].path.as_path()), (Source::Variable, Path::new("/old.so")));
         assert_eq!(probed.len(), 2);
     }
 

@@ -3,11 +3,11 @@
 use clap::{CommandFactory, Subcommand};
 
 use crate::{
-    cli::{Cli, exit::Done},
+    cli::{Cli, config, exit::Done},
     tui,
 };
 
-/// Completions, man page, key table.
+/// Completions, man page, configuration, key table.
 #[derive(Debug, Subcommand)]
 pub enum GenerateCommand {
     /// Completions for a shell.
@@ -17,6 +17,8 @@ pub enum GenerateCommand {
     },
     /// The man page, in roff.
     Man,
+    /// The configuration with every key and its default, commented out.
+    Config,
     /// Every key, as a Markdown table.
     Keys,
 }
@@ -28,6 +30,7 @@ impl GenerateCommand {
         match self {
             Self::Completions { shell } => clap_complete::generate(shell, &mut Cli::command(), "psescope", &mut out),
             Self::Man => clap_mangen::Man::new(Cli::command()).render(&mut out)?,
+            Self::Config => std::io::Write::write_all(&mut out, config::TEMPLATE.as_bytes())?,
             Self::Keys => std::io::Write::write_all(&mut out, tui::keys_markdown().as_bytes())?,
         }
         Ok(Done::Yes)

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::{
-    cli::{args::ModelArgs, exit::Done},
+    cli::{args::ModelArgs, cmd::check::Check, exit::Done},
     core::{
         error::Error,
         graph::{self, Instrumentation, Loss, TapKind},
@@ -15,14 +15,16 @@ use crate::{
     engine::subject::Subject,
 };
 
+const SCHEMA: &str = "psescope.grad/1";
+
 /// Write the gradient graph of a model.
 #[derive(Debug, Args)]
 pub struct GradCommand {
     /// ONNX model.
     model: PathBuf,
-    /// Where to write the graph.
-    #[arg(short, long, value_name = "OUT.onnx")]
-    output: PathBuf,
+    /// Where to write the graph. Not needed when --grad-model names a graph that is only to be checked.
+    #[arg(short, long, value_name = "OUT.onnx", required_unless_present = "grad_model")]
+    output: Option<PathBuf>,
     /// Loss head inside the graph: none (the cotangent of the logits is an input), ce, margin.
     #[arg(long, value_enum, default_value_t = LossArg::None)]
     loss: LossArg,
@@ -55,16 +57,21 @@ impl GradCommand {
             LossArg::Ce => Loss::CrossEntropy,
             LossArg::Margin => Loss::Margin,
         };
+        let Some(output) = &self.output else {
+            // Only a graph exported elsewhere is to be checked.
+            print_check(&super::check::directional(&subject, &self.model_args)?, self.json);
+            return Ok(Done::Yes);
+        };
         let taps = self.taps.iter().map(|t| (t.clone(), TapKind::ValueAndGradient)).collect();
         let coverage = graph::coverage(&subject.prepared);
         let built = graph::instrument(&subject.prepared, &Instrumentation { loss, image_gradient: true, taps, gates: vec![] })?;
-        save(&self.output, &write::to_bytes(&built.graph))?;
+        save(output, &write::to_bytes(&built.graph))?;
         let check = self.check.then(|| super::check::directional(&subject, &self.model_args)).transpose()?;
         if self.json {
             println!(
                 "{}",
                 json!({
-                    "schema": "psescope.grad/1",
+                    "schema": SCHEMA,
                     "version": env!("CARGO_PKG_VERSION"),
                     "nodes": built.graph.nodes.len(),
                     "image": built.image,
@@ -77,20 +84,30 @@ impl GradCommand {
                     "taps": built.taps.iter().map(|(value, gradient)| json!({"value": value, "gradient": gradient})).collect::<Vec<_>>(),
                     "covered": coverage.covered,
                     "missing": coverage.missing.iter().map(|m| json!({"op": m.op, "node": m.node})).collect::<Vec<_>>(),
-                    "check": check.as_ref().map(|c| json!({"directions": c.directions, "relative_error": c.error})),
+                    "check": check.as_ref().map(check_json),
                 })
             );
-        } else {
-            println!("{}: {} nodes, {} differentiable nodes covered", self.output.display(), built.graph.nodes.len(), coverage.covered);
-            println!("  image {}  logits {}  gradient {}", built.image, built.logits, built.grad_image.as_deref().unwrap_or("-"));
-            if let Some(check) = &check {
-                println!(
-                    "  finite differences along {} directions: relative error {:.2e} (an estimate limited by float32)",
-                    check.directions, check.error
-                );
-            }
+            return Ok(Done::Yes);
+        }
+        println!("{}: {} nodes, {} differentiable nodes covered", output.display(), built.graph.nodes.len(), coverage.covered);
+        println!("  image {}  logits {}  gradient {}", built.image, built.logits, built.grad_image.as_deref().unwrap_or("-"));
+        if let Some(check) = &check {
+            print_check(check, false);
         }
         Ok(Done::Yes)
+    }
+}
+
+fn check_json(check: &Check) -> serde_json::Value {
+    json!({"directions": check.directions, "relative_error": check.error, "float64": check.float64})
+}
+
+fn print_check(check: &Check, json: bool) {
+    if json {
+        println!("{}", json!({"schema": SCHEMA, "version": env!("CARGO_PKG_VERSION"), "check": check_json(check)}));
+    } else {
+        let how = if check.float64 { "in float64" } else { "in float32, which limits it to about 1e-3" };
+        println!("  finite differences along {} directions {how}: relative error {:.2e}", check.directions, check.error);
     }
 }
 

@@ -100,8 +100,8 @@ impl PseCommand {
     /// Runs the subcommand.
     pub fn run(self) -> anyhow::Result<Done> {
         let mut case = match &self.image {
-            None => self.from_run(&self.first)?,
-            Some(image) => self.from_model(&self.first, image)?,
+            None => self.of_run(&self.first)?,
+            Some(image) => self.of_model(&self.first, image)?,
         };
         let map = self.explain(&mut case)?;
         let logits =
@@ -121,7 +121,7 @@ impl PseCommand {
         Ok(Done::Yes)
     }
 
-    fn from_run(&self, path: &Path) -> anyhow::Result<Case> {
+    fn of_run(&self, path: &Path) -> anyhow::Result<Case> {
         if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) {
             return Err(Error::Parameter("give an image after the model, or a run written by `psescope attack --out`".into()).into());
         }
@@ -148,7 +148,7 @@ impl PseCommand {
         Ok(Case { session, clean: Arc::clone(&run.trace.clean), adversarial: frame.image.clone(), label: run.meta.label, target })
     }
 
-    fn from_model(&self, model: &Path, image: &Path) -> anyhow::Result<Case> {
+    fn of_model(&self, model: &Path, image: &Path) -> anyhow::Result<Case> {
         let mut session = Session::open(model, &self.model_args)?;
         let request = self.attack.request(&session.subject.labels)?;
         if let Some(adv) = &self.adv {

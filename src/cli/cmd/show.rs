@@ -45,21 +45,44 @@ impl ShowCommand {
     }
 }
 
-/// Prints one picture. Inside tmux only half blocks are used: other protocols would print nothing and say it worked.
+/// Prints one picture. A graphics protocol is used only where the environment names the terminal: asking an unknown one leaves its answer on
+/// the screen, and inside a multiplexer such protocols print nothing and say it worked.
 pub fn print_picture(picture: &RgbImage) -> anyhow::Result<()> {
     if !std::io::stdout().is_terminal() {
         return Err(Error::Parameter("pictures can only be shown in a terminal; write a file with --png instead".into()).into());
     }
-    let multiplexed = ["TMUX", "STY", "ZELLIJ"].iter().any(|v| std::env::var_os(v).is_some());
+    let (use_kitty, use_iterm) = protocols(|name| std::env::var(name).ok());
     let columns = crossterm::terminal::size().map_or(80, |(w, _)| w).min(80);
-    let config = viuer::Config {
-        absolute_offset: false,
-        width: Some(u32::from(columns)),
-        use_kitty: !multiplexed,
-        use_iterm: !multiplexed,
-        ..viuer::Config::default()
-    };
+    let config =
+        viuer::Config { absolute_offset: false, width: Some(u32::from(columns)), use_kitty, use_iterm, ..viuer::Config::default() };
     viuer::print(&DynamicImage::ImageRgb8(picture.clone()), &config)
         .map_err(|e| Error::Input(format!("the terminal did not take the picture: {e}; write a file with --png instead")))?;
     Ok(())
+}
+
+/// Whether the terminal is known to speak kitty's and iTerm2's protocols.
+fn protocols(env: impl Fn(&str) -> Option<String>) -> (bool, bool) {
+    if ["TMUX", "STY", "ZELLIJ"].into_iter().any(|v| env(v).is_some()) {
+        return (false, false);
+    }
+    let program = env("TERM_PROGRAM").unwrap_or_default();
+    let term = env("TERM").unwrap_or_default();
+    let kitty = env("KITTY_WINDOW_ID").is_some() || term.contains("kitty") || program == "ghostty";
+    (kitty, matches!(program.as_str(), "iTerm.app" | "WezTerm"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::protocols;
+
+    #[test]
+    fn protocols_need_a_known_terminal_and_no_multiplexer() {
+        let with = |set: &'static [(&'static str, &'static str)]| {
+            protocols(move |n| set.iter().find(|(k, _)| *k == n).map(|(_, v)| (*v).to_owned()))
+        };
+        assert_eq!(with(&[("TERM", "xterm-256color")]), (false, false));
+        assert_eq!(with(&[("TERM", "xterm-kitty")]), (true, false));
+        assert_eq!(with(&[("TERM_PROGRAM", "iTerm.app")]), (false, true));
+        assert_eq!(with(&[("TERM", "xterm-kitty"), ("TMUX", "/tmp/x,1,0")]), (false, false));
+    }
 }

@@ -5,8 +5,12 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::{
-    cli::{args::ModelArgs, exit::Done},
-    engine::{sample, worker},
+    cli::{
+        args::ModelArgs,
+        config::{self, Config},
+        exit::Done,
+    },
+    engine::{command::AttackRequest, sample, worker},
     tui::{self, theme::Depth},
 };
 
@@ -38,10 +42,32 @@ impl Inspector {
     pub fn run(self) -> anyhow::Result<Done> {
         let model = self.model.unwrap_or_else(|| sample::MODEL.into());
         let image = self.image.unwrap_or_else(|| sample::IMAGE.into());
-        let options =
-            tui::Options { color: self.color, ascii: self.ascii, theme: self.theme, mouse: self.mouse, ..tui::Options::new(model, image) };
+        let config = config::current();
+        let options = tui::Options {
+            color: self.color,
+            configured_color: config.color(),
+            ascii: self.ascii,
+            theme: self.theme,
+            mouse: self.mouse,
+            keys: config.keys(),
+            attack: first_attack(config),
+            ..tui::Options::new(model, image)
+        };
         let engine = worker::spawn(worker::Options { runtime: self.model_args.runtime(), subject: self.model_args.subject() });
         tui::run(engine, options)?;
         Ok(Done::Yes)
     }
+}
+
+/// The attack that is offered first: the configured one, else the interface's own choice.
+fn first_attack(config: &Config) -> AttackRequest {
+    let mut request = tui::default_attack();
+    if let Some(name) = config.attack().filter(|name| *name != request.attack) {
+        request = AttackRequest { attack: name.to_owned(), params: Vec::new(), ..request };
+    }
+    for (name, text) in config.params(&request.attack) {
+        request.params.retain(|(n, _)| *n != name);
+        request.params.push((name, text));
+    }
+    AttackRequest { seed: config.seed().unwrap_or(request.seed), ..request }
 }

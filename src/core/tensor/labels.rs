@@ -174,7 +174,9 @@ pub fn find(names: &[String], text: &str) -> Result<usize> {
             }
         }
     }
-    let nearest = (0..classes).min_by_key(|c| distance(&wanted, &folded[*c]));
+    // A slip of the finger is often in one word of a longer name: 'tabyy' is meant to be a tabby cat.
+    let near = |name: &str| name.split(' ').map(|word| distance(&wanted, word)).chain([distance(&wanted, name)]).min();
+    let nearest = (0..classes).min_by_key(|c| near(&folded[*c]));
     Err(Error::Parameter(match nearest {
         Some(c) => format!("no class is called '{shown}'; did you mean '{}' ({c})?", names[c]),
         None => "this model has no classes".into(),
@@ -325,7 +327,7 @@ fn trim_trailing_empty(mut names: Vec<String>) -> Vec<String> {
 }
 
 /// Edit distance between two names, on at most [`MAX_NAME`] characters each.
-fn distance(a: &str, b: &str) -> usize {
+pub fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().take(MAX_NAME).collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, ca) in a.chars().take(MAX_NAME).enumerate() {
