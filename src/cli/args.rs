@@ -76,6 +76,7 @@ impl ModelArgs {
             size: self.size,
             layout: self.layout,
             labels: self.labels.clone(),
+            keep: Vec::new(),
         }
     }
 }

@@ -33,6 +33,8 @@ pub struct SubjectOptions {
     pub layout: Option<Layout>,
     /// Class names.
     pub labels: Option<PathBuf>,
+    /// Tensors that must keep their names.
+    pub keep: Vec<String>,
 }
 
 /// An opened model.
@@ -62,7 +64,8 @@ impl Subject {
             Some(bytes) => model_file::from_bytes(path, bytes)?,
             None => model_file::load(path)?,
         };
-        let prepared = graph::normalise(loaded.graph, &graph::Options { layout: options.layout, size: options.size })?;
+        let prepared =
+            graph::normalise(loaded.graph, &graph::Options { layout: options.layout, size: options.size, keep: options.keep.clone() })?;
         let mut notices = prepared.notices.clone();
         let channels = prepared.shape[0];
         let preprocess = preprocessing(path, &loaded.sha256, &prepared, options, &mut notices)?
