@@ -35,6 +35,8 @@ pub struct SubjectOptions {
     pub labels: Option<PathBuf>,
     /// Gradient graph exported elsewhere, used instead of compiling one.
     pub grad_model: Option<PathBuf>,
+    /// Tensors that must keep their names.
+    pub keep: Vec<String>,
 }
 
 /// An opened model.
@@ -69,7 +71,8 @@ impl Subject {
             Some(bytes) => model_file::from_bytes(path, bytes)?,
             None => model_file::load(path)?,
         };
-        let prepared = graph::normalise(loaded.graph, &graph::Options { layout: options.layout, size: options.size })?;
+        let prepared =
+            graph::normalise(loaded.graph, &graph::Options { layout: options.layout, size: options.size, keep: options.keep.clone() })?;
         let mut notices = prepared.notices.clone();
         let channels = prepared.shape[0];
         let preprocess = preprocessing(path, &loaded.sha256, &prepared, options, &mut notices)?

@@ -12,7 +12,7 @@ use crate::{
         graph::{self, Instrumentation, Loss, TapKind},
         onnx::write,
     },
-    engine::subject::Subject,
+    engine::subject::{Subject, SubjectOptions},
 };
 
 const SCHEMA: &str = "psescope.grad/1";
@@ -51,7 +51,7 @@ enum LossArg {
 impl GradCommand {
     /// Runs the subcommand.
     pub fn run(self) -> anyhow::Result<Done> {
-        let subject = Subject::open(&self.model, &self.model_args.subject())?;
+        let subject = Subject::open(&self.model, &SubjectOptions { keep: self.taps.clone(), ..self.model_args.subject() })?;
         let loss = match self.loss {
             LossArg::None => Loss::None,
             LossArg::Ce => Loss::CrossEntropy,

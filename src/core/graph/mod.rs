@@ -37,6 +37,8 @@ pub struct Options {
     pub layout: Option<Layout>,
     /// Height and width, for models whose input size is dynamic.
     pub size: Option<[usize; 2]>,
+    /// Names of tensors that will be asked for: they keep their names and values, though folding could remove them.
+    pub keep: Vec<String>,
 }
 
 /// A model ready to be instrumented: constants and BatchNorm folded, batch dynamic, every value typed, logits found.

@@ -2,6 +2,7 @@
 //!
 //! `pb` is generated from `onnx-ml.proto` (ONNX 1.23, Apache-2.0) and checked in, so that building needs no protoc.
 
+mod inline;
 mod ir;
 #[allow(missing_docs, clippy::all, clippy::pedantic)]
 #[rustfmt::skip]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use prost::{Message, bytes::Bytes};
 
-use super::{Attr, DType, Dim, Graph, Node, TensorData, TensorType, ValueInfo, pb};
+use super::{Attr, DType, Dim, Graph, Node, TensorData, TensorType, ValueInfo, inline, pb};
 use crate::core::error::{Error, Result};
 
 /// Where a tensor's bytes lie when they are outside the model file.
@@ -28,9 +28,6 @@ pub fn parse(bytes: Bytes, fetch: &mut Fetch) -> Result<Graph> {
     let proto = model
         .graph
         .ok_or_else(|| Error::Model("not an ONNX model (it has no graph); give an .onnx file exported from a training framework".into()))?;
-    if !model.functions.is_empty() {
-        return Err(Error::Model("the model uses local functions; inline them first (onnx.inliner.inline_local_functions)".into()));
-    }
     let mut graph = Graph {
         name: proto.name.unwrap_or_default(),
         ir_version: model.ir_version.unwrap_or(0),
@@ -60,7 +57,8 @@ pub fn parse(bytes: Bytes, fetch: &mut Fetch) -> Result<Graph> {
     for info in proto.value_info.iter().map(value_info) {
         graph.types.insert(info.name, info.ty);
     }
-    graph.nodes = proto.node.into_iter().map(|n| node(n, fetch)).collect::<Result<_>>()?;
+    let nodes = if model.functions.is_empty() { proto.node } else { inline::inline(proto.node, &model.functions, graph.opset)? };
+    graph.nodes = nodes.into_iter().map(|n| node(n, fetch)).collect::<Result<_>>()?;
     sort_topologically(&mut graph)?;
     Ok(graph)
 }

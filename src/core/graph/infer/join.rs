@@ -18,7 +18,9 @@ pub(super) const RULES: &[(&str, ShapeRule)] = &[
     ("Gemm", gemm),
     ("LSTM", recurrent),
     ("MatMul", |s| Ok(vec![matmul_shape(s.at(0)?, s.at(1)?)?])),
+    ("MatMulInteger", |s| Ok(vec![matmul_shape(s.at(0)?, s.at(1)?)?])),
     ("OneHot", one_hot),
+    ("QLinearMatMul", |s| Ok(vec![matmul_shape(s.at(0)?, s.at(3)?)?])),
     ("RNN", recurrent),
 ];
 

@@ -18,7 +18,8 @@ table! {
         "Sinh" "Softmax" "Softplus" "Softsign" "Sqrt" "Swish" "Tan" "Tanh" "ThresholdedRelu" "Trilu";
     all: "Add" "And" "Div" "Equal" "Greater" "GreaterOrEqual" "Less" "LessOrEqual" "Max" "Mean" "Min" "Mod" "Mul" "Or" "Pow" "Sub" "Sum" "Where" "Xor";
     batch_norm: "BatchNormalization";
-    layer_norm: "LayerNormalization"
+    layer_norm: "LayerNormalization";
+    dynamic_quantize: "DynamicQuantizeLinear"
 }
 
 fn first(s: &Shapes) -> Res<Vec<Vec<usize>>> {
@@ -36,6 +37,11 @@ fn all(s: &Shapes) -> Res<Vec<Vec<usize>>> {
 fn batch_norm(s: &Shapes) -> Res<Vec<Vec<usize>>> {
     let channels = vec![s.at(1)?.to_vec(); s.args.node.outputs.len() - 1];
     Ok(std::iter::once(s.at(0)?.to_vec()).chain(channels).collect())
+}
+
+/// The quantised values, their scale and their zero point.
+fn dynamic_quantize(s: &Shapes) -> Res<Vec<Vec<usize>>> {
+    Ok(vec![s.at(0)?.to_vec(), vec![], vec![]])
 }
 
 fn layer_norm(s: &Shapes) -> Res<Vec<Vec<usize>>> {

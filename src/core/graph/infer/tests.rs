@@ -95,3 +95,26 @@ fn contradictions_are_reported_and_unknown_operators_are_not() {
     infer(&mut unknown).unwrap();
     assert_eq!(unknown.types["y"].shape, None);
 }
+
+#[test]
+fn operators_without_evaluation_have_shapes() {
+    let mut g = graph(
+        &[Batch(1), Fixed(3), Fixed(6), Fixed(5)],
+        vec![
+            Node::new("GridSample", &["x", "grid"], &["sampled"]),
+            Node::new("DynamicQuantizeLinear", &["x"], &["q", "scale", "zero"]),
+            Node::new("ConvInteger", &["q", "w"], &["sum"]),
+            Node::new("MatMulInteger", &["q", "m"], &["product"]),
+        ],
+        &[
+            ("grid", TensorData::f32(&[1, 2, 4, 2], &[0.0; 16])),
+            ("w", TensorData::f32(&[4, 3, 3, 3], &[0.0; 108])),
+            ("m", TensorData::f32(&[5, 2], &[0.0; 10])),
+        ],
+    );
+    infer(&mut g).unwrap();
+    assert_eq!(shape_of(&g, "sampled"), [Batch(1), Fixed(3), Fixed(2), Fixed(4)]);
+    assert_eq!(shape_of(&g, "scale"), []);
+    assert_eq!(shape_of(&g, "sum"), [Batch(1), Fixed(4), Fixed(4), Fixed(3)]);
+    assert_eq!(shape_of(&g, "product"), [Batch(1), Fixed(3), Fixed(6), Fixed(2)]);
+}

@@ -8,13 +8,17 @@ use crate::core::graph::eval::{
 
 pub(super) const RULES: &[(&str, ShapeRule)] = &[
     ("AveragePool", pool),
-    ("Conv", conv),
+    ("Conv", |s| conv(s, 1)),
+    ("ConvInteger", |s| conv(s, 1)),
     ("ConvTranspose", transposed),
+    ("DeformConv", |s| conv(s, 1)),
     ("GlobalAveragePool", global),
     ("GlobalLpPool", global),
     ("GlobalMaxPool", global),
+    ("GridSample", grid_sample),
     ("LpPool", pool),
     ("MaxPool", pool),
+    ("QLinearConv", |s| conv(s, 3)),
     ("Resize", resize),
     ("Upsample", resize),
 ];
@@ -30,8 +34,8 @@ fn pool(s: &Shapes) -> Res<Vec<Vec<usize>>> {
     Ok(vec![x[..2].iter().copied().chain(window.output).collect(); s.args.node.outputs.len()])
 }
 
-fn conv(s: &Shapes) -> Res<Vec<Vec<usize>>> {
-    let (x, w) = (spatial(s)?, s.at(1)?);
+fn conv(s: &Shapes, weight: usize) -> Res<Vec<Vec<usize>>> {
+    let (x, w) = (spatial(s)?, s.at(weight)?);
     let groups = s.args.int("group", 1).max(1) as usize;
     if w.len() != x.len() || x[1] != w[1] * groups {
         return bad(format!("convolves {x:?} with weights {w:?} in {groups} groups"));
@@ -52,6 +56,14 @@ fn transposed(s: &Shapes) -> Res<Vec<Vec<usize>>> {
 
 fn global(s: &Shapes) -> Res<Vec<Vec<usize>>> {
     Ok(vec![s.at(0)?.iter().enumerate().map(|(i, &d)| if i < 2 { d } else { 1 }).collect()])
+}
+
+fn grid_sample(s: &Shapes) -> Res<Vec<Vec<usize>>> {
+    let (x, grid) = (spatial(s)?, s.at(1)?);
+    if grid.len() != x.len() {
+        return bad(format!("samples {x:?} with a grid of shape {grid:?}"));
+    }
+    Ok(vec![x[..2].iter().chain(&grid[1..grid.len() - 1]).copied().collect()])
 }
 
 fn resize(s: &Shapes) -> Res<Vec<Vec<usize>>> {

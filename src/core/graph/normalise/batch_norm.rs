@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use super::{Names, prune::prune};
 use crate::core::onnx::{Graph, Node, TensorData};
 
-/// Folds wherever the product's output has no other use; elsewhere the node stays.
-pub fn fold(graph: &mut Graph, names: &mut Names) {
+/// Folds wherever the product's output has no other use and is not in `keep`; elsewhere the node stays.
+pub fn fold(graph: &mut Graph, names: &mut Names, keep: &[String]) {
     let mut uses: HashMap<String, usize> = HashMap::new();
     for name in graph.nodes.iter().flat_map(|n| &n.inputs).chain(graph.outputs.iter().map(|o| &o.name)) {
         *uses.entry(name.clone()).or_default() += 1;
@@ -19,7 +19,8 @@ pub fn fold(graph: &mut Graph, names: &mut Names) {
         if norm.op != "BatchNormalization" || !norm.domain.is_empty() || norm.int("training_mode", 0) != 0 {
             continue;
         }
-        let Some(&p) = norm.input(0).filter(|x| uses.get(*x) == Some(&1)).and_then(|x| producers.get(x)) else { continue };
+        let free = |x: &&str| uses.get(*x) == Some(&1) && !keep.iter().any(|k| k == x);
+        let Some(&p) = norm.input(0).filter(free).and_then(|x| producers.get(x)) else { continue };
         let Some((weights, bias)) = folded(graph, &graph.nodes[p], norm) else { continue };
         let output = norm.outputs[0].clone();
         let (w, b) = (names.fresh("weight"), names.fresh("bias"));

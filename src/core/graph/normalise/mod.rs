@@ -37,7 +37,7 @@ pub fn normalise(mut graph: Graph, options: &Options) -> Result<Prepared> {
     let image = input::image(&graph)?;
     precision::to_f32(&mut graph, &image, &mut notices);
     let input = input::resolve(&mut graph, &image, options, &mut notices)?;
-    noop::remove_training(&mut graph);
+    noop::remove_training(&mut graph, &options.keep);
     if let Dim::Fixed(size) = input.batch {
         batch::make_dynamic(&mut graph, &image, size, &mut names)?;
         notices.push(format!("the file fixes the batch size at {size}; it was made dynamic"));
@@ -47,8 +47,8 @@ pub fn normalise(mut graph: Graph, options: &Options) -> Result<Prepared> {
     fold::fold(&mut graph, &facts);
     reshape::constant_targets(&mut graph, &facts, &mut names);
     prune::prune(&mut graph);
-    noop::remove(&mut graph)?;
-    batch_norm::fold(&mut graph, &mut names);
+    noop::remove(&mut graph, &options.keep)?;
+    batch_norm::fold(&mut graph, &mut names, &options.keep);
     infer::infer(&mut graph)?;
     let (logits, classes) = logits::find(&mut graph, &image, &mut names, &mut notices)?;
     prune::prune(&mut graph);

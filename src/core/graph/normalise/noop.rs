@@ -16,30 +16,30 @@ use crate::core::{
 };
 
 /// Removes Identity and Dropout, whatever their attributes say about training.
-pub fn remove_training(graph: &mut Graph) {
+pub fn remove_training(graph: &mut Graph, keep: &[String]) {
     let used: std::collections::HashSet<String> =
         graph.nodes.iter().flat_map(|n| n.inputs.iter().cloned()).chain(graph.outputs.iter().map(|o| o.name.clone())).collect();
-    drop_nodes(graph, |node| {
+    drop_nodes(graph, keep, |node| {
         node.domain.is_empty()
             && (node.op == "Identity" || node.op == "Dropout" && node.outputs.get(1).is_none_or(|mask| !used.contains(mask)))
     });
 }
 
 /// Removes reshapes, slices, pads, casts, … whose result is their input.
-pub fn remove(graph: &mut Graph) -> Result<()> {
+pub fn remove(graph: &mut Graph, keep: &[String]) -> Result<()> {
     let facts = propagate(graph, Depth::Shapes, POINTS)?;
     let opset = graph.opset;
-    drop_nodes(graph, |node| node.domain.is_empty() && idle(node, opset, &facts));
+    drop_nodes(graph, keep, |node| node.domain.is_empty() && idle(node, opset, &facts));
     prune(graph);
     Ok(())
 }
 
-fn drop_nodes(graph: &mut Graph, idle: impl Fn(&Node) -> bool) {
+fn drop_nodes(graph: &mut Graph, keep: &[String], idle: impl Fn(&Node) -> bool) {
     let mut renames = HashMap::new();
     let mut kept = Vec::with_capacity(graph.nodes.len());
     for node in std::mem::take(&mut graph.nodes) {
         match (idle(&node), node.input(0), node.outputs.first()) {
-            (true, Some(from), Some(to)) => {
+            (true, Some(from), Some(to)) if !keep.contains(to) => {
                 renames.insert(to.clone(), from.to_owned());
             }
             _ => kept.push(node),

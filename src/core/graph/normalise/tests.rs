@@ -221,3 +221,28 @@ fn unusable_models_get_one_sentence() {
     ancient.opset = 6;
     assert!(sentence(ancient, &Options::default()).contains("operator set 6"));
 }
+
+#[test]
+fn tensors_asked_for_survive_folding() {
+    let constants = vec![
+        ("w", weights(&[4, 3, 1, 1])),
+        ("s", TensorData::f32(&[4], &[1.0, 2.0, 0.5, 1.5])),
+        ("b", weights(&[4])),
+        ("v", TensorData::f32(&[4], &[1.0, 0.5, 2.0, 1.0])),
+    ];
+    let nodes = vec![
+        Node::new("Conv", &["x", "w"], &["product"]),
+        Node::new("BatchNormalization", &["product", "s", "b", "b", "v"], &["norm"]),
+        Node::new("Identity", &["norm"], &["same"]),
+        Node::new("GlobalAveragePool", &["same"], &["pool"]),
+        Node::new("Flatten", &["pool"], &["y"]),
+    ];
+    let graph = model(17, &[Dim::Fixed(1), Dim::Fixed(3), Dim::Fixed(4), Dim::Fixed(4)], nodes, constants, "y");
+    let keep = vec!["product".to_owned(), "same".to_owned()];
+    let prepared = normalise(graph.clone(), &Options { keep: keep.clone(), ..Options::default() }).unwrap();
+    assert!(keep.iter().all(|k| prepared.graph.types.contains_key(k)));
+    let folded = normalise(graph.clone(), &Options::default()).unwrap();
+    assert!(keep.iter().all(|k| !folded.graph.types.contains_key(k)));
+    let (expected, got) = both(&graph, &prepared, &[3, 4, 4], "y");
+    same(&expected, &got);
+}
