@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -36,7 +37,7 @@ def feeds(s, size):
     noise = np.random.default_rng(0)
     result = {}
     for i in s.get_inputs():
-        shape = [d if isinstance(d, int) else (1 if k == 0 else size) for k, d in enumerate(i.shape)]
+        shape = [d if isinstance(d, int) else (size if k >= 2 and len(i.shape) == 4 else 1) for k, d in enumerate(i.shape)]
         if "int64" in i.type:
             result[i.name] = np.full(shape, 3, np.int64)
         elif len(shape) == 4:
@@ -80,22 +81,31 @@ def torch_runner(spec, size, channels_last):
 
 
 def onnx_ad_runner(path, folder, size):
-    """The peer package, with the cotangent of the logits as an input; None where it refuses the model."""
+    """The peer package, given a model of fixed batch 1; the cotangent of the logits is an input. None where it is not installed or refuses."""
     try:
         import onnx
-        import onnx_ad
+        from onnx_ad import reverse
     except ImportError:
         return None
-    for name in ("gradient", "grad", "build_gradient", "differentiate"):
-        if hasattr(onnx_ad, name):
-            try:
-                made = getattr(onnx_ad, name)(onnx.load(path))
-                out = os.path.join(folder, "peer.onnx")
-                onnx.save(made, out)
-                return onnx_runner(out, size)
-            except Exception:
-                return None
-    return None
+    try:
+        model = onnx.load(path)
+        for value in [*model.graph.input, *model.graph.output]:
+            for k, dim in enumerate(value.type.tensor_type.shape.dim):
+                if not dim.HasField("dim_value"):
+                    dim.dim_value = 1 if k == 0 else size
+        out = os.path.join(folder, "peer.onnx")
+        onnx.save(reverse(model), out)
+        s = session(out)
+        inputs = feeds(s, size)
+        classes = model.graph.output[0].type.tensor_type.shape.dim[-1].dim_value
+        for name in inputs:
+            if name.startswith("adj_"):
+                inputs[name] = np.ones((1, classes), np.float32)
+        s.run(None, inputs)
+        return lambda: s.run(None, inputs)
+    except Exception as error:
+        print(f"onnx-ad: {str(error).splitlines()[0][:120]}", file=sys.stderr)
+        return None
 
 
 def interleave(runners, repetitions, budget):
