@@ -14,6 +14,7 @@ const ANY: (f64, f64) = (-1.0, 1.0);
 const WIDE: (f64, f64) = (-4.0, 4.0);
 const POSITIVE: (f64, f64) = (0.3, 2.0);
 const MAP: &[usize] = &[2, 3, 7, 6];
+const MANY: &[usize] = &[1, 16, 6, 5];
 const VEC: &[usize] = &[2, 5];
 
 #[rustfmt::skip]
@@ -28,6 +29,18 @@ const ROWS: &[Row] = &[
     ("conv stride beyond kernel", "y = Conv(x $4,3,1,2) strides=3,4", &[2, 3, 8, 11], ANY, 17),
     ("conv asymmetric pads", "y = Conv(x $4,3,3,3) strides=2,2 pads=0,1,2,0", MAP, ANY, 17),
     ("conv wide pads", "y = Conv(x $4,3,2,2) pads=3,2,2,4", MAP, ANY, 17),
+    ("conv phases", "y = Conv(x $5,16,3,3) strides=2,2 pads=1,1,1,1", MANY, ANY, 17),
+    ("conv phases asymmetric", "y = Conv(x $5,16,3,4) strides=2,2 pads=0,1,2,0", MANY, ANY, 17),
+    ("conv phases uneven", "y = Conv(x $5,16,5,3) strides=3,1 pads=2,1,1,0", MANY, ANY, 17),
+    ("conv phases tail", "y = Conv(x $5,16,4,4) strides=3,3", MANY, ANY, 17),
+    ("conv phases SAME_LOWER", "y = Conv(x $5,16,5,4) strides=2,2 auto_pad='SAME_LOWER'", MANY, ANY, 17),
+    ("conv phases point", "y = Conv(x $5,16,1,1) strides=2,2", MANY, ANY, 17),
+    ("conv phases depthwise", "y = Conv(x $16,1,3,3) group=16 strides=2,2 pads=1,1,1,1", MANY, ANY, 17),
+    ("conv phases depthwise k5", "y = Conv(x $32,1,5,5) group=16 strides=2,2 pads=2,1,2,2", MANY, ANY, 17),
+    ("conv past concat", "a = Relu(x); b = Tanh(x); c = Concat(a b) axis=1; y = Conv(c $5,32,3,3) pads=1,1,1,1", MANY, ANY, 17),
+    ("conv past concat strided", "a = Relu(x); b = Tanh(x); c = Concat(a b) axis=1; y = Conv(c $5,32,3,3) strides=2,2", MANY, ANY, 17),
+    ("mean over an image", "a = GlobalAveragePool(x); y = Flatten(a)", MANY, ANY, 17),
+    ("mean over an image by ReduceMean", "y = ReduceMean(x) axes=2,3 keepdims=0", MANY, ANY, 17),
     ("conv dilated", "y = Conv(x $4,3,3,3) dilations=2,2 pads=2,2,1,2", MAP, ANY, 17),
     ("conv dilated strided", "y = Conv(x $4,3,3,3) dilations=2,1 strides=2,3 pads=2,1,2,1", &[2, 3, 9, 8], ANY, 17),
     ("conv SAME_UPPER", "y = Conv(x $4,3,3,3) strides=2,2 auto_pad='SAME_UPPER'", MAP, ANY, 17),

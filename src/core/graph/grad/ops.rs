@@ -109,6 +109,15 @@ impl Builder {
         self.beyond(x, 0.0, true).unwrap_or_else(|| self.mask_scalar("Greater", x, 0.0))
     }
 
+    /// `1 - x` for x in 0..=1: in f32 as a HardSigmoid, which is as exact and stays in the blocked layout.
+    pub fn complement(&self, x: &str) -> String {
+        if self.dtype(x) != DType::F32 {
+            return self.from_scalar(1.0, x);
+        }
+        let attrs = [("alpha", (-1.0f32).into()), ("beta", 1.0f32.into())];
+        self.emit("HardSigmoid", &[x], &attrs, DType::F32, self.known(x))
+    }
+
     /// 1 where x is above (else below) a bound, 0 where it equals it; f32 values on that side of an ordinary bound only.
     pub fn beyond(&self, x: &str, bound: f32, above: bool) -> Option<String> {
         // Powers of two scale exactly, so the ramp is 0 at the bound alone and the nearest other number is already above 1.

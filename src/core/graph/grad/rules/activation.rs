@@ -82,13 +82,17 @@ pub fn prelu(cx: &mut Cx) -> Result<()> {
 }
 
 pub fn sigmoid(cx: &mut Cx) -> Result<()> {
-    let slope = cx.b.mul(cx.y(), &cx.b.from_scalar(1.0, cx.y()));
+    let slope = cx.b.mul(cx.y(), &cx.b.complement(cx.y()));
     cx.chain(&slope)
 }
 
 pub fn hard_sigmoid(cx: &mut Cx) -> Result<()> {
     let (b, y) = (cx.b, cx.y());
     let alpha = f64::from(cx.node.float("alpha", 0.2));
+    if let (Some(above), Some(below)) = (b.beyond(y, 0.0, true), b.beyond(y, 1.0, false)) {
+        let slope = b.scale(&b.mul(&above, &below), alpha);
+        return cx.chain(&slope);
+    }
     let inside =
         b.compare("And", &b.compare("Greater", y, &b.scalar(0.0, cx.dtype(0)?)), &b.compare("Less", y, &b.scalar(1.0, cx.dtype(0)?)));
     let slope = b.scale(&b.cast(&inside, cx.dtype(0)?), alpha);

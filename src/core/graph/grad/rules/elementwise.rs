@@ -87,7 +87,7 @@ fn silu(cx: &mut Cx, plain: usize, gate: usize) -> Result<bool> {
     if !fits || !cx.needs(plain) {
         return Ok(false);
     }
-    let slope = b.add(s, &b.mul(cx.y(), &b.from_scalar(1.0, s)));
+    let slope = b.add(s, &b.mul(cx.y(), &b.complement(s)));
     let g = cx.lazy()?;
     let gx = b.mul(&g, &slope);
     cx.push(plain, gx)?;

@@ -103,5 +103,10 @@ fn weave(cx: &Cx, parts: &[String], [high, wide]: [usize; 2], channels: usize, [
     let rows_first = b.transpose(&opened, &[0, 1, 3, 2, 4]);
     let whole = b.reshape(&rows_first, &[batch, Dim::Fixed(high * s), Dim::Fixed(wide * t), Dim::Fixed(channels)]);
     let cut = b.slice(&b.slice(&whole, 1, 0, rows.input), 2, 0, columns.input);
-    b.transpose(&cut, &[0, 3, 1, 2])
+    let gx = b.transpose(&cut, &[0, 3, 1, 2]);
+    // A depthwise identity: the way back into ONNX Runtime's blocked layout, where it also takes over a following Add.
+    let ones = b.floats(&[channels, 1, 1, 1], &vec![1.0; channels], b.dtype(&gx));
+    let attrs = [("kernel_shape", Attr::Ints(vec![1, 1])), ("group", Attr::Int(channels as i64))];
+    let shape = b.ty(&gx).shape.unwrap_or_default();
+    b.emit("Conv", &[&gx, &ones], &attrs, b.dtype(&gx), shape)
 }

@@ -10,10 +10,43 @@ use crate::core::{
 };
 
 pub fn global_average(cx: &mut Cx) -> Result<()> {
-    let rank = cx.shape(0)?.len();
+    let shape = cx.shape(0)?;
+    let rank = shape.len();
     let g = cx.lazy()?;
+    if let Some(gx) = spread_mean(cx, &g, &shape)? {
+        return cx.push(0, gx);
+    }
     let gx = cx.b.divide_by_count(&g, cx.x(0)?, &(2..rank).collect::<Vec<_>>());
     cx.push(0, gx)
+}
+
+/// The gradient `[N, C, 1, 1]` of a mean over an image, as an AveragePool over windows that each hold that one element and padding.
+/// It brings the gradient into ONNX Runtime's blocked layout; a broadcast product would keep the whole residual stream out of it.
+pub fn spread_mean(cx: &Cx, g: &str, shape: &[Dim]) -> Result<Option<String>> {
+    const BLOCK: usize = 16;
+    const LARGEST: usize = 64;
+    let b = cx.b;
+    let [_, Dim::Fixed(channels), Dim::Fixed(h), Dim::Fixed(w)] = *shape else { return Ok(None) };
+    // Where another gradient joins (squeeze and excitation) broadcasting in that sum is free.
+    if !cx.private(cx.x(0)?) {
+        return Ok(None);
+    }
+    let pooled = b.shape(g)?;
+    if channels < BLOCK
+        || h.max(w) > LARGEST
+        || h * w == 1
+        || pooled.get(1..) != Some(&[Dim::Fixed(channels), Dim::Fixed(1), Dim::Fixed(1)])
+    {
+        return Ok(None);
+    }
+    let ints = |v: &[usize]| Attr::Ints(v.iter().map(|&d| d as i64).collect());
+    let attrs = [
+        ("kernel_shape", ints(&[h, w])),
+        ("strides", ints(&[1, 1])),
+        ("pads", ints(&[h - 1, w - 1, h - 1, w - 1])),
+        ("count_include_pad", Attr::Int(1)),
+    ];
+    Ok(Some(b.emit("AveragePool", &[g], &attrs, b.dtype(g), shape.to_vec())))
 }
 
 /// The first maximum gets the gradient.

@@ -37,6 +37,12 @@ pub fn sum(cx: &mut Cx) -> Result<()> {
 
 pub fn mean(cx: &mut Cx) -> Result<()> {
     let (axes, g) = opened(cx)?;
+    let shape = cx.shape(0)?;
+    if axes == [2, 3]
+        && let Some(gx) = super::pool::spread_mean(cx, &g, &shape)?
+    {
+        return cx.push(0, gx);
+    }
     let gx = cx.b.divide_by_count(&g, cx.x(0)?, &axes);
     cx.push(0, gx)
 }
