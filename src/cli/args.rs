@@ -82,6 +82,7 @@ impl ModelArgs {
             layout: self.layout,
             labels: self.labels.clone(),
             grad_model: self.grad_model.clone(),
+            cache: true,
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
         graph::{self, Layout, Prepared},
         tensor::{configs, image as pixels, labels::Labels, preprocess::Preprocess},
     },
-    runtime::{Affine, GradModel, Network, backend::Backend, model_file},
+    runtime::{Affine, GradModel, GraphCache, Network, backend::Backend, model_file},
 };
 
 /// What the person said about the model; everything unsaid is read from files beside it, its metadata, or guessed with a notice.
@@ -35,6 +35,8 @@ pub struct SubjectOptions {
     pub labels: Option<PathBuf>,
     /// Gradient graph exported elsewhere, used instead of compiling one.
     pub grad_model: Option<PathBuf>,
+    /// Whether graphs that take long to build are kept in the person's cache.
+    pub cache: bool,
 }
 
 /// An opened model.
@@ -55,6 +57,8 @@ pub struct Subject {
     pub notices: Vec<String>,
     /// Where gradients come from when they are not compiled here.
     pub gradients: Option<Arc<GradModel>>,
+    /// Where graphs that take long to build are kept.
+    cache: Option<GraphCache>,
 }
 
 /// What helps when operators have no rule.
@@ -81,14 +85,16 @@ impl Subject {
         if let Some(gradients) = &gradients {
             notices.push(format!("gradients come from {}", gradients.path().display()));
         }
+        let cache = options.cache.then(|| GraphCache::of_user(&loaded.fingerprint, &prepared)).flatten();
         let (path, sha256, prepared) = (path.to_owned(), loaded.sha256, Arc::new(prepared));
-        Ok(Self { path, sha256, prepared, preprocess, labels, names, notices, gradients })
+        Ok(Self { path, sha256, prepared, preprocess, labels, names, notices, gradients, cache })
     }
 
     /// The network on an engine, with sessions of its own.
     pub fn network(&self, backend: &Arc<dyn Backend>) -> Result<Network> {
         let (scale, offset) = self.preprocess.affine();
         let network = Network::new(Arc::clone(&self.prepared), Arc::clone(backend), Affine { scale, offset, bgr: self.preprocess.bgr })?;
+        let network = network.with_cache(self.cache.clone());
         Ok(match &self.gradients {
             Some(gradients) => network.with_gradients(Arc::clone(gradients)),
             None => network,
