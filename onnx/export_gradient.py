@@ -27,6 +27,7 @@ from torch._decomp import core_aten_decompositions, decomposition_table
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 aten = torch.ops.aten
@@ -164,7 +165,8 @@ def trace(model, example, classes):
     """One graph of the forward and the backward pass; only the batch is symbolic."""
 
     def both(image, cotangent):
-        with PlainPooling():
+        # The fused kernels for attention have derivatives of their own that nothing else knows.
+        with PlainPooling(), sdpa_kernel(SDPBackend.MATH):
             logits, back = torch.func.vjp(model, image)
         return logits, back(cotangent)[0]
 
