@@ -248,6 +248,10 @@ const ROWS: &[Row] = &[
     ("gather nd", "i = Reshape(#0,2,1,1,0,2 #3,2) ; y = GatherND(x i)", VEC, ANY, 17),
     ("scatter nd", "i = Reshape(#0,2,1,1 #2,2) ; s = ReduceSum(x) keepdims=0 ; u = Mul(s $2) ; y = ScatterND(x i u)", VEC, ANY, 17),
     ("scatter nd add", "i = Reshape(#0,2,0,2 #2,2) ; s = ReduceSum(x) keepdims=0 ; u = Mul(s $2) ; y = ScatterND(x i u) reduction='add'", VEC, ANY, 17),
+    ("scatter elements", "i = Reshape(#0,2,1,4 #2,2) ; u = Slice(x #1 #3 #1) ; v = Mul(u u) ; y = ScatterElements(x i v) axis=1", VEC, ANY, 17),
+    ("scatter elements add", "i = Reshape(#2,2,1,4 #2,2) ; u = Slice(x #1 #3 #1) ; v = Mul(u u) ; y = ScatterElements(x i v) axis=1 reduction='add'", VEC, ANY, 17),
+    ("top k", "v i = TopK(x #2) ; y = Mul(v $2)", VEC, ANY, 17),
+    ("top k axis", "v _ = TopK(x #3) axis=1 largest=0 ; y = Mul(v v)", MAP, ANY, 17),
     ("expand", "r = ReduceMean(x) axes=2,3 keepdims=1 ; y = Expand(r #1,3,4,5)", MAP, ANY, 17),
     ("expand axes", "y = Expand(x #3,1,5)", VEC, ANY, 17),
     ("tile", "y = Tile(x #1,2,1,3)", MAP, ANY, 17),
@@ -281,6 +285,9 @@ const ROWS: &[Row] = &[
     ("attention", "q = Mul(x $3) ; v = Mul(x x) ; y = Attention(q x v)", &[2, 2, 4, 3], ANY, 23),
     ("attention causal", "q = Mul(x $3) ; y = Attention(q x x) is_causal=1 scale=0.7", &[2, 2, 4, 3], ANY, 23),
     ("attention mask", "q = Mul(x $3) ; y = Attention(q x x $4,4)", &[2, 2, 4, 3], ANY, 23),
+    ("attention softcap", "q = Mul(x $3) ; y = Attention(q x x) is_causal=1 softcap=0.4 scale=3.0", &[2, 2, 4, 3], ANY, 23),
+    ("attention image mask", "k = Transpose(x) perm=0,1,3,2 ; m = MatMul(x k) ; y = Attention(x x x m)", &[2, 2, 4, 3], ANY, 23),
+    ("attention image mask per batch", "k = Transpose(x) perm=0,1,3,2 ; m = MatMul(x k) ; n = ReduceSum(m #1) ; y = Attention(x x x n)", &[2, 2, 4, 3], ANY, 23),
     ("attention flat shared heads", "a b = Split(x #4,2) axis=2 ; y = Attention(a b b) q_num_heads=4 kv_num_heads=2", &[2, 3, 6], ANY, 23),
 ];
 

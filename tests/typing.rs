@@ -67,6 +67,7 @@ impl Typist {
         let layer = |i: usize| LayerInfo { name: format!("block{i}"), op: "Conv".into(), units: 64, spatial: [8, 8] };
         typist.engine(Event::Opened(Box::new(Opened {
             model: "squeezenet.onnx".into(),
+            model_sha256: "0".repeat(64),
             image_path: "panda.jpg".into(),
             provider: "CPU".into(),
             engine: "onnxruntime 1.32".into(),
@@ -413,7 +414,59 @@ fn the_map_follows_the_cursor_and_the_newest_question_wins() {
     t.engine(Event::Psr { run: RunId(1), step: 9, map: Arc::new(map(4, exact, true)), done: true });
     t.keys("2");
     let shown = t.text(120, 40);
-    assert!(shown.contains("exact, 8×8 of 4 px") && shown.contains("Spearman"), "{shown}");
+    assert!(shown.contains("exact, 8×8 of 4 px") && shown.contains("rank corr."), "{shown}");
+}
+
+#[test]
+fn bookmarks_are_set_jumped_to_and_taken_away() {
+    let mut t = Typist::attacked(Depth::True, false);
+    t.keys("'");
+    assert_eq!(t.model.cursor, Cursor::Live, "there is none yet");
+    t.keys("hhm");
+    t.keys("<home>m<end>'");
+    assert_eq!(t.model.position(), Some(0), "round and round");
+    t.keys("'");
+    assert_eq!(t.model.position(), Some(8));
+    t.keys("<home>");
+    assert!(t.text(120, 40).lines().rev().nth(1).expect("the line of time").contains('▼'));
+    t.keys("m'");
+    assert_eq!(t.model.position(), Some(8));
+    t.keys("r");
+    assert!(t.model.marks.is_empty(), "another run, no bookmarks");
+}
+
+#[test]
+fn a_run_is_saved_under_a_name() {
+    let mut t = Typist::open();
+    t.keys("S");
+    assert!(t.model.dialogs.is_empty(), "there is nothing to save");
+    t = Typist::attacked(Depth::True, false);
+    t.keys("S");
+    assert!(t.text(80, 24).contains("panda-ifgsm.pse"));
+    t.keys("<esc>");
+    assert!(t.effects.is_empty() && t.model.dialogs.is_empty());
+    t.keys("S<C-u>one<enter>");
+    let [Effect::Keep(path, meta, trace)] = &t.effects[..] else { panic!("{:?}", t.effects) };
+    assert_eq!((path.as_path(), trace.len(), meta.success), (std::path::Path::new("one.pse"), 11, true));
+    assert!(meta.names.contains(&(1, "gibbon, Hylobates lar".into())) && meta.params.iter().any(|(n, _)| n == "steps"));
+    assert!(t.model.saved.is_some());
+    t.send(Msg::NotKept("one.pse exists already; choose another name".into()));
+    assert!(t.model.saved.is_none() && t.text(80, 24).contains("exists already"));
+}
+
+#[test]
+fn hints_say_what_can_be_done_now() {
+    let last = |t: &Typist| t.text(80, 24).lines().last().expect("a footer").to_owned();
+    let mut t = Typist::open();
+    assert!(last(&t).contains("a attack") && last(&t).contains("Space start") && !last(&t).contains("step"), "{}", last(&t));
+    t.keys("<space>");
+    t.begin(3, Some(1));
+    assert!(last(&t).contains("Space pause") && last(&t).contains("Esc stop"), "{}", last(&t));
+    t.keys("<space>");
+    assert!(last(&t).contains("Space go on"), "{}", last(&t));
+    t.end(Ending::Stopped);
+    t.wait(6000);
+    assert!(last(&t).contains("r again") && !last(&t).contains("stop"), "{}", last(&t));
 }
 
 #[test]
@@ -451,7 +504,7 @@ fn four_activation_maps_are_asked_for_once() {
     t.answer();
     assert!(t.wait(300).commands().is_empty());
     assert!(t.text(120, 40).contains("IS "), "{}", t.text(120, 40));
-    t.keys("m");
+    t.keys("n");
     assert_eq!(t.commands().len(), 4, "another method, four new maps");
     t.keys("oblock1<enter>");
     assert_eq!(t.commands().len(), 4);

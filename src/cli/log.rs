@@ -1,10 +1,10 @@
-//! What `-v` shows.
+//! What `-v` shows without the interface.
 
 use tracing_subscriber::EnvFilter;
 
-/// Headless commands write to stderr when asked to. The interface owns the terminal, so nothing may be written beside it.
-pub fn init(verbose: u8, interface: bool) {
-    if interface || verbose == 0 {
+/// Headless commands write to stderr when asked to. The interface has a log file instead: nothing may be written beside it.
+pub fn init(verbose: u8) {
+    if verbose == 0 {
         return;
     }
     let level = ["info", "debug", "trace"][usize::from(verbose.min(3)) - 1];

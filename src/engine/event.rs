@@ -29,6 +29,8 @@ pub struct Scored {
 pub struct Opened {
     /// Model file.
     pub model: PathBuf,
+    /// SHA-256 of the model file, hexadecimal.
+    pub model_sha256: String,
     /// Image file.
     pub image_path: PathBuf,
     /// Provider that really runs, for instance `CPU`.

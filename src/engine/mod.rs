@@ -6,6 +6,7 @@ pub mod analysis;
 pub mod command;
 pub mod control;
 pub mod event;
+pub mod keep;
 pub mod recorder;
 pub mod run;
 pub mod sample;

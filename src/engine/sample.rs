@@ -16,3 +16,20 @@ pub fn bytes(path: &Path) -> Option<&'static [u8]> {
         _ => None,
     }
 }
+
+const PREFIX: &str = "sample:";
+
+/// File name for people: `squeezenet1_1.onnx (sample)` for a bundled file.
+pub fn title(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+    match name.strip_prefix(PREFIX) {
+        Some(bundled) => format!("{bundled} (sample)"),
+        None => name.into_owned(),
+    }
+}
+
+/// File name without its ending, fit for a new file's name.
+pub fn stem(path: &Path) -> String {
+    let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy();
+    name.strip_prefix(PREFIX).unwrap_or(&name).to_owned()
+}

@@ -92,13 +92,17 @@ impl Subject {
 
     /// The network on an engine, with sessions of its own.
     pub fn network(&self, backend: &Arc<dyn Backend>) -> Result<Network> {
-        let (scale, offset) = self.preprocess.affine();
-        let network = Network::new(Arc::clone(&self.prepared), Arc::clone(backend), Affine { scale, offset, bgr: self.preprocess.bgr })?;
-        let network = network.with_cache(self.cache.clone());
+        let network = Network::new(Arc::clone(&self.prepared), Arc::clone(backend), self.affine())?.with_cache(self.cache.clone());
         Ok(match &self.gradients {
             Some(gradients) => network.with_gradients(Arc::clone(gradients)),
             None => network,
         })
+    }
+
+    /// The preprocessing as the differentiated function sees it.
+    pub fn affine(&self) -> Affine {
+        let (scale, offset) = self.preprocess.affine();
+        Affine { scale, offset, bgr: self.preprocess.bgr }
     }
 
     /// Reads an image and brings it to the model's input size: `[C, H, W]`, 0..1.

@@ -1,9 +1,10 @@
 //! The worker: one thread opens models and computes explanations, another runs attacks, so that looking at a step never waits for a
-//! long attack. Each has its own sessions.
+//! long attack. Each has its own sessions. A third, in front of both, stops what a newer command makes useless, however long the
+//! engine call in progress would take.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     thread,
 };
@@ -16,7 +17,7 @@ use super::{
     command::{At, AttackRequest, Command, RunId},
     control::Control,
     event::{Ending, Event, Opened},
-    run,
+    run, sample,
     subject::{Subject, SubjectOptions},
     trace::Trace,
 };
@@ -41,15 +42,56 @@ pub struct Options {
     pub subject: SubjectOptions,
 }
 
-/// Starts the worker and gives the two ends to talk to it.
+/// Starts the worker and gives the two ends to talk to it. Its threads end when the commands' end is dropped or says so.
 pub fn spawn(options: Options) -> Handle {
     let (commands, inbox) = unbounded();
+    let (queue, work) = unbounded();
     let (events, outbox) = unbounded();
-    thread::Builder::new()
-        .name("psescope-engine".into())
-        .spawn(move || Worker { options, events, runtime: None, open: None, runs: Vec::new(), running: None }.serve(&inbox))
-        .map_or_else(|e| tracing::error!("the engine thread did not start: {e}"), drop);
+    let worker = Worker { options, events, runtime: None, open: None, wanted: None, runs: Vec::new(), running: None };
+    start("psescope-inbox", move || forward(&inbox, &queue));
+    start("psescope-engine", move || worker.serve(&work));
     Handle { commands, events: outbox }
+}
+
+fn start(name: &str, job: impl FnOnce() + Send + 'static) {
+    // Without its thread the channels close, and the interface says that the worker is gone.
+    if let Err(error) = thread::Builder::new().name(name.into()).spawn(job) {
+        tracing::error!("the thread {name} did not start: {error}");
+    }
+}
+
+/// Passes commands on, and stops at once what each of them replaces.
+fn forward(inbox: &Receiver<Command>, queue: &Sender<Command>) {
+    let (mut map, mut attack): (Option<Control>, Option<Control>) = (None, None);
+    let stop = |job: &mut Option<Control>| {
+        if let Some(control) = job.take() {
+            control.stop();
+        }
+    };
+    for command in inbox {
+        match &command {
+            Command::Psr { control, .. } => {
+                stop(&mut map);
+                map = Some(control.clone());
+            }
+            Command::Attack { control, .. } => {
+                stop(&mut map);
+                stop(&mut attack);
+                attack = Some(control.clone());
+            }
+            Command::Open { .. } | Command::OpenImage(_) => stop(&mut map),
+            Command::Shutdown => {
+                stop(&mut map);
+                stop(&mut attack);
+            }
+            Command::Cam { .. } | Command::RescanRuntime => {}
+        }
+        if queue.send(command).is_err() {
+            return;
+        }
+    }
+    stop(&mut map);
+    stop(&mut attack);
 }
 
 /// A model and an image, ready to be attacked and explained.
@@ -66,6 +108,8 @@ struct Worker {
     events: Sender<Event>,
     runtime: Option<Runtime>,
     open: Option<Open>,
+    /// What was asked to be opened last, for another try.
+    wanted: Option<(PathBuf, PathBuf)>,
     /// Runs of the image that is open, newest last.
     runs: Vec<(RunId, Arc<Trace>)>,
     running: Option<(Control, thread::JoinHandle<()>)>,
@@ -110,8 +154,8 @@ impl Worker {
     }
 
     fn open(&mut self, model: &Path, image: &Path) -> Result<()> {
-        self.tell(Event::Busy(format!("opening {}", model.display())));
-        self.stop_running();
+        self.tell(Event::Busy(format!("opening {}", sample::title(model))));
+        self.wanted = Some((model.to_owned(), image.to_owned()));
         if self.runtime.is_none() {
             self.runtime = Some(Runtime::open(&self.options.runtime)?);
         }
@@ -120,13 +164,12 @@ impl Worker {
     }
 
     fn open_image(&mut self, image: &Path) -> Result<()> {
-        self.stop_running();
         let Some(open) = &self.open else { return Err(Error::Input("open a model first".into())) };
         let subject = Arc::clone(&open.subject);
         self.install(subject, image)
     }
 
-    /// Opens the image and predicts it; what was open stays open when that fails.
+    /// Opens the image and predicts it; what was open stays open, and running, when that fails.
     fn install(&mut self, subject: Arc<Subject>, image_path: &Path) -> Result<()> {
         let image = Arc::new(subject.image(image_path)?);
         let backend = self.backend()?;
@@ -135,6 +178,7 @@ impl Worker {
         let attacker = Arc::new(Mutex::new(subject.network(&backend)?));
         let opened = Opened {
             model: subject.path.clone(),
+            model_sha256: subject.sha256.clone(),
             image_path: image_path.to_owned(),
             provider: analyst.provider(),
             engine: backend.describe(),
@@ -147,6 +191,7 @@ impl Worker {
             has_linear_head: analyst.linear_head().is_some(),
             no_gradient: subject.no_gradient(),
         };
+        self.stop_running();
         self.open = Some(Open { subject, analyst, attacker, image, logits });
         self.runs.clear();
         self.tell(Event::Opened(Box::new(opened)));
@@ -159,6 +204,12 @@ impl Worker {
 
     fn rescan(&mut self) -> Result<()> {
         self.tell(Event::Busy("looking for ONNX Runtime".into()));
+        if self.open.is_none()
+            && let Some((model, image)) = self.wanted.clone()
+        {
+            self.runtime = None;
+            return self.open(&model, &image);
+        }
         let Some(runtime) = &mut self.runtime else { return Ok(()) };
         if !runtime.rescan(&self.options.runtime)? {
             let engine = runtime.report().engine.clone();
@@ -192,6 +243,7 @@ impl Worker {
         let (events, attacker, stop) = (self.events.clone(), Arc::clone(&open.attacker), control.clone());
         let job = move || {
             let mut network = attacker.lock().unwrap_or_else(|e| e.into_inner());
+            let _bound = control.bind(network.interrupt());
             let notify = |index| drop(events.send(Event::Step { run, index }));
             let ending = match catch_unwind(AssertUnwindSafe(|| prepared.run(&mut *network, &control, notify))) {
                 Ok(Ok(success)) => Ending::Done { success },
@@ -217,9 +269,13 @@ impl Worker {
     }
 
     fn psr(&mut self, run: RunId, step: usize, cell: usize, settings: psr::Settings, control: &Control) -> Result<()> {
+        if control.stopped() {
+            return Err(Error::Stopped);
+        }
         let trace = self.trace(run)?;
         let open = self.open.as_mut().ok_or_else(|| Error::Input("open a model and an image first".into()))?;
         let events = self.events.clone();
+        let _bound = control.bind(open.analyst.interrupt());
         analysis::psr(&mut open.analyst, &trace, step, cell, settings, &mut |map, done| {
             drop(events.send(Event::Psr { run, step, map: Arc::new(map.clone()), done }));
             control.checkpoint()

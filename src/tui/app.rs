@@ -1,12 +1,14 @@
 //! The loop: gathers messages, updates the model, carries out effects, draws at most every 33 ms.
 
 use std::{
+    io::Write as _,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::PathBuf,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, anyhow};
-use crossbeam_channel::{Receiver, never, select, unbounded};
+use crossbeam_channel::{Receiver, Sender, never, select, unbounded};
 use crossterm::event::{Event as TermEvent, KeyEventKind, MouseButton, MouseEventKind};
 use ndarray::Axis;
 
@@ -14,6 +16,7 @@ use super::{
     effect::Effect,
     input::Input,
     keymap::{Key, Keymap},
+    logging,
     model::{Attacks, Model},
     msg::Msg,
     notice::Severity,
@@ -23,11 +26,12 @@ use super::{
     view::{ViewCache, view},
 };
 use crate::{
-    core::attack,
+    core::{attack, error::Error},
     engine::{
         Handle,
         command::{AttackRequest, Command, Target},
         event::Event,
+        keep,
     },
 };
 
@@ -54,6 +58,8 @@ pub struct Options {
     pub mouse: bool,
     /// The first attack's settings.
     pub attack: AttackRequest,
+    /// How much goes into the log file: see [`logging::init`].
+    pub verbosity: u8,
     /// Called when the interface is left.
     pub on_exit: Option<OnExit>,
 }
@@ -71,6 +77,7 @@ impl Options {
             keys: Vec::new(),
             mouse: false,
             attack: default_attack(),
+            verbosity: 0,
             on_exit: None,
         }
     }
@@ -96,7 +103,14 @@ const FRAME: Duration = Duration::from_millis(33);
 /// How often the clock is told while something moves, and while nothing does.
 const TICKS: (Duration, Duration) = (Duration::from_millis(60), Duration::from_millis(1000));
 
-/// Runs the interface until the person leaves. The worker is told to end, not waited for.
+/// How long leaving waits for an attack to notice that it was stopped.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Runs the interface until the person leaves. The worker is told to end and hardly waited for.
+///
+/// However it is left (by a key, by SIGTERM or SIGHUP, by a terminal that went away, by a panic), the terminal is given back first, then
+/// the run on the screen is saved as the last one in the state folder, and one line on stderr says where. A run that was saved by name
+/// after it ended is not saved again. After SIGTERM the result is [`Error::Stopped`].
 pub fn run(engine: Handle, options: Options) -> anyhow::Result<()> {
     run_with(engine, options, Attacks(attack::REGISTRY))
 }
@@ -110,21 +124,50 @@ pub fn run_with(engine: Handle, options: Options, attacks: Attacks) -> anyhow::R
     crossterm::style::force_color_output(depth != Depth::None);
     let mut model = Model::new(options.model.clone(), options.image.clone(), theme, keymap, attacks, options.attack);
     engine.commands.send(Command::Open { model: options.model, image: options.image }).context("the worker has ended; start again")?;
+    let _log = logging::init(options.verbosity);
     let signals = signals()?;
     let mut guard = Guard::enter(options.mouse)?;
     model.size = guard.size();
     let input = Input::start()?;
-    let outcome =
-        App { model: &mut model, guard: &mut guard, input, engine: &engine, signals, begun: Instant::now(), leaving: false }.main();
+    let app = App { model: &mut model, guard: &mut guard, input, engine: &engine, signals, told: unbounded(), begun: Instant::now() };
+    let outcome = catch_unwind(AssertUnwindSafe(|| app.main()));
     drop(guard);
+    end(&engine, &model);
+    save(&model);
+    if let Some(hook) = options.on_exit {
+        hook(&model);
+    }
+    match outcome {
+        Ok(Ok(Leaving::Signal)) => Err(anyhow!(Error::Stopped)),
+        Ok(Ok(Leaving::Person)) => match model.open_error {
+            // What could not be opened stays readable after the screen is gone.
+            Some(why) if model.opened.is_none() => Err(anyhow!(Error::Input(why))),
+            _ => Ok(()),
+        },
+        Ok(Err(error)) => Err(error),
+        Err(panic) => resume_unwind(panic),
+    }
+}
+
+/// Ends the attack and the worker, and waits a moment for them.
+fn end(engine: &Handle, model: &Model) {
     if let Some(run) = &model.run {
         run.control.stop();
     }
     let _ = engine.commands.send(Command::Shutdown);
-    if let Some(hook) = options.on_exit {
-        hook(&model);
-    }
-    outcome
+    let patience = Instant::now() + FAREWELL;
+    while engine.events.recv_timeout(patience.saturating_duration_since(Instant::now())).is_ok() {}
+}
+
+/// Saves what would be lost, and says where. Nobody may be left to read it, so that failing to say it is no error.
+fn save(model: &Model) {
+    let (Some(opened), Some(run)) = (&model.opened, &model.run) else { return };
+    let Some(trace) = run.trace.as_ref().filter(|t| t.len() > 1 && model.saved != Some(run.id)) else { return };
+    let line = match keep::save_last(&keep::meta(opened, &run.request, trace), trace) {
+        Ok(path) => format!("psescope: the last run is kept: psescope show {}", path.display()),
+        Err(error) => format!("psescope: the last run could not be kept: {error}"),
+    };
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 #[cfg(unix)]
@@ -156,8 +199,18 @@ struct App<'a> {
     input: Input,
     engine: &'a Handle,
     signals: Receiver<i32>,
+    /// Answers of work done beside the interface.
+    told: (Sender<Msg>, Receiver<Msg>),
     begun: Instant,
-    leaving: bool,
+}
+
+/// Why the interface is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    /// A key, or the terminal went away.
+    Person,
+    /// The system asked.
+    Signal,
 }
 
 enum Incoming {
@@ -166,47 +219,61 @@ enum Incoming {
     EngineGone,
     InputGone,
     Signal,
+    Told(Msg),
     Nothing,
 }
 
 impl App<'_> {
-    fn main(mut self) -> anyhow::Result<()> {
+    fn main(mut self) -> anyhow::Result<Leaving> {
         let mut cache = ViewCache::default();
         let mut events = self.engine.events.clone();
         let mut drawn = Instant::now();
         self.draw(&mut cache)?;
         let mut dirty = false;
-        while !self.leaving {
+        let mut leaving = None;
+        while leaving.is_none() {
             let tick = if self.moving() { TICKS.0 } else { TICKS.1 };
             let wait = if dirty { FRAME.saturating_sub(drawn.elapsed()) } else { tick };
-            let mut incoming = next(&self.input.events, &events, &self.signals, wait);
-            self.message(Msg::Tick(self.begun.elapsed()))?;
+            let mut incoming = self.next(&events, wait);
+            leaving = self.message(Msg::Tick(self.begun.elapsed()))?;
             dirty |= self.moving() || !matches!(incoming, Incoming::Nothing);
             // Everything queued is taken in before a frame is drawn, but never for longer than a frame.
             let patience = Instant::now() + FRAME;
             loop {
-                match incoming {
+                leaving = leaving.or(match incoming {
                     Incoming::Nothing => break,
                     Incoming::EngineGone => {
                         events = never();
-                        self.message(Msg::EngineGone)?;
+                        self.message(Msg::EngineGone)?
                     }
-                    Incoming::InputGone | Incoming::Signal => self.message(Msg::Terminate)?,
+                    Incoming::InputGone => self.message(Msg::Terminate)?,
+                    Incoming::Signal => self.message(Msg::Terminate)?.map(|_| Leaving::Signal),
                     Incoming::Engine(event) => self.message(Msg::Engine(event))?,
                     Incoming::Terminal(event) => self.terminal(event)?,
-                }
-                if self.leaving || Instant::now() > patience {
+                    Incoming::Told(msg) => self.message(msg)?,
+                });
+                if leaving.is_some() || Instant::now() > patience {
                     break;
                 }
-                incoming = next(&self.input.events, &events, &self.signals, Duration::ZERO);
+                incoming = self.next(&events, Duration::ZERO);
             }
-            if dirty && !self.leaving && drawn.elapsed() >= FRAME {
+            if dirty && leaving.is_none() && drawn.elapsed() >= FRAME {
                 self.draw(&mut cache)?;
                 drawn = Instant::now();
                 dirty = false;
             }
         }
-        Ok(())
+        Ok(leaving.unwrap_or(Leaving::Person))
+    }
+
+    fn next(&self, engine: &Receiver<Event>, wait: Duration) -> Incoming {
+        select! {
+            recv(self.input.events) -> event => event.map_or(Incoming::InputGone, Incoming::Terminal),
+            recv(engine) -> event => event.map_or(Incoming::EngineGone, Incoming::Engine),
+            recv(self.signals) -> _ => Incoming::Signal,
+            recv(self.told.1) -> msg => msg.map_or(Incoming::Nothing, Incoming::Told),
+            default(wait) => Incoming::Nothing,
+        }
     }
 
     /// Whether the screen changes by itself.
@@ -224,7 +291,7 @@ impl App<'_> {
         self.guard.draw(|frame| view(model, cache, frame)).context("the terminal cannot be written to")
     }
 
-    fn terminal(&mut self, event: TermEvent) -> anyhow::Result<()> {
+    fn terminal(&mut self, event: TermEvent) -> anyhow::Result<Option<Leaving>> {
         let msg = match event {
             TermEvent::Key(key) if key.kind != KeyEventKind::Release => Msg::Key(Key::from_event(key)),
             TermEvent::Paste(text) => Msg::Paste(text),
@@ -233,18 +300,21 @@ impl App<'_> {
                 MouseEventKind::ScrollDown => Msg::Wheel(1),
                 MouseEventKind::ScrollUp => Msg::Wheel(-1),
                 MouseEventKind::Down(MouseButton::Left) => Msg::Click(mouse.column, mouse.row),
-                _ => return Ok(()),
+                _ => return Ok(None),
             },
-            _ => return Ok(()),
+            _ => return Ok(None),
         };
         self.message(msg)
     }
 
-    fn message(&mut self, msg: Msg) -> anyhow::Result<()> {
+    fn message(&mut self, msg: Msg) -> anyhow::Result<Option<Leaving>> {
         for effect in update(self.model, msg) {
+            if matches!(effect, Effect::Quit) {
+                return Ok(Some(Leaving::Person));
+            }
             self.effect(effect)?;
         }
-        Ok(())
+        Ok(None)
     }
 
     fn effect(&mut self, effect: Effect) -> anyhow::Result<()> {
@@ -273,17 +343,18 @@ impl App<'_> {
                 self.model.size = self.guard.size();
             }
             Effect::Redraw => self.guard.clear()?,
-            Effect::Quit => self.leaving = true,
+            Effect::Keep(path, meta, trace) => {
+                let tell = self.told.0.clone();
+                std::thread::Builder::new().name("save".into()).spawn(move || {
+                    let answer = match keep::save_new(&path, &meta, &trace) {
+                        Ok(()) => Msg::Told(Severity::Info, format!("wrote {}", path.display())),
+                        Err(error) => Msg::NotKept(error.to_string()),
+                    };
+                    drop(tell.send(answer));
+                })?;
+            }
+            Effect::Quit => {}
         }
         Ok(())
-    }
-}
-
-fn next(input: &Receiver<TermEvent>, engine: &Receiver<Event>, signals: &Receiver<i32>, wait: Duration) -> Incoming {
-    select! {
-        recv(input) -> event => event.map_or(Incoming::InputGone, Incoming::Terminal),
-        recv(engine) -> event => event.map_or(Incoming::EngineGone, Incoming::Engine),
-        recv(signals) -> _ => Incoming::Signal,
-        default(wait) => Incoming::Nothing,
     }
 }

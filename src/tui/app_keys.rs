@@ -1,7 +1,7 @@
 //! Actions of the program as a whole: screens, help, leaving.
 
 use super::{
-    dialog::{Dialog, confirm, help},
+    dialog::{Dialog, confirm, help, prompt},
     effect::Effect,
     keymap::Binding,
     model::Model,
@@ -10,7 +10,7 @@ use super::{
     screen::Screen,
     text,
 };
-use crate::engine::command::Command;
+use crate::engine::{command::Command, sample};
 
 /// What can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,6 +27,8 @@ pub enum Msg {
     Copy,
     /// Save the adversarial image of the step.
     Save,
+    /// Save the run.
+    Keep,
     /// Leave; asks while an attack runs.
     Quit,
     /// Leave at once.
@@ -47,6 +49,7 @@ pub const KEYS: &[Binding] = &[
     key(Msg::Show(Screen::Pixels), "screen-pixels", "Shows the pixels screen.", "", "2"),
     key(Msg::Show(Screen::Cam), "screen-cam", "Shows the CAM screen.", "", "3"),
     key(Msg::Save, "save-image", "Writes the adversarial image of this step beside you, as a NumPy array.", "", "w"),
+    key(Msg::Keep, "save-run", "Saves the run with all its steps under a name.", "", "S"),
     key(Msg::Copy, "copy-summary", "Copies one line about this step to the clipboard.", "", "y"),
     key(Msg::Messages, "messages", "Lists all messages so far.", "", "M"),
     key(Msg::Rescan, "rescan-runtime", "Looks for ONNX Runtime again, keeping everything recorded.", "", "R"),
@@ -84,6 +87,13 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
         }
         Msg::Copy => copy(model),
         Msg::Save => save(model),
+        Msg::Keep => {
+            match prompt::State::save(model) {
+                Some(state) => model.dialogs.push(Dialog::Prompt(state)),
+                None => model.tell(Severity::Info, "there is no run to save yet: a starts an attack"),
+            }
+            Vec::new()
+        }
         Msg::Quit if model.running() => {
             model.dialogs.push(Dialog::Confirm(confirm::State::quit()));
             Vec::new()
@@ -102,10 +112,7 @@ fn copy(model: &mut Model) -> Vec<Effect> {
 
 /// One line about what is on the screen.
 pub fn summary(model: &Model) -> String {
-    let mut parts = vec![
-        model.model_path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        model.image_path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-    ];
+    let mut parts = vec![sample::title(&model.model_path), sample::title(&model.image_path)];
     if let Some(clean) = model.clean_scores(1).first() {
         parts.push(format!("clean: {} {}", model.short_label(clean.class), text::prob(clean.prob)));
     }
@@ -123,7 +130,7 @@ fn save(model: &mut Model) -> Vec<Effect> {
         model.tell(Severity::Info, "there is no adversarial image yet: a starts an attack");
         return Vec::new();
     };
-    let stem = model.image_path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let stem = sample::stem(&model.image_path);
     let name = format!("{stem}-{}-run{}-step{}.npy", run.request.attack, run.id.0, frame.index);
     vec![Effect::Save(name.into(), frame)]
 }

@@ -2,7 +2,11 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use crate::engine::{command::Command, control::Control, trace::Frame};
+use crate::engine::{
+    command::Command,
+    control::Control,
+    trace::{Frame, Trace, file::RunMeta},
+};
 
 /// Something to do outside the model.
 #[derive(Debug, Clone)]
@@ -17,6 +21,8 @@ pub enum Effect {
     Copy(String),
     /// Write the adversarial image of a step as `[1, C, H, W]` float32.
     Save(PathBuf, Arc<Frame>),
+    /// Write the run under this name, unless it is taken.
+    Keep(PathBuf, Box<RunMeta>, Arc<Trace>),
     /// Go to the background.
     Suspend,
     /// Draw everything again.

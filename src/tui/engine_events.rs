@@ -50,6 +50,7 @@ fn opened_now(model: &mut Model, opened: Opened) {
     model.open_error = None;
     model.run = None;
     model.cursor = Cursor::Live;
+    model.marks.clear();
     (model.engine, model.provider) = (opened.engine.clone(), opened.provider.clone());
     (model.model_path, model.image_path) = (opened.model.clone(), opened.image_path.clone());
     let (_, h, w) = opened.image.dim();
@@ -94,6 +95,7 @@ fn ended(model: &mut Model, run: RunId, ending: Ending, best: Option<usize>) {
     let total = current.total.map_or(newest, |t| t.max(newest + 1).saturating_sub(1));
     let target = current.target;
     let flipped = current.trace.as_ref().and_then(|t| t.flipped_at());
+    let lost = target.and_then(|class| current.trace.as_ref()?.with_steps(|s| s.iter().rposition(|r| r.predicted == class)));
     match ending {
         Ending::Done { success } => {
             if let Some(best) = best.filter(|b| *b != newest && model.cursor == Cursor::Live) {
@@ -103,6 +105,11 @@ fn ended(model: &mut Model, run: RunId, ending: Ending, best: Option<usize>) {
                 (true, Some(t), _) => format!("reached {} (shown: step {})", model.short_label(t), best.unwrap_or(newest)),
                 (true, None, Some(at)) => format!("the prediction flipped at step {at}"),
                 (true, None, None) => "done".into(),
+                (false, Some(t), _) if lost.is_some() => format!(
+                    "reached {} at step {} but lost it again: step back to it, or try a smaller alpha (a)",
+                    model.short_label(t),
+                    lost.unwrap_or(0)
+                ),
                 (false, Some(t), Some(at)) => format!("left the true class at step {at}, but did not reach {}", model.short_label(t)),
                 (false, ..) => "the attack ended and the prediction held: try more steps or a larger eps (a)".into(),
             };

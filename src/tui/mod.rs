@@ -16,6 +16,7 @@ mod engine_events;
 mod input;
 pub mod keymap;
 pub mod layout;
+pub mod logging;
 pub mod model;
 pub mod msg;
 pub mod notice;

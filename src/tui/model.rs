@@ -142,6 +142,10 @@ pub struct Model {
     pub dialogs: Vec<Dialog>,
     /// Messages.
     pub notices: Notices,
+    /// Bookmarked steps of the current run.
+    pub marks: BTreeSet<usize>,
+    /// The finished run that was saved by name, if one was.
+    pub saved: Option<RunId>,
     /// First-run hints that have been followed.
     pub learned: BTreeSet<&'static str>,
 }
@@ -174,22 +178,25 @@ impl Model {
             psr: psr::State::default(),
             dialogs: Vec::new(),
             notices: Notices::default(),
+            marks: BTreeSet::new(),
+            saved: None,
             learned: BTreeSet::new(),
         }
     }
 
     /// Contexts in which keys are looked up, nearest first.
     pub fn contexts(&self) -> Vec<Context> {
-        use Context::{Always, App, Attack, Cam, Cells, Confirm, Form, Help, Picker, Pixels, Psr, Run, Time};
+        use Context::{Always, App, Attack, Cam, Cells, Confirm, Form, Help, Picker, Pixels, Prompt, Psr, Run, Time};
         match self.dialogs.last() {
             Some(Dialog::Form(_)) => vec![Form, Always],
             Some(Dialog::Picker(_)) => vec![Picker, Always],
             Some(Dialog::Help(_)) => vec![Help, Always],
             Some(Dialog::Confirm(_)) => vec![Confirm, Always],
+            Some(Dialog::Prompt(_)) => vec![Prompt, Always],
             None => match self.screen {
-                Screen::Attack => vec![Attack, Time, Run, Psr, App, Always],
+                Screen::Attack => vec![Attack, Run, Time, Psr, App, Always],
                 Screen::Pixels if self.pixels.in_cells => vec![Cells, Pixels, Psr, Time, Run, App, Always],
-                Screen::Pixels => vec![Pixels, Time, Psr, Run, App, Always],
+                Screen::Pixels => vec![Pixels, Psr, Time, Run, App, Always],
                 Screen::Cam => vec![Cam, Time, Run, App, Always],
             },
         }

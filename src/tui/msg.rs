@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     app_keys,
-    dialog::{confirm, form, help, picker},
+    dialog::{confirm, form, help, picker, prompt},
     keymap::Key,
     psr, run,
     screen::{attack, cam, pixels},
@@ -33,6 +33,8 @@ pub enum Msg {
     EngineGone,
     /// Something outside the model could not be done, or was: severity is up to the sender.
     Told(super::notice::Severity, String),
+    /// The run could not be saved by name: it counts as unsaved again.
+    NotKept(String),
     /// The system asks the program to end.
     Terminate,
     /// An action of the table.
@@ -64,4 +66,6 @@ pub enum Action {
     Help(help::Msg),
     /// A question.
     Confirm(confirm::Msg),
+    /// A line to type.
+    Prompt(prompt::Msg),
 }

@@ -89,6 +89,7 @@ pub fn start(model: &mut Model, request: AttackRequest) -> Vec<Effect> {
     let (id, control) = (RunId(model.last_run), Control::default());
     model.request = request.clone();
     model.cursor = Cursor::Live;
+    model.marks.clear();
     model.learned.insert("attack");
     let label = request.label.or_else(|| Some(model.clean_scores(1).first()?.class)).unwrap_or(0);
     model.run = Some(Run {

@@ -35,6 +35,10 @@ pub enum Msg {
     ScalarBack,
     /// One step on, with or without a picture.
     ScalarForward,
+    /// Set a bookmark, or take it away.
+    Mark,
+    /// To the next bookmark.
+    NextMark,
     /// Pause or resume.
     Pause,
     /// Stop the attack.
@@ -56,9 +60,11 @@ pub const KEYS: &[Binding] = &[
     key(Msg::Live, "live", "To the newest step, and follow it while the attack runs.", "", "<end>"),
     key(Msg::PreviousChange, "previous-change", "To the previous change of the predicted class.", "class change", "["),
     key(Msg::NextChange, "next-change", "To the next change of the predicted class.", "class change", "]"),
+    key(Msg::Mark, "mark", "Sets a bookmark on this step, or takes it away.", "", "m"),
+    key(Msg::NextMark, "next-mark", "To the next bookmark, round and round.", "", "'"),
     key(Msg::ScalarBack, "scalar-back", "One step back even where only numbers were kept.", "", ","),
     key(Msg::ScalarForward, "scalar-forward", "One step on even where only numbers were kept.", "", "."),
-    key(Msg::Cancel, "cancel", "Leaves the zoom; stops an exact map; stops the attack, keeping what was recorded.", "", "<esc>"),
+    key(Msg::Cancel, "cancel", "Leaves the zoom; stops an exact map; stops the attack, keeping what was recorded.", "stop", "<esc>"),
 ];
 
 /// Does it.
@@ -84,9 +90,33 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
         Msg::NextChange => Cursor::At(changes(&trace, newest).into_iter().find(|&i| i > position).unwrap_or(newest)),
         Msg::ScalarBack => Cursor::At(position.saturating_sub(1)),
         Msg::ScalarForward => Cursor::At((position + 1).min(newest)),
+        Msg::Mark => mark(model, position),
+        Msg::NextMark => next_mark(model, position),
         Msg::Pause | Msg::Cancel => model.cursor,
     };
     Vec::new()
+}
+
+fn mark(model: &mut Model, position: usize) -> Cursor {
+    let set = model.marks.insert(position);
+    if !set {
+        model.marks.remove(&position);
+    }
+    let text =
+        if set { format!("bookmark on step {position}; ' returns to it") } else { format!("bookmark on step {position} taken away") };
+    model.tell(Severity::Info, text);
+    Cursor::At(position)
+}
+
+fn next_mark(model: &mut Model, position: usize) -> Cursor {
+    let next = model.marks.range(position + 1..).next().or(model.marks.first()).copied();
+    match next {
+        Some(step) => Cursor::At(step),
+        None => {
+            model.tell(Severity::Info, "no bookmarks yet: m sets one on this step");
+            model.cursor
+        }
+    }
 }
 
 /// Steps at which the predicted class differs from the step before.

@@ -2,7 +2,7 @@
 
 use super::{
     app_keys,
-    dialog::{Dialog, confirm, form, help, picker},
+    dialog::{Dialog, confirm, form, help, picker, prompt},
     effect::Effect,
     engine_events,
     keymap::Key,
@@ -48,6 +48,11 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
             model.tell(severity, text);
             Vec::new()
         }
+        Msg::NotKept(why) => {
+            model.saved = None;
+            model.tell(Severity::Error, why);
+            Vec::new()
+        }
         Msg::Terminate => vec![Effect::Quit],
         Msg::Do(action) => act(model, action),
     };
@@ -64,6 +69,7 @@ fn on_key(model: &mut Model, key: Key) -> Vec<Effect> {
             match model.dialogs.last_mut() {
                 Some(Dialog::Form(_)) => form::key(model, key),
                 Some(Dialog::Picker(state)) => state.key(key),
+                Some(Dialog::Prompt(state)) => state.key(key),
                 _ => {}
             }
             Vec::new()
@@ -77,6 +83,7 @@ fn typed(model: &mut Model, text: &str) {
         match model.dialogs.last_mut() {
             Some(Dialog::Form(_)) => form::key(model, key),
             Some(Dialog::Picker(state)) => state.key(key),
+            Some(Dialog::Prompt(state)) => state.key(key),
             _ => {}
         }
     }
@@ -95,5 +102,6 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::Picker(msg) => picker::update(model, msg),
         Action::Help(msg) => help::update(model, msg),
         Action::Confirm(msg) => confirm::update(model, msg),
+        Action::Prompt(msg) => prompt::update(model, msg),
     }
 }

@@ -99,17 +99,15 @@ impl GradCommand {
 }
 
 fn check_json(check: &Check) -> serde_json::Value {
-    json!({"directions": check.directions, "relative_error": check.error})
+    json!({"directions": check.directions, "relative_error": check.error, "float64": check.float64})
 }
 
 fn print_check(check: &Check, json: bool) {
     if json {
         println!("{}", json!({"schema": SCHEMA, "version": env!("CARGO_PKG_VERSION"), "check": check_json(check)}));
     } else {
-        println!(
-            "  finite differences along {} directions: relative error {:.2e} (an estimate limited by float32)",
-            check.directions, check.error
-        );
+        let how = if check.float64 { "in float64" } else { "in float32, which limits it to about 1e-3" };
+        println!("  finite differences along {} directions {how}: relative error {:.2e}", check.directions, check.error);
     }
 }
 

@@ -84,7 +84,8 @@ pub fn save(path: &Path, meta: &RunMeta, trace: &Trace) -> Result<()> {
 }
 
 fn to_bytes(meta: &RunMeta, trace: &Trace) -> std::result::Result<Vec<u8>, Box<dyn std::error::Error>> {
-    let frames: Vec<_> = trace.frames().into_iter().filter_map(|i| trace.frame(i)).collect();
+    // A run that is still going on may have recorded more since the metadata was made.
+    let frames: Vec<_> = trace.frames().into_iter().filter(|&i| i < meta.steps.len()).filter_map(|i| trace.frame(i)).collect();
     let shape = trace.clean.shape().to_vec();
     let best = trace.best().and_then(|i| trace.frame(i)).or_else(|| frames.last().cloned());
     let adversarial = best.as_ref().map_or_else(|| trace.clean.view(), |f| f.image.view());

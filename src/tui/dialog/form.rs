@@ -337,13 +337,13 @@ pub fn view(model: &Model, state: &State, area: Rect, buf: &mut Buffer) {
 
 fn field_line(theme: &Theme, row: &Row, field: &Field, focused: bool, area: Rect, buf: &mut Buffer) {
     let mark = if focused { theme.glyph("▸", ">") } else { " " };
-    let name = format!("{mark} {}", text::pad(row.name, 12, theme.ellipsis()));
+    let name = format!("{mark} {}", text::pad(row.name, 13, theme.ellipsis()));
     let style = theme.style(if focused { Role::Key } else { Role::Dim });
     let x = draw::text(buf, area.x, area.y, area.width, &name, style);
     let room = area.right().saturating_sub(x);
     let value_style = theme.style(if field.error.is_some() { Role::Error } else { Role::Text });
     if row.choice {
-        let (l, r) = if focused { (theme.glyph("‹ ", "< "), theme.glyph(" ›", " >")) } else { ("  ", "  ") };
+        let (l, r) = (theme.glyph("‹ ", "< "), theme.glyph(" ›", " >"));
         let x = draw::text(buf, x, area.y, room, l, style);
         let cut = text::truncate(&row.value, usize::from(area.right().saturating_sub(x + 3)), theme.ellipsis());
         let x = draw::text(buf, x, area.y, area.right().saturating_sub(x), &cut, theme.style(Role::Text));

@@ -97,7 +97,12 @@ fn key_lines(model: &Model, state: &State, width: usize) -> Vec<Line> {
     let rank = |c: Context| state.nearest.iter().position(|n| *n == c).unwrap_or(usize::MAX);
     let mut sections: Vec<_> = SECTIONS.iter().collect();
     sections.sort_by_key(|s| rank(s.context));
-    let column = 20.min(width / 3);
+    let shown = |context, action| {
+        let keys = model.keymap.keys_of(context, action);
+        keys.iter().map(|k| k.show(model.theme.ascii)).collect::<Vec<_>>().join("  ")
+    };
+    let widest = SECTIONS.iter().flat_map(|s| s.bindings.iter().map(|b| text::width(&shown(s.context, b.action)))).max().unwrap_or(0);
+    let column = widest.min(width / 3);
     let mut out: Vec<Line> = Vec::new();
     for section in sections {
         if !out.is_empty() {
@@ -105,9 +110,7 @@ fn key_lines(model: &Model, state: &State, width: usize) -> Vec<Line> {
         }
         out.push(vec![(section.title.to_owned(), Role::Title)]);
         for binding in section.bindings {
-            let keys = model.keymap.keys_of(section.context, binding.action);
-            let shown: Vec<String> = keys.iter().map(|k| k.show(model.theme.ascii)).collect();
-            let shown = text::pad(&shown.join("  "), column, model.theme.ellipsis());
+            let shown = text::pad(&shown(section.context, binding.action), column, model.theme.ellipsis());
             for (i, line) in text::wrap(binding.help, width.saturating_sub(column + 3)).into_iter().enumerate() {
                 let left = if i == 0 { shown.clone() } else { " ".repeat(column) };
                 out.push(vec![(format!(" {left} "), Role::Key), (line, Role::Text)]);

@@ -8,6 +8,7 @@ pub mod confirm;
 pub mod form;
 pub mod help;
 pub mod picker;
+pub mod prompt;
 
 /// An open dialog.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub enum Dialog {
     Picker(picker::State),
     /// A question.
     Confirm(confirm::State),
+    /// A line to type.
+    Prompt(prompt::State),
 }
 
 /// Draws a dialog over `area`.
@@ -29,6 +32,7 @@ pub fn view(model: &Model, dialog: &Dialog, area: Rect, buf: &mut Buffer) {
         Dialog::Form(state) => form::view(model, state, area, buf),
         Dialog::Picker(state) => picker::view(model, state, area, buf),
         Dialog::Confirm(state) => confirm::view(model, state, area, buf),
+        Dialog::Prompt(state) => prompt::view(model, state, area, buf),
     }
 }
 

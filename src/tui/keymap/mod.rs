@@ -7,7 +7,7 @@ pub mod parse;
 pub use parse::Key;
 
 use super::{
-    dialog::{confirm, form, help, picker},
+    dialog::{confirm, form, help, picker, prompt},
     msg::Action,
     screen::{attack, cam, pixels},
     {app_keys, psr, run, time},
@@ -42,6 +42,8 @@ pub enum Context {
     Help,
     /// A question.
     Confirm,
+    /// A line to type.
+    Prompt,
 }
 
 /// One action.
@@ -83,6 +85,7 @@ pub static SECTIONS: &[Section] = &[
     Section { context: Context::Picker, title: "Pick list", bindings: picker::KEYS },
     Section { context: Context::Help, title: "Help and messages", bindings: help::KEYS },
     Section { context: Context::Confirm, title: "Question", bindings: confirm::KEYS },
+    Section { context: Context::Prompt, title: "Line to type", bindings: prompt::KEYS },
     Section { context: Context::App, title: "Program", bindings: app_keys::KEYS },
     Section { context: Context::Always, title: "Everywhere", bindings: app_keys::ALWAYS },
 ];

@@ -54,7 +54,7 @@ const fn key(action: Msg, name: &'static str, help: &'static str, hint: &'static
 
 /// Keys.
 pub const KEYS: &[Binding] = &[
-    key(Msg::Next, "next-picture", "Moves the focus to the next picture.", "", "<tab>"),
+    key(Msg::Next, "next-picture", "Moves the focus to the next picture.", "pictures", "<tab>"),
     key(Msg::Previous, "previous-picture", "Moves the focus to the previous picture.", "", "<backtab>"),
     key(Msg::Zoom, "zoom", "Fills the screen with the picture that has the focus, or goes back.", "", "z"),
 ];
@@ -160,7 +160,8 @@ fn change(model: &Model, cache: &mut ViewCache, area: Rect, focused: bool, buf: 
 }
 
 fn map(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Rect, focused: bool, buf: &mut Buffer) {
-    let inner = draw::frame(&model.theme, area, "promotion / suppression", "", focused, buf);
+    let title = if area.width >= 27 { "promotion / suppression" } else { "promote/suppress" };
+    let inner = draw::frame(&model.theme, area, title, "", focused, buf);
     if model.frame().is_none() {
         return empty(model, "what each part of it does", inner, buf);
     }
@@ -173,12 +174,12 @@ fn map(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Rect, focuse
         Mode::Linear | Mode::Path => "est.",
     };
     let line = format!("+{} -{} ={} {estimate}", text::percent(s.share(1)), text::percent(s.share(0)), text::percent(s.share(2)));
-    draw::frame(&model.theme, area, "promotion / suppression", &line, focused, buf);
+    draw::frame(&model.theme, area, title, &line, focused, buf);
 }
 
 fn best_classes(model: &Model, area: Rect, buf: &mut Buffer) {
     let arrow = model.theme.glyph("→", "->");
-    let title = if model.record().is_some() { format!("top 5, clean {arrow} adversarial") } else { "top 5".into() };
+    let title = if model.record().is_some() && area.width >= 32 { format!("top 5, clean {arrow} adversarial") } else { "top 5".into() };
     let inner = draw::frame(&model.theme, area, &title, "", false, buf);
     let list = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
     let used = if list.width >= 56 || model.record().is_none() { 7 } else { 14 };
@@ -212,11 +213,16 @@ fn numbers(model: &Model, area: Rect, buf: &mut Buffer) {
         lines.push(("time".into(), text::seconds(r.seconds)));
         lines.push(("seed".into(), run.request.seed.to_string()));
     }
-    for (i, (name, value)) in lines.iter().take(usize::from(area.height)).enumerate() {
-        let y = area.y + i as u16;
-        draw::text(buf, area.x, y, 9.min(area.width), name, theme.style(Role::Dim));
-        let room = area.width.saturating_sub(10);
-        draw::text(buf, area.x + 10, y, room, &text::truncate(value, usize::from(room), theme.ellipsis()), theme.style(Role::Text));
+    let room = area.width.saturating_sub(10);
+    let mut y = area.y;
+    for (name, value) in &lines {
+        for (i, line) in text::wrap(value, usize::from(room)).iter().enumerate().take(usize::from(area.bottom().saturating_sub(y))) {
+            if i == 0 {
+                draw::text(buf, area.x, y, 9.min(area.width), name, theme.style(Role::Dim));
+            }
+            draw::text(buf, area.x + 10, y, room, line, theme.style(Role::Text));
+            y += 1;
+        }
     }
 }
 

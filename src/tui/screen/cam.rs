@@ -139,7 +139,7 @@ const fn key(action: Msg, name: &'static str, help: &'static str, hint: &'static
 
 /// Keys.
 pub const KEYS: &[Binding] = &[
-    key(Msg::Method, "cam-method", "Next method.", "method", "m"),
+    key(Msg::Method, "cam-method", "Next method.", "method", "n"),
     key(Msg::Layer, "cam-layer", "Chooses the layer.", "layer", "o"),
     key(Msg::Class, "cam-class", "Chooses the second class.", "class", "c"),
     key(Msg::Flip, "cam-flip", "Map over the picture, or beside it.", "overlay", "v"),
@@ -311,7 +311,12 @@ fn map_pane(model: &Model, opened: &Opened, cache: &mut ViewCache, what: (usize,
     let adversarial = pane >= 2;
     let class = classes(model).map(|(t0, t)| if pane % 2 == 0 { t0 } else { t });
     let (x, t) = (if adversarial { "x'" } else { "x0" }, if pane % 2 == 0 { "t0" } else { "t" });
-    let title = format!("C({x},{t}) {}", if adversarial { "adversarial" } else { "clean" });
+    let word = match (adversarial, area.width >= 24) {
+        (true, true) => "adversarial",
+        (true, false) => "adv.",
+        (false, _) => "clean",
+    };
+    let title = format!("C({x},{t}) {word}");
     let range =
         map.filter(|_| area.width >= 40).map(|m| format!("  {} to {}", text::number(low(m)), text::number(high(m)))).unwrap_or_default();
     let room = usize::from(area.width).saturating_sub(text::width(&range) + 6);
@@ -367,7 +372,12 @@ fn panel(model: &Model, maps: &[Option<Arc<CamMap>>], limit: f32, area: Rect, bu
     let shown = maps.iter().flatten().next();
     let layer = shown.map_or_else(|| model.cam.layer.clone().unwrap_or_else(|| "the usual one".into()), |m| m.layer.clone());
     let size = shown.map(|m| m.raw.dim()).map(|(h, w)| format!(", {w}{}{h}", theme.glyph("×", "x"))).unwrap_or_default();
-    let mut rows: Vec<(&str, String, Role)> = vec![("method", format!("{method}{size}"), Role::Text), ("layer", layer, Role::Text)];
+    // Eight rows where there are eight; the two that belong together share one where there are not.
+    let mut rows: Vec<(&str, String, Role)> = if inner.height >= 8 {
+        vec![("method", format!("{method}{size}"), Role::Text), ("layer", layer, Role::Text)]
+    } else {
+        vec![("method", format!("{method}{size} at {layer}"), Role::Text)]
+    };
     if let Some((truth, other)) = classes(model) {
         rows.push(("t0", format!("{} (true)", model.short_label(truth)), Role::TrueClass));
         let what = if model.cam.class.is_some() {
@@ -382,7 +392,9 @@ fn panel(model: &Model, maps: &[Option<Arc<CamMap>>], limit: f32, area: Rect, bu
     for (ask, name) in wanted(model).iter().zip(["x0,t0", "x0,t", "x',t0", "x',t"]) {
         if let Some(s) = score_of(model, ask) {
             let lift = s.lift.map(|l| format!(" lift {l:.2}")).unwrap_or_default();
-            rows.push((name, format!("IS {:.2} even {:.2}{lift}", s.score, s.baseline), Role::Text));
+            let even = if inner.width >= 32 { format!(" even {:.2}", s.baseline) } else { String::new() };
+            let value = if inner.width >= 24 { format!("IS {:.2}{even}{lift}", s.score) } else { format!("IS {:.2}", s.score) };
+            rows.push((name, value, Role::Text));
         }
     }
     let mut y = inner.y;
@@ -429,10 +441,11 @@ fn scale(model: &Model, limit: f32, area: Rect, buf: &mut Buffer) {
     let top = text::number(limit);
     draw::right(buf, Rect { y: area.y + 1, width, height: 1, ..area }, &top, theme.style(Role::Dim));
     let unit = if model.cam.method == Method::Cam { "logits" } else { "raw units" };
+    let gap = if area.height > 9 { 3 } else { 2 };
     let note = format!(
-        "One scale for all four maps, in {unit}, clipped at the 99.5th percentile; only evidence for the class is coloured. IS: share of the change that lies in the hottest 30% of a map, against an even spread."
+        "One scale for all four maps, in {unit}, clipped at 99.5%. IS: share of the change in the hottest 30% of a map; even: if spread evenly; lift: IS / even."
     );
-    for (i, line) in text::wrap(&note, usize::from(area.width)).iter().enumerate().take(usize::from(area.height.saturating_sub(3))) {
-        draw::text(buf, area.x, area.y + 3 + i as u16, area.width, line, theme.style(Role::Dim));
+    for (i, line) in text::wrap(&note, usize::from(area.width)).iter().enumerate().take(usize::from(area.height.saturating_sub(gap))) {
+        draw::text(buf, area.x, area.y + gap + i as u16, area.width, line, theme.style(Role::Dim));
     }
 }

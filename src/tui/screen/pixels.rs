@@ -205,6 +205,7 @@ pub fn view(model: &Model, opened: &Opened, cache: &mut ViewCache, body: Rect, b
     let theme = &model.theme;
     let board = layout::pixels_board(body, model.pixels.zoom);
     let title = match model.frame() {
+        Some(frame) if board.picture.width < 38 => format!("step {}", frame.index),
         Some(frame) => format!("promotion / suppression, step {}", frame.index),
         None => "promotion / suppression".into(),
     };
@@ -293,17 +294,18 @@ fn summary_panel(model: &Model, shown: &psr::Shown, s: &psr::Summary, area: Rect
         lines.push(vec![dim("additivity gap "), text_of(format!("s {}, b {}", text::signed(s as f32), text::signed(b as f32)))]);
     }
     let (floor, threshold, limit) = (text::number(map.settings.floor), text::number(map.settings.threshold), text::number(s.limit));
-    lines.push(vec![dim(format!("floor {floor} threshold {threshold} colour {limit}"))]);
+    lines.push(vec![dim(format!("floor {floor} logits, threshold {threshold}"))]);
     if s.largest > s.limit {
-        lines.push(vec![dim(format!("colour clipped at 99.5%: largest {}", text::number(s.largest)))]);
+        lines.push(vec![dim(format!("colours to {limit} (99.5%), max {}", text::number(s.largest)))]);
+    } else {
+        lines.push(vec![dim(format!("colours to {limit} logits"))]);
     }
     match (shown.spearman, map.settings.mode) {
         (Some((s, b)), _) => {
             let show = |v: Option<f64>| v.map_or("-".into(), |v| format!("{v:.2}"));
             lines.push(vec![
-                dim("Spearman with "),
-                dim(if map.settings.mode == Mode::Exact { "the estimate " } else { "exact " }),
-                text_of(format!("s {}, b {}", show(s), show(b))),
+                dim(if map.settings.mode == Mode::Exact { "rank corr. with est. " } else { "rank corr. with exact " }),
+                text_of(format!("s {} b {}", show(s), show(b))),
             ]);
         }
         (None, Mode::Exact) if !shown.done => lines.push(vec![(format!("{} of {} cells so far", s.known, map.cells.len()), Role::Warn)]),
@@ -353,7 +355,8 @@ fn cell_panel(model: &Model, map: &PsrMap, area: Rect, buf: &mut Buffer) {
         vec![(format!("b {:>7}", text::signed(cell.b_raw)), Role::Promotion), dim(format!("  {} loses", model.short_label(target)))],
         vec![
             dim("floored "),
-            text_of(format!("s {}  b {}  log2(b/s) {}", text::number(cell.s), text::number(cell.b), text::signed(cell.r))),
+            text_of(format!("s {}, b {}: ", text::number(cell.s), text::number(cell.b))),
+            text_of(format!("log2 {}", text::signed(cell.r))),
         ],
         vec![dim("share of the squared change "), text_of(format!("{:.1}%", share * 100.0))],
         vec![dim(format!("pixels x {x0}-{}, y {y0}-{}", x1 - 1, y1 - 1))],
@@ -379,7 +382,8 @@ fn table(model: &Model, map: &PsrMap, area: Rect, buf: &mut Buffer) {
         false,
         buf,
     );
-    let head = format!("  {:>2} {:>2} {:>7} {:>7} {:>7} {:>6}", "ro", "co", "s", "b", "log2", "share");
+    let head = format!("  {:>3} {:>3} {:>7} {:>7} {:>6} {:>5}", "row", "col", "s", "b", "log2", "share");
+    let head = if inner.width >= 40 { head.as_str() } else { head[..head.len() - 6].trim_end() };
     draw::text(buf, inner.x + 1, inner.y, inner.width.saturating_sub(2), &head, theme.style(Role::Dim));
     let rows = usize::from(inner.height.saturating_sub(1));
     let at = order.iter().position(|&i| i == model.pixels.selected).unwrap_or(0);
@@ -388,13 +392,14 @@ fn table(model: &Model, map: &PsrMap, area: Rect, buf: &mut Buffer) {
     for (i, &index) in order.iter().skip(top).take(rows).enumerate() {
         let Some(cell) = &map.cells[index] else { continue };
         let chosen = model.pixels.in_cells && index == model.pixels.selected;
-        let line = table_row(cell, shares.get(index).copied().unwrap_or(0.0));
+        let line = table_row(cell, (inner.width >= 40).then(|| shares.get(index).copied().unwrap_or(0.0)));
         let style = theme.style(if chosen { Role::Selected } else { role(cell.kind) });
         draw::text(buf, inner.x + 1, inner.y + 1 + i as u16, inner.width.saturating_sub(2), &line, style);
     }
 }
 
-fn table_row(cell: &Cell, share: f32) -> String {
+fn table_row(cell: &Cell, share: Option<f32>) -> String {
     let (s, b, r) = (text::signed(cell.s_raw), text::signed(cell.b_raw), text::signed(cell.r));
-    format!("{} {:>2} {:>2} {s:>7} {b:>7} {r:>7} {:>5.1}%", kind_sign(cell.kind), cell.row, cell.col, share * 100.0)
+    let share = share.map(|v| format!(" {:>4.1}%", v * 100.0)).unwrap_or_default();
+    format!("{} {:>3} {:>3} {s:>7} {b:>7} {r:>6}{share}", kind_sign(cell.kind), cell.row, cell.col)
 }

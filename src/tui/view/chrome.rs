@@ -1,17 +1,17 @@
 //! What surrounds every screen: header, tabs with progress, the line of time, hints and messages.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use ratatui::{buffer::Buffer, layout::Rect};
 
 use super::draw;
 use crate::{
     core::explain::psr::Mode,
-    engine::event::Ending,
+    engine::{event::Ending, sample},
     tui::{
         dialog::help,
         model::{Cursor, Model, Run},
-        notice::Severity,
+        notice::{Notice, Severity},
         psr,
         screen::{SCREENS, Screen},
         text,
@@ -39,8 +39,9 @@ pub fn header(model: &Model, area: Rect, buf: &mut Buffer) {
 /// What is open, from all to the least.
 fn open_lines(model: &Model) -> [String; 3] {
     let dot = model.theme.glyph(" · ", " | ");
-    let image = model.image_path.file_name().unwrap_or(model.image_path.as_os_str()).to_string_lossy().into_owned();
-    let name = stem(&model.model_path);
+    let (image, name) = (sample::title(&model.image_path), title(&model.model_path));
+    // Both bundled: said once.
+    let image = if name.ends_with(SAMPLE) { image.trim_end_matches(SAMPLE).to_owned() } else { image };
     if model.engine.is_empty() {
         return [format!("{name}{dot}{image}"), format!("{name}{dot}{image}"), name];
     }
@@ -52,8 +53,11 @@ fn open_lines(model: &Model) -> [String; 3] {
     ]
 }
 
-fn stem(path: &std::path::Path) -> String {
-    path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+const SAMPLE: &str = " (sample)";
+
+/// A model's name for people: its file without `.onnx`.
+fn title(path: &Path) -> String {
+    sample::title(path).replacen(".onnx", "", 1)
 }
 
 /// The run, from all to the least.
@@ -110,6 +114,8 @@ pub fn tabs(model: &Model, area: Rect, buf: &mut Buffer) {
     }
     let (line, role) = progress(model);
     let room = area.right().saturating_sub(x + 2);
+    let fits = text::width(&line) <= usize::from(room);
+    let line = if fits { line } else { line.split_once(": ").map_or(line.clone(), |(short, _)| short.to_owned()) };
     let line = text::truncate(&line, usize::from(room), theme.ellipsis());
     draw::right(buf, Rect { width: area.width.saturating_sub(1), ..area }, &line, theme.style(role));
 }
@@ -135,7 +141,7 @@ fn progress(model: &Model) -> (String, Role) {
     }
     match model.run.as_ref().and_then(|r| r.ending.as_ref()) {
         Some(Ending::Done { .. }) if !model.learned.contains("step") => {
-            let line = if model.theme.ascii { "Left and Right step through it" } else { "←→ step through it" };
+            let line = if model.theme.ascii { "Left/Right step, 2 and 3 explain" } else { "←→ step, 2 and 3 explain it" };
             (format!("done: {line}"), Role::Good)
         }
         Some(Ending::Done { success: true }) => (model.theme.glyph("✓ done", "done").into(), Role::Good),
@@ -194,7 +200,7 @@ pub fn timeline(model: &Model, area: Rect, buf: &mut Buffer) {
     let newest = run.newest.unwrap_or(0);
     let best = run.best.filter(|_| run.ending.is_some());
     let live = run.running() && model.cursor == Cursor::Live;
-    Timeline { trace, position, newest, total: total(run), best, live }.draw(&model.theme, area, buf);
+    Timeline { trace, position, newest, total: total(run), best, marks: &model.marks, live }.draw(&model.theme, area, buf);
 }
 
 /// Before anything is open.
@@ -202,19 +208,41 @@ pub fn opening(model: &Model, area: Rect, buf: &mut Buffer) {
     let theme = &model.theme;
     let lines = match &model.open_error {
         Some(why) => vec![(why.clone(), theme.style(Role::Error)), (String::from("q leaves"), theme.style(Role::Dim))],
+        None if model.busy.is_none() => vec![(String::from("nothing is open; q leaves"), theme.style(Role::Dim))],
         None => vec![
-            (format!("{} opening {}", spinner(model), stem(&model.model_path)), theme.style(Role::Text)),
+            (format!("{} opening {}", spinner(model), title(&model.model_path)), theme.style(Role::Text)),
             (String::from("building the gradient graph and starting the engine"), theme.style(Role::Dim)),
         ],
     };
     draw::centred(buf, area, &lines);
 }
 
+/// Hints that make sense in the present state, with words that fit it.
+fn present(model: &Model) -> Vec<(String, &'static str)> {
+    let recorded = model.trace().is_some_and(|t| !t.is_empty());
+    let word = |word: &'static str| match (word, &model.run) {
+        // While it runs, what can be done about that comes first.
+        ("again" | "target" | "pictures" | "class change" | "grid" | "exact map", _) if model.running() => None,
+        ("run/pause", None) => Some("start"),
+        ("run/pause", Some(run)) if run.paused => Some("go on"),
+        ("run/pause", Some(run)) if run.running() => Some("pause"),
+        ("run/pause", Some(_)) => None,
+        ("stop", _) => (model.running() || model.psr.pending().is_some()).then_some(word),
+        ("step" | "class change" | "grid" | "exact map" | "cells" | "sort" | "pictures", _) => recorded.then_some(word),
+        ("again", None) => None,
+        _ => Some(word),
+    };
+    let hints = model.keymap.hints(&model.contexts(), model.theme.ascii);
+    hints.into_iter().filter_map(|(keys, w)| Some((keys, word(w)?))).collect()
+}
+
 /// Hints of what can be done now; a message takes their place while it is fresh.
 pub fn footer(model: &Model, area: Rect, buf: &mut Buffer) {
     let theme = &model.theme;
     let inner = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..area };
-    if let Some(notice) = model.notices.shown() {
+    // Why nothing is open is said in the middle of the screen already.
+    let said = |n: &&Notice| model.opened.is_none() && model.open_error.as_ref() == Some(&n.text);
+    if let Some(notice) = model.notices.shown().filter(|n| !said(n)) {
         let (word, role) = help::severity(notice.severity);
         let lead = if notice.severity == Severity::Info { String::new() } else { format!("{word}: ") };
         let lines = text::wrap(&format!("{lead}{}", notice.text), usize::from(inner.width));
@@ -229,8 +257,7 @@ pub fn footer(model: &Model, area: Rect, buf: &mut Buffer) {
     if !model.dialogs.is_empty() {
         return;
     }
-    let (last, first): (Vec<_>, Vec<_>) =
-        model.keymap.hints(&model.contexts(), theme.ascii).into_iter().partition(|(_, w)| matches!(*w, "help" | "quit"));
+    let (last, first): (Vec<_>, Vec<_>) = present(model).into_iter().partition(|(_, w)| matches!(*w, "help" | "quit"));
     let reserved: u16 = last.iter().map(|(k, w)| (text::width(k) + text::width(w) + 3) as u16).sum();
     let x = draw::hints(theme, &first, Rect { width: inner.width.saturating_sub(reserved), ..inner }, buf);
     draw::hints(theme, &last, Rect { x, width: inner.right().saturating_sub(x), ..inner }, buf);

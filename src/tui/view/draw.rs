@@ -124,7 +124,7 @@ pub fn hints(theme: &Theme, hints: &[(String, &'static str)], area: Rect, buf: &
     for (keys, word) in hints {
         let need = (width(keys) + 1 + width(word)) as u16;
         if x + need > area.right() {
-            break;
+            continue;
         }
         x = text(buf, x, area.y, need, keys, theme.style(Role::Key));
         x = text(buf, x + 1, area.y, need, word, theme.style(Role::Dim)) + 2;

@@ -1,6 +1,6 @@
 //! The line of time: where pictures were kept, where the class changed, where one stands.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use ratatui::{buffer::Buffer, layout::Rect};
 
@@ -27,6 +27,8 @@ pub struct Timeline<'a> {
     pub total: usize,
     /// Step of the result.
     pub best: Option<usize>,
+    /// Bookmarked steps.
+    pub marks: &'a BTreeSet<usize>,
     /// Whether the cursor follows.
     pub live: bool,
 }
@@ -83,6 +85,9 @@ impl Timeline<'_> {
         }
         if let Some(best) = self.best {
             cells[column(best)] = (theme.glyph("★", "!"), Role::Good);
+        }
+        for &mark in self.marks {
+            cells[column(mark)] = (theme.glyph("▼", "v"), Role::Key);
         }
         cells[column(self.position)] = (theme.glyph("●", "O"), Role::Focus);
         draw::text(buf, area.x, area.y, 1, theme.glyph("├", "|"), theme.style(Role::Dim));

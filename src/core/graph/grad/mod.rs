@@ -52,6 +52,7 @@ pub fn differentiate(b: &Builder, seeds: &[(String, String)], wanted: &[String])
         pending.entry(value.clone()).or_default().push(cotangent.clone());
     }
     let keep: HashSet<&str> = wanted.iter().map(String::as_str).collect();
+    let private = private(&nodes, seeds, &keep);
     let mut sweep = Sweep::default();
     for (index, node) in nodes.iter().enumerate().rev().filter(|(i, _)| live.contains(i)) {
         let gradient = |o: &String| {
@@ -66,7 +67,7 @@ pub fn differentiate(b: &Builder, seeds: &[(String, String)], wanted: &[String])
         for (o, g) in node.outputs.iter().zip(&grads).filter(|(o, _)| keep.contains(o.as_str())) {
             pending.insert(o.clone(), g.iter().cloned().collect());
         }
-        let mut cx = Cx::new(b, node, index, grads, &depends, &nodes, &producers);
+        let mut cx = Cx::new(b, node, index, grads, &depends, &nodes, &producers, &private);
         match rule(&mut cx).and_then(|()| cx.complete()) {
             Ok(pushed) => {
                 sweep.covered += 1;
@@ -85,6 +86,16 @@ pub fn differentiate(b: &Builder, seeds: &[(String, String)], wanted: &[String])
         }
     }
     Ok(sweep)
+}
+
+/// Values read once, whose gradient is neither given nor wanted.
+fn private<'a>(nodes: &'a [Node], seeds: &[(String, String)], keep: &HashSet<&str>) -> HashSet<&'a str> {
+    let mut readers: HashMap<&str, usize> = HashMap::new();
+    for input in nodes.iter().flat_map(|n| &n.inputs) {
+        *readers.entry(input).or_default() += 1;
+    }
+    readers.retain(|value, count| *count == 1 && !keep.contains(value) && seeds.iter().all(|(v, _)| v != value));
+    readers.into_keys().collect()
 }
 
 /// The entry of the coverage list for a node.

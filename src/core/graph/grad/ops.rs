@@ -101,6 +101,27 @@ impl Builder {
         self.mask(op, a, &self.scalar(value, self.dtype(a)))
     }
 
+    /// 1 where `x > 0`, else 0, for x that is nowhere negative.
+    ///
+    /// In f32 a HardSigmoid with a slope that lifts every normal number above 1: one operator instead of two, and ONNX Runtime
+    /// keeps it in its blocked layout.
+    pub fn positive(&self, x: &str) -> String {
+        self.beyond(x, 0.0, true).unwrap_or_else(|| self.mask_scalar("Greater", x, 0.0))
+    }
+
+    /// 1 where x is above (else below) a bound, 0 where it equals it; f32 values on that side of an ordinary bound only.
+    pub fn beyond(&self, x: &str, bound: f32, above: bool) -> Option<String> {
+        // Powers of two scale exactly, so the ramp is 0 at the bound alone and the nearest other number is already above 1.
+        let steep = if bound == 0.0 { 2f32.powi(127) } else { 2f32.powi(90) };
+        let ordinary = bound == 0.0 || (2f32.powi(-30)..=2f32.powi(30)).contains(&bound.abs());
+        if self.dtype(x) != DType::F32 || !ordinary {
+            return None;
+        }
+        let slope = if above { steep } else { -steep };
+        let attrs = [("alpha", slope.into()), ("beta", (-slope * bound).into())];
+        Some(self.emit("HardSigmoid", &[x], &attrs, DType::F32, self.known(x)))
+    }
+
     /// A reduction with axes given the way the operator set wants them.
     pub fn reduce(&self, op: &str, x: &str, axes: &[usize], keep: bool) -> String {
         if axes.is_empty() {

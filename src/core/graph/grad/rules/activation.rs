@@ -4,13 +4,16 @@ use super::Cx;
 use crate::core::error::Result;
 
 pub fn relu(cx: &mut Cx) -> Result<()> {
-    let m = cx.b.mask_scalar("Greater", cx.y(), 0.0);
+    let m = cx.b.positive(cx.y());
     cx.chain(&m)
 }
 
 /// Strictly inside the bounds; an omitted bound costs nothing.
 pub fn clip(cx: &mut Cx) -> Result<()> {
     let (b, y, dtype) = (cx.b, cx.y(), cx.dtype(0)?);
+    if let Some(inside) = ramps(cx)? {
+        return cx.chain(&inside);
+    }
     let bound = |i: usize, attr: &str| match cx.node.attrs.get(attr) {
         Some(_) => Some(b.scalar(f64::from(cx.node.float(attr, 0.0)), dtype)),
         None => cx.node.input(i).map(str::to_owned),
@@ -27,6 +30,23 @@ pub fn clip(cx: &mut Cx) -> Result<()> {
     };
     let m = b.cast(&inside, dtype);
     cx.chain(&m)
+}
+
+/// Whether a value lies between constant bounds, as a product of steep ramps that stay in the blocked layout.
+fn ramps(cx: &Cx) -> Result<Option<String>> {
+    let bound = |i: usize, attr: &str| match cx.node.attrs.get(attr) {
+        Some(_) => Some(Some(cx.node.float(attr, 0.0))),
+        None if cx.node.input(i).is_none() => Some(None),
+        None => cx.constant(i).and_then(|t| t.to_f64()).and_then(|v| v.first().copied()).map(|v| Some(v as f32)),
+    };
+    let (Some(low), Some(high)) = (bound(1, "min"), bound(2, "max")) else { return Ok(None) };
+    let above = low.map(|v| cx.b.beyond(cx.y(), v, true));
+    let below = high.map(|v| cx.b.beyond(cx.y(), v, false));
+    Ok(match (above, below) {
+        (Some(Some(a)), Some(Some(b))) => Some(cx.b.mul(&a, &b)),
+        (Some(Some(one)), None) | (None, Some(Some(one))) => Some(one),
+        _ => None,
+    })
 }
 
 pub fn leaky_relu(cx: &mut Cx) -> Result<()> {

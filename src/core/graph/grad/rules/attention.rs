@@ -3,7 +3,7 @@
 use super::Cx;
 use crate::core::{
     error::Result,
-    onnx::{Attr, DType, Dim, TensorData},
+    onnx::{Attr, DType, Dim},
 };
 
 /// Queries, keys and values as `[N, KV heads, queries per key head, S, D]`.
@@ -14,11 +14,7 @@ struct Heads {
 
 pub fn attention(cx: &mut Cx) -> Result<()> {
     let b = cx.b;
-    let refused = [
-        ("softcap", cx.node.float("softcap", 0.0) != 0.0),
-        ("past keys", cx.node.input(4).is_some() || cx.node.input(5).is_some()),
-        ("key lengths", cx.node.input(6).is_some()),
-    ];
+    let refused = [("past keys", cx.node.input(4).is_some() || cx.node.input(5).is_some()), ("key lengths", cx.node.input(6).is_some())];
     if let Some((what, _)) = refused.iter().find(|(_, present)| *present) {
         return Err(cx.unsupported(what));
     }
@@ -37,8 +33,14 @@ pub fn attention(cx: &mut Cx) -> Result<()> {
         _ => 1.0 / (width as f64).sqrt(),
     };
     let mut scores = b.scale(&b.matmul(&q, &b.swap_last(&k)), scale);
-    for bias in biases(cx, &scores, &heads)? {
-        scores = b.add(&scores, &bias);
+    let cap = f64::from(cx.node.float("softcap", 0.0));
+    let squashed = (cap > 0.0).then(|| b.unary("Tanh", &b.scale(&scores, 1.0 / cap)));
+    if let Some(t) = &squashed {
+        scores = b.scale(t, cap);
+    }
+    let (mask, causal) = biases(cx, &scores, &heads)?;
+    for bias in mask.iter().chain(&causal) {
+        scores = b.add(&scores, bias);
     }
     let p = b.emit("Softmax", &[&scores], &[("axis", Attr::Int(-1))], b.dtype(&scores), b.shape(&scores)?);
     if cx.needs(2) {
@@ -47,10 +49,15 @@ pub fn attention(cx: &mut Cx) -> Result<()> {
     }
     let gp = b.matmul(&g, &b.swap_last(&v));
     let gs = b.mul(&p, &b.sub(&gp, &b.reduce_sum(&b.mul(&gp, &p), &[4], true)));
-    let gs = b.scale(&gs, scale);
-    if cx.needs(3) {
-        return Err(cx.unsupported("an image-dependent mask"));
+    if let Some(mask) = mask.filter(|_| cx.needs(3)) {
+        let gm = b.reshape_like(&b.unbroadcast(&gs, &b.shape(&mask)?), cx.x(3)?);
+        cx.push(3, gm)?;
     }
+    let gs = match &squashed {
+        Some(t) => b.mul(&gs, &b.from_scalar(1.0, &b.mul(t, t))),
+        None => gs,
+    };
+    let gs = b.scale(&gs, scale);
     if cx.needs(0) {
         let gq = b.matmul(&gs, &k);
         close(cx, 0, &gq, &q)?;
@@ -89,27 +96,28 @@ fn close(cx: &mut Cx, i: usize, g: &str, like: &str) -> Result<()> {
 }
 
 /// What is added to the scores: the mask and the causal triangle.
-fn biases(cx: &Cx, scores: &str, heads: &Heads) -> Result<Vec<String>> {
+fn biases(cx: &Cx, scores: &str, heads: &Heads) -> Result<(Option<String>, Option<String>)> {
     let b = cx.b;
     let dtype = b.dtype(scores);
     let far = if dtype == DType::F16 { 60000.0 } else { 1e30 };
-    let mut result = Vec::new();
-    if let Some(mask) = cx.node.input(3) {
-        let bias = if b.dtype(mask) == DType::Bool { b.scale(&b.shift(&b.cast(mask, dtype), -1.0), far) } else { mask.to_owned() };
-        let shape = b.shape(&bias)?;
-        result.push(match shape.len() {
-            4 if shape[1] == Dim::Fixed(1) => b.unsqueeze(&bias, &[2]),
-            4 => b.reshape(&bias, &[shape[0], Dim::Fixed(heads.keys), Dim::Fixed(heads.shared), shape[2], shape[3]]),
-            3 if shape[0] != Dim::Fixed(1) => b.reshape(&bias, &[Dim::Fixed(heads.keys), Dim::Fixed(heads.shared), shape[1], shape[2]]),
-            _ => bias,
-        });
+    let mask = match cx.node.input(3) {
+        None => None,
+        Some(mask) => {
+            let bias = if b.dtype(mask) == DType::Bool { b.scale(&b.shift(&b.cast(mask, dtype), -1.0), far) } else { mask.to_owned() };
+            let shape = b.shape(&bias)?;
+            Some(match shape.len() {
+                4 if shape[1] == Dim::Fixed(1) => b.unsqueeze(&bias, &[2]),
+                4 => b.reshape(&bias, &[shape[0], Dim::Fixed(heads.keys), Dim::Fixed(heads.shared), shape[2], shape[3]]),
+                3 if shape[0] != Dim::Fixed(1) => b.reshape(&bias, &[Dim::Fixed(heads.keys), Dim::Fixed(heads.shared), shape[1], shape[2]]),
+                _ => bias,
+            })
+        }
+    };
+    if cx.node.int("is_causal", 0) == 0 {
+        return Ok((mask, None));
     }
-    if cx.node.int("is_causal", 0) != 0 {
-        let shape = b.shape(scores)?;
-        let (Some(s), Some(t)) = (shape[3].fixed(), shape[4].fixed()) else { return Err(cx.unsupported("an unknown length")) };
-        let triangle: Vec<f64> = (0..s * t).map(|i| if i % t > i / t { -far } else { 0.0 }).collect();
-        let data: TensorData = crate::core::graph::grad::builder::float_tensor(&[s, t], &triangle, dtype);
-        result.push(b.tensor(data));
-    }
-    Ok(result)
+    let shape = b.shape(scores)?;
+    let (Some(s), Some(t)) = (shape[3].fixed(), shape[4].fixed()) else { return Err(cx.unsupported("an unknown length")) };
+    let triangle: Vec<f64> = (0..s * t).map(|i| if i % t > i / t { -far } else { 0.0 }).collect();
+    Ok((mask, Some(b.floats(&[s, t], &triangle, dtype))))
 }

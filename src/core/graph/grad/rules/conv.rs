@@ -1,9 +1,10 @@
-//! Convolutions. Stride 1: a Conv with flipped, transposed weights; strided: ConvTranspose with explicit pads.
+//! Convolutions. Stride 1: a Conv with flipped, transposed weights; strided: one such Conv per phase ([`phases`]), and
+//! ConvTranspose with explicit pads where that is faster or the weights are not constant.
 
 use prost::bytes::Bytes;
 
 use super::{
-    Cx,
+    Cx, phases,
     window::{self, Axis, list, pads},
 };
 use crate::core::{
@@ -16,8 +17,8 @@ pub fn conv(cx: &mut Cx) -> Result<()> {
     let axes = window::axes(cx, &kernel)?;
     let group = cx.node.int("group", 1).max(1) as usize;
     let g = cx.g()?;
-    if cx.needs(0) {
-        let gx = data(cx, &g, &axes, group)?;
+    if cx.needs(0) && !past_concat(cx, &g, &axes, group)? {
+        let gx = data(cx, &g, cx.x(1)?, &axes, group, cx.shape(0)?)?;
         cx.push(0, gx)?;
     }
     if cx.needs(1) {
@@ -25,6 +26,43 @@ pub fn conv(cx: &mut Cx) -> Result<()> {
         cx.push(1, gw)?;
     }
     bias(cx, &g)
+}
+
+/// A convolution that alone reads a Concat of channels: one convolution per operand instead of one that would be cut up. True when
+/// the gradients were handed over.
+fn past_concat(cx: &mut Cx, g: &str, axes: &[Axis], group: usize) -> Result<bool> {
+    let (b, x) = (cx.b, cx.x(0)?);
+    let Some(concat) = cx.producer(x).filter(|n| n.op == "Concat" && n.domain.is_empty() && n.int("axis", 0) == 1) else {
+        return Ok(false);
+    };
+    let constant = b.constant(cx.x(1)?).filter(|t| t.dtype.size().is_some());
+    let (true, true, Some(constant)) = (group == 1, cx.private(x), constant) else { return Ok(false) };
+    let sizes: Option<Vec<usize>> = concat.inputs.iter().map(|i| b.shape(i).ok().and_then(|s| s.get(1).and_then(|d| d.fixed()))).collect();
+    // Narrow operands waste part of a blocked convolution, many of them repeat the reading of the gradient.
+    let Some(sizes) = sizes.filter(|s| s.len() <= 4 && s.iter().all(|c| c % 16 == 0) && s.iter().sum::<usize>() == constant.dims[1]) else {
+        return Ok(false);
+    };
+    let mut start = 0;
+    for (operand, &size) in concat.inputs.iter().zip(&sizes) {
+        if cx.depends_on(operand) {
+            let part = b.derived(&format!("channels {start} {size} {}", cx.x(1)?), || channels(&constant, start, size));
+            let gx = data(cx, g, &part, axes, 1, b.shape(operand)?)?;
+            cx.push_to(operand, gx);
+        }
+        start += size;
+    }
+    cx.skip(0);
+    Ok(true)
+}
+
+/// `w[:, start..start + size]`.
+fn channels(w: &TensorData, start: usize, size: usize) -> TensorData {
+    let step = w.bytes.len() / (w.dims[0] * w.dims[1]);
+    let bytes: Vec<u8> =
+        w.bytes.chunks_exact(step * w.dims[1]).flat_map(|row| &row[start * step..(start + size) * step]).copied().collect();
+    let mut dims = w.dims.clone();
+    dims[1] = size;
+    TensorData { dtype: w.dtype, dims, bytes: Bytes::from(bytes) }
 }
 
 fn bias(cx: &mut Cx, g: &str) -> Result<()> {
@@ -37,10 +75,9 @@ fn bias(cx: &mut Cx, g: &str) -> Result<()> {
     Ok(())
 }
 
-/// Gradient of the data.
-fn data(cx: &Cx, g: &str, axes: &[Axis], group: usize) -> Result<String> {
-    let (b, w) = (cx.b, cx.x(1)?);
-    let x_shape = cx.shape(0)?;
+/// Gradient of the data of shape `x_shape`, for weights `w`.
+fn data(cx: &Cx, g: &str, w: &str, axes: &[Axis], group: usize, x_shape: Vec<Dim>) -> Result<String> {
+    let b = cx.b;
     let channels = x_shape[1];
     let depthwise = Dim::Fixed(group) == channels;
     let unit = axes.iter().all(|a| a.stride == 1 && a.begin < a.extent() && a.end < a.extent());
@@ -66,7 +103,9 @@ fn data(cx: &Cx, g: &str, axes: &[Axis], group: usize) -> Result<String> {
         ];
         return Ok(b.emit("Conv", &[g, &flipped], &attrs, b.dtype(g), shape));
     }
-    if depthwise && let Some(gx) = spread(cx, g, w, axes, group)? {
+    if (group == 1 || depthwise)
+        && let Some(gx) = phases::data(cx, g, w, axes, group, &x_shape)?
+    {
         return Ok(gx);
     }
     if point && axes.iter().all(|a| a.stride == 1) && group == 1 {
@@ -77,40 +116,6 @@ fn data(cx: &Cx, g: &str, axes: &[Axis], group: usize) -> Result<String> {
         return Ok(b.emit("Conv", &[g, &turned], &attrs, b.dtype(g), x_shape));
     }
     Ok(window::scatter(cx, g, w, axes, group, channels))
-}
-
-/// Strided depthwise convolutions on small maps: repeat each gradient over its stride, keep every first one with a constant
-/// mask, and convolve at stride 1. ONNX Runtime runs that two to three times faster than a depthwise ConvTranspose.
-fn spread(cx: &Cx, g: &str, w: &str, axes: &[Axis], group: usize) -> Result<Option<String>> {
-    const SMALL: usize = 64;
-    let (b, x_shape) = (cx.b, cx.shape(0)?);
-    let wide = |a: &Axis| a.output * a.stride;
-    // Padding at the end so that the result has the size of the input; negative where a ConvTranspose is needed to crop.
-    let end = |a: &Axis| (a.input + a.begin).checked_sub(wide(a));
-    let fits = |a: &Axis| a.dilation == 1 && a.stride <= 2 && a.begin < a.kernel && wide(a) <= SMALL && end(a).is_some();
-    let Some(constant) = b.constant(w).filter(|t| t.dims[0] == group && t.dtype.size().is_some()) else { return Ok(None) };
-    if axes.len() != 2 || !axes.iter().all(fits) {
-        return Ok(None);
-    }
-    let dtype = b.dtype(g);
-    let mut shape = b.shape(g)?;
-    for (i, a) in axes.iter().enumerate() {
-        shape[i + 2] = Dim::Fixed(wide(a));
-    }
-    let scales = b.tensor(TensorData::f32(&[4], &[1.0, 1.0, axes[0].stride as f32, axes[1].stride as f32]));
-    let attrs = [("mode", "nearest".into()), ("coordinate_transformation_mode", "asymmetric".into()), ("nearest_mode", "floor".into())];
-    let repeated = b.emit("Resize", &[g, "", &scales], &attrs, dtype, shape);
-    let (rows, columns) = (wide(&axes[0]), wide(&axes[1]));
-    let first =
-        |i: usize| f64::from(u8::from((i / columns).is_multiple_of(axes[0].stride) && (i % columns).is_multiple_of(axes[1].stride)));
-    let mask = b.floats(&[1, 1, rows, columns], &(0..rows * columns).map(first).collect::<Vec<_>>(), dtype);
-    let flipped = b.derived(&format!("flip {group} {w}"), || flip_depthwise(&constant, group));
-    let attrs = [
-        ("kernel_shape", list(axes, |a| a.kernel)),
-        ("pads", pads(axes, |a| a.kernel - 1 - a.begin, |a| end(a).unwrap_or(0))),
-        ("group", Attr::Int(group as i64)),
-    ];
-    Ok(Some(b.emit("Conv", &[&b.mul(&repeated, &mask), &flipped], &attrs, dtype, x_shape)))
 }
 
 /// Gradient of weights that depend on the image: correlation of input and gradient with batch and channels swapped.
@@ -139,13 +144,13 @@ fn weight(cx: &Cx, g: &str, axes: &[Axis], group: usize) -> Result<String> {
 }
 
 /// `[O, I, k...]` to `[I, O, k...]` with reversed kernels.
-fn flip_transpose(w: &TensorData) -> TensorData {
+pub(super) fn flip_transpose(w: &TensorData) -> TensorData {
     let (o, i) = (w.dims[0], w.dims[1]);
     rearrange(w, [i, o], |a, c| c * i + a)
 }
 
 /// `[C * m, 1, k...]` to `[C, m, k...]` with reversed kernels.
-fn flip_depthwise(w: &TensorData, group: usize) -> TensorData {
+pub(super) fn flip_depthwise(w: &TensorData, group: usize) -> TensorData {
     let m = w.dims[0] / group;
     rearrange(w, [group, m], |c, j| c * m + j)
 }

@@ -4,7 +4,7 @@ use super::Cx;
 use crate::core::{
     error::Result,
     graph::grad::{builder::Builder, dims},
-    onnx::{Attr, DType, Dim},
+    onnx::{Attr, DType, Dim, TensorType},
 };
 
 /// Gradient of `y = x[indices]` along an axis of size `size`, where `g` has one position per index.
@@ -112,6 +112,45 @@ pub fn scatter_nd(cx: &mut Cx) -> Result<()> {
         cx.push(2, gu)?;
     }
     Ok(())
+}
+
+/// As [`scatter_nd`], element by element.
+pub fn scatter_elements(cx: &mut Cx) -> Result<()> {
+    let b = cx.b;
+    let g = cx.g()?;
+    let (indices, updates) = (cx.x(1)?, cx.x(2)?);
+    let axis = [("axis", Attr::Int(cx.node.int("axis", 0)))];
+    let add = match cx.node.text("reduction", "none").as_str() {
+        "none" => false,
+        "add" => true,
+        _ => return Err(cx.unsupported("a reduction other than add")),
+    };
+    if cx.needs(0) {
+        let gx = if add {
+            g.clone()
+        } else {
+            let zeros = b.zeros_like(updates, b.dtype(&g));
+            b.emit("ScatterElements", &[&g, indices, &zeros], &axis, b.dtype(&g), cx.shape(0)?)
+        };
+        cx.push(0, gx)?;
+    }
+    if cx.needs(2) {
+        let gu = b.emit("GatherElements", &[&g, indices], &axis, b.dtype(&g), cx.shape(2)?);
+        cx.push(2, gu)?;
+    }
+    Ok(())
+}
+
+/// The kept elements get the gradient; their places are the operator's second output.
+pub fn top_k(cx: &mut Cx) -> Result<()> {
+    let b = cx.b;
+    let g = cx.g()?;
+    let ty = TensorType { dtype: DType::I64, shape: Some(b.shape(cx.y())?) };
+    let places = b.forward_output(cx.index, 1, ty);
+    let zeros = b.zeros_like(cx.x(0)?, b.dtype(&g));
+    let axis = [("axis", Attr::Int(cx.node.int("axis", -1)))];
+    let gx = b.emit("ScatterElements", &[&zeros, &places, &g], &axis, b.dtype(&g), cx.shape(0)?);
+    cx.push(0, gx)
 }
 
 /// One sliced axis: the first selected element in ascending order, the distance between them, and whether they are reversed.

@@ -16,6 +16,7 @@ mod index;
 mod math;
 mod matmul;
 mod norm;
+mod phases;
 mod pool;
 mod quant;
 mod reduce;
@@ -107,6 +108,7 @@ pub static REGISTRY: &[(&str, Rule)] = &[
     ("Relu", activation::relu),
     ("Reshape", shape_ops::reshape),
     ("Resize", resize::resize),
+    ("ScatterElements", index::scatter_elements),
     ("ScatterND", index::scatter_nd),
     ("Selu", activation::selu),
     ("Shrink", activation::shrink),
@@ -128,6 +130,7 @@ pub static REGISTRY: &[(&str, Rule)] = &[
     ("Tanh", math::tanh),
     ("ThresholdedRelu", activation::thresholded_relu),
     ("Tile", shape_ops::tile),
+    ("TopK", index::top_k),
     ("Transpose", shape_ops::transpose),
     ("Trilu", shape_ops::trilu),
     ("Unsqueeze", shape_ops::reshape),
@@ -194,6 +197,7 @@ pub struct Cx<'a> {
     depends: &'a HashSet<String>,
     nodes: &'a [Node],
     producers: &'a HashMap<&'a str, usize>,
+    private: &'a HashSet<&'a str>,
     pushed: Vec<(String, String)>,
 }
 
@@ -207,10 +211,11 @@ impl<'a> Cx<'a> {
         depends: &'a HashSet<String>,
         nodes: &'a [Node],
         producers: &'a HashMap<&'a str, usize>,
+        private: &'a HashSet<&'a str>,
     ) -> Self {
         let used = vec![false; grads.len()];
         let handled = vec![false; node.inputs.len()];
-        Self { b, node, index, grads, used, handled, depends, nodes, producers, pushed: Vec::new() }
+        Self { b, node, index, grads, used, handled, depends, nodes, producers, private, pushed: Vec::new() }
     }
 
     /// The gradients handed over, provided that every dependent input got one and every output gradient was used.
@@ -272,6 +277,11 @@ impl<'a> Cx<'a> {
         self.node.input(i).is_some_and(|x| self.depends.contains(x))
     }
 
+    /// Whether the gradient of a value is wanted.
+    pub fn depends_on(&self, value: &str) -> bool {
+        self.depends.contains(value)
+    }
+
     /// Gradient of an output, possibly smaller than it and to be broadcast.
     pub fn lazy_of(&mut self, k: usize) -> Option<String> {
         let g = self.grads.get(k).cloned().flatten();
@@ -325,6 +335,11 @@ impl<'a> Cx<'a> {
     /// The forward node that produces a value.
     pub fn producer(&self, value: &str) -> Option<&'a Node> {
         self.producers.get(value).map(|&i| &self.nodes[i])
+    }
+
+    /// Whether this node alone reads a value and nobody asked for its gradient, so that gradients may go past it.
+    pub fn private(&self, value: &str) -> bool {
+        self.private.contains(value)
     }
 
     /// Multiplies the gradient by a local slope of the shape of the first input, for functions of one variable.

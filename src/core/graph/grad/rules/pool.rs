@@ -101,12 +101,23 @@ pub fn max_pool(cx: &mut Cx) -> Result<()> {
     if cx.node.int("storage_order", 0) != 0 {
         return Err(cx.unsupported("column-major storage order"));
     }
-    let stages = stages(cx, &axes)?;
+    let mut stages = stages(cx, &axes)?;
     let mut g = cx.g()?;
+    // Images are handled with the channels last: phases are then cut and woven in long runs, not one number at a time.
+    let turn = axes.len() == 2 && !stages.is_empty();
+    if turn {
+        g = cx.b.transpose(&g, &[0, 2, 3, 1]);
+        for stage in &mut stages {
+            stage.input = cx.b.transpose(&stage.input, &[0, 2, 3, 1]);
+            stage.output = cx.b.transpose(&stage.output, &[0, 2, 3, 1]);
+            stage.axis -= 1;
+        }
+    }
     for stage in stages.iter().rev() {
         g = max_along(cx, &g, stage)?;
     }
-    cx.push(0, g)
+    let gx = if turn { cx.b.transpose(&g, &[0, 3, 1, 2]) } else { g };
+    cx.push(0, gx)
 }
 
 /// One axis of a separated max pool.

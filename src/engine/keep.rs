@@ -1,0 +1,81 @@
+//! Keeping runs: what is written about one, and where it is saved when the inspector is left.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    command::AttackRequest,
+    event::Opened,
+    trace::{
+        Trace,
+        file::{self, RunMeta},
+    },
+};
+use crate::{
+    core::{
+        attack::{self, Params},
+        error::{Error, Result},
+    },
+    runtime::paths,
+};
+
+/// Folder of the log and of the run saved last.
+pub fn state_dir() -> Option<PathBuf> {
+    paths::state_dir()
+}
+
+/// What is known about a run, finished or not.
+pub fn meta(opened: &Opened, request: &AttackRequest, trace: &Trace) -> RunMeta {
+    let steps = trace.with_steps(<[_]>::to_vec);
+    let best = trace.best().filter(|&b| b < steps.len()).or(steps.len().checked_sub(1));
+    let reached = |class: usize| trace.target.map_or(class != trace.label, |target| class == target);
+    let success = best.is_some_and(|b| reached(steps[b].predicted));
+    let mut classes: Vec<usize> = steps.iter().flat_map(|s| s.top.iter().map(|t| t.0)).chain([trace.label]).chain(trace.target).collect();
+    classes.sort_unstable();
+    classes.dedup();
+    RunMeta {
+        format: file::VERSION,
+        version: env!("CARGO_PKG_VERSION").into(),
+        model: opened.model.display().to_string(),
+        model_sha256: opened.model_sha256.clone(),
+        image: opened.image_path.display().to_string(),
+        preprocessing: opened.preprocessing.clone(),
+        provider: format!("{} ({})", opened.provider, opened.engine),
+        attack: request.attack.clone(),
+        params: params(request),
+        seed: request.seed,
+        label: trace.label,
+        target: trace.target,
+        success,
+        best,
+        names: classes.into_iter().filter_map(|c| opened.labels.get(c).map(|n| (c, n.clone()))).collect(),
+        steps,
+    }
+}
+
+/// Parameters with the defaults filled in.
+fn params(request: &AttackRequest) -> Vec<(String, String)> {
+    let given = request.params.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+    attack::find(&request.attack)
+        .and_then(|a| Params::check(a.params(), given).ok())
+        .map_or_else(|| request.params.clone(), |p| p.iter().map(|(n, _, text)| (n.to_owned(), text.to_owned())).collect())
+}
+
+/// Saves a run under a name that is not taken.
+pub fn save_new(path: &Path, meta: &RunMeta, trace: &Trace) -> Result<()> {
+    if path.exists() {
+        return Err(Error::Input(format!("{} exists already; choose another name", path.display())));
+    }
+    file::save(path, meta, trace)
+}
+
+/// Saves a run as the last one in the state folder, replacing the one before. Returns where.
+pub fn save_last(meta: &RunMeta, trace: &Trace) -> Result<PathBuf> {
+    let folder = state_dir().ok_or_else(|| Error::Input("there is no home folder to keep the run in; set XDG_STATE_HOME".into()))?;
+    fs::create_dir_all(&folder).map_err(|e| Error::Input(format!("cannot make {}: {e}; set XDG_STATE_HOME", folder.display())))?;
+    let path = folder.join("last.pse");
+    file::save(&path, meta, trace)?;
+    Ok(path)
+}

@@ -1,0 +1,278 @@
+//! The real worker on the bundled model and photo, with the embedded engine.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use psescope::{
+    core::explain::{
+        cam::Method,
+        psr::{Mode, Settings},
+    },
+    engine::{
+        Handle,
+        command::{At, AttackRequest, Command, RunId, Target},
+        control::Control,
+        event::{Ending, Event, Opened},
+        sample,
+        trace::Trace,
+        worker::{self, Options},
+    },
+    runtime::{EngineChoice, RuntimeOptions},
+};
+
+/// Far longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+struct Session {
+    handle: Handle,
+    log: Vec<String>,
+}
+
+impl Session {
+    fn start() -> Self {
+        let runtime = RuntimeOptions { engine: EngineChoice::Embedded, ..RuntimeOptions::default() };
+        Self { handle: worker::spawn(Options { runtime, ..Options::default() }), log: Vec::new() }
+    }
+
+    fn open() -> (Self, Box<Opened>) {
+        let mut session = Self::start();
+        session.send(Command::Open { model: sample::MODEL.into(), image: sample::IMAGE.into() });
+        let opened = session.until("Opened", |e| if let Event::Opened(o) = e { Some(o) } else { None });
+        (session, opened)
+    }
+
+    fn send(&self, command: Command) {
+        self.handle.commands.send(command).expect("the worker lives");
+    }
+
+    /// The first event that `pick` takes; those before it are dropped.
+    fn until<T>(&mut self, what: &str, mut pick: impl FnMut(Event) -> Option<T>) -> T {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let event = self.handle.events.recv_timeout(left).unwrap_or_else(|e| panic!("no {what} ({e}); before it: {:#?}", self.log));
+            let line = format!("{event:?}").chars().take(160).collect();
+            if let Some(found) = pick(event) {
+                return found;
+            }
+            self.log.push(line);
+        }
+    }
+
+    fn attack(&self, run: u64, params: &[(&str, &str)], target: Target) -> Control {
+        let control = Control::default();
+        let params = params.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let request = AttackRequest { attack: "ifgsm".into(), params, target, label: None, seed: 0 };
+        self.send(Command::Attack { run: RunId(run), request, control: control.clone() });
+        control
+    }
+
+    fn started(&mut self, wanted: u64) -> Arc<Trace> {
+        self.until("Started", |e| match e {
+            Event::Started { run, trace, .. } if run == RunId(wanted) => Some(trace),
+            _ => None,
+        })
+    }
+
+    fn stepped(&mut self, wanted: u64, at_least: usize) {
+        self.until("Step", |e| matches!(e, Event::Step { run, index } if run == RunId(wanted) && index >= at_least).then_some(()));
+    }
+
+    fn ended(&mut self, wanted: u64) -> Ending {
+        self.until("Ended", |e| match e {
+            Event::Ended { run, ending, .. } if run == RunId(wanted) => Some(ending),
+            _ => None,
+        })
+    }
+
+    fn failed(&mut self) -> String {
+        self.until("Failed", |e| if let Event::Failed(why) = e { Some(why) } else { None })
+    }
+
+    fn map(&self, run: u64, step: usize, cell: usize, mode: Mode) -> Control {
+        let control = Control::default();
+        let settings = Settings { floor: 0.1, threshold: 1.0, mode };
+        self.send(Command::Psr { run: RunId(run), step, cell, settings, control: control.clone() });
+        control
+    }
+}
+
+/// Steps enough that no attack here ends by itself.
+const LONG: &[(&str, &str)] = &[("steps", "5000")];
+
+#[test]
+fn a_model_opens_and_an_attack_tells_its_start_steps_and_end() {
+    let (mut session, opened) = Session::open();
+    assert_eq!(opened.logits.len(), 1000);
+    assert_eq!(opened.labels.len(), 1000);
+    assert_eq!(opened.model_sha256.len(), 64);
+    assert!(opened.engine.contains("tract"), "{}", opened.engine);
+    assert!(opened.no_gradient.is_none() && opened.has_linear_head);
+    session.attack(1, &[("steps", "3")], Target::Second);
+    let trace = session.started(1);
+    let mut seen = Vec::new();
+    let (ending, best) = session.until("Ended", |e| match e {
+        Event::Step { index, .. } => {
+            seen.push(index);
+            None
+        }
+        Event::Ended { ending, best, .. } => Some((ending, best)),
+        _ => None,
+    });
+    assert!(matches!(ending, Ending::Done { .. }), "{ending:?}");
+    assert_eq!(seen, (0..trace.len()).collect::<Vec<_>>());
+    assert!(best.is_some_and(|b| trace.frame(b).is_some()));
+    // Maps of the clean image and of a step.
+    let class = trace.label;
+    for at in [At::Clean, At::Step(RunId(1), 2)] {
+        session.send(Command::Cam { at, method: Method::GradCam, layer: None, class });
+        let map = session.until("Cam", |e| match e {
+            Event::Cam { at: of, map } if of == at => Some(map),
+            _ => None,
+        });
+        assert!(map.raw.iter().all(|v| v.is_finite()) && map.class == class);
+    }
+    // A layer that does not exist is a sentence, and nothing more.
+    session.send(Command::Cam { at: At::Clean, method: Method::GradCam, layer: Some("nowhere".into()), class });
+    assert!(session.failed().contains("nowhere"));
+}
+
+#[test]
+fn looking_at_a_step_does_not_wait_for_the_attack() {
+    let (mut session, _) = Session::open();
+    let control = session.attack(1, LONG, Target::Untargeted);
+    let trace = session.started(1);
+    session.stepped(1, 2);
+    // Running.
+    session.map(1, 2, 60, Mode::Linear);
+    session.until("Psr", |e| matches!(e, Event::Psr { step: 2, done: true, .. }).then_some(()));
+    session.send(Command::Cam { at: At::Step(RunId(1), 2), method: Method::GradCam, layer: None, class: 0 });
+    session.until("Cam", |e| matches!(e, Event::Cam { .. }).then_some(()));
+    // Paused: it stands still, and maps still come.
+    control.set_paused(true);
+    let mut standing = trace.len();
+    let end = Instant::now() + PATIENCE;
+    loop {
+        std::thread::sleep(Duration::from_millis(500));
+        if trace.len() == standing {
+            break;
+        }
+        assert!(Instant::now() < end, "it never paused");
+        standing = trace.len();
+    }
+    session.map(1, standing - 1, 60, Mode::Linear);
+    session.until("Psr", |e| matches!(e, Event::Psr { step, done: true, .. } if step == standing - 1).then_some(()));
+    session.send(Command::Cam { at: At::Step(RunId(1), standing - 1), method: Method::GradCam, layer: None, class: 1 });
+    session.until("Cam", |e| matches!(e, Event::Cam { .. }).then_some(()));
+    assert_eq!(trace.len(), standing);
+    // On again, and stopped.
+    control.set_paused(false);
+    session.stepped(1, standing);
+    control.stop();
+    assert_eq!(session.ended(1), Ending::Stopped);
+    assert_eq!(trace.best(), Some(trace.len() - 1));
+}
+
+#[test]
+fn a_newer_map_stops_the_older_one_and_skips_those_in_between() {
+    let (mut session, _) = Session::open();
+    session.attack(1, &[("steps", "2")], Target::Untargeted);
+    session.ended(1);
+    let first = session.map(1, 1, 8, Mode::Exact);
+    session.until("the first cells", |e| matches!(e, Event::Psr { done: false, .. }).then_some(()));
+    let second = session.map(1, 1, 10, Mode::Exact);
+    session.map(1, 2, 60, Mode::Linear);
+    session.until("Psr", |e| match e {
+        Event::Psr { map, done: true, .. } if map.settings.mode == Mode::Exact => panic!("a map that nobody waits for was finished"),
+        Event::Psr { step: 2, done: true, .. } => Some(()),
+        Event::Failed(why) => panic!("{why}"),
+        _ => None,
+    });
+    assert!(first.stopped() && second.stopped());
+    // The engine is not left stopped.
+    session.map(1, 1, 60, Mode::Linear);
+    session.until("Psr", |e| matches!(e, Event::Psr { step: 1, done: true, .. }).then_some(()));
+}
+
+#[test]
+fn a_second_attack_stops_the_first_even_while_it_is_paused() {
+    let (mut session, _) = Session::open();
+    let first = session.attack(1, LONG, Target::Untargeted);
+    session.started(1);
+    session.stepped(1, 1);
+    first.set_paused(true);
+    session.attack(2, &[("steps", "1")], Target::Untargeted);
+    assert_eq!(session.ended(1), Ending::Stopped);
+    session.started(2);
+    assert!(matches!(session.ended(2), Ending::Done { .. }));
+    // Both runs can be looked at.
+    session.map(1, 1, 60, Mode::Linear);
+    session.until("Psr", |e| matches!(e, Event::Psr { run: RunId(1), done: true, .. }).then_some(()));
+}
+
+#[test]
+fn bad_parameters_end_the_run_with_the_sentence() {
+    let (mut session, _) = Session::open();
+    session.attack(1, &[("steps", "many")], Target::Untargeted);
+    let Ending::Failed(why) = session.ended(1) else { panic!("it ran") };
+    assert!(why.contains("steps") && why.contains("many"), "{why}");
+    session.attack(2, &[("steps", "1")], Target::Class(4000));
+    let Ending::Failed(why) = session.ended(2) else { panic!("it ran") };
+    assert!(why.contains("4000") && why.contains("999"), "{why}");
+    session.attack(3, &[("steps", "1")], Target::Untargeted);
+    assert!(matches!(session.ended(3), Ending::Done { .. }));
+}
+
+#[test]
+fn a_bad_path_leaves_everything_as_it_was_and_a_good_one_ends_the_attack() {
+    let (mut session, _) = Session::open();
+    session.attack(1, LONG, Target::Untargeted);
+    session.stepped(1, 1);
+    session.send(Command::OpenImage(PathBuf::from("no/such/photo.jpg")));
+    assert!(session.failed().contains("photo.jpg"));
+    session.send(Command::Open { model: "no/such/model.onnx".into(), image: sample::IMAGE.into() });
+    assert!(session.failed().contains("model.onnx"));
+    session.stepped(1, 3);
+    // Another model while it runs: the attack ends, then the model is there.
+    session.send(Command::Open { model: sample::MODEL.into(), image: root().join("samples/koala.jpg") });
+    assert_eq!(session.ended(1), Ending::Stopped);
+    let opened = session.until("Opened", |e| if let Event::Opened(o) = e { Some(o) } else { None });
+    assert!(opened.image_path.ends_with("koala.jpg"));
+    session.attack(2, &[("steps", "1")], Target::Untargeted);
+    assert!(matches!(session.ended(2), Ending::Done { .. }));
+}
+
+#[test]
+fn looking_for_a_runtime_where_there_is_none_is_a_notice() {
+    let (mut session, _) = Session::open();
+    session.send(Command::RescanRuntime);
+    session.until("Notice", |e| match e {
+        Event::Notice(text) => {
+            assert!(text.contains("tract"), "{text}");
+            Some(())
+        }
+        Event::Failed(why) => panic!("{why}"),
+        _ => None,
+    });
+    session.attack(1, &[("steps", "1")], Target::Untargeted);
+    assert!(matches!(session.ended(1), Ending::Done { .. }));
+}
+
+#[test]
+fn leaving_ends_the_threads_even_in_the_middle_of_everything() {
+    let (mut session, _) = Session::open();
+    session.attack(1, LONG, Target::Untargeted);
+    session.stepped(1, 1);
+    session.map(1, 1, 8, Mode::Exact);
+    session.send(Command::Shutdown);
+    let end = Instant::now() + PATIENCE;
+    while session.handle.events.recv_timeout(end.saturating_duration_since(Instant::now())).is_ok() {}
+    assert!(Instant::now() < end, "the events' end is still open");
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
