@@ -133,8 +133,11 @@ def decompositions():
     return table | OWN
 
 
-class PlainPooling(TorchFunctionMode):
-    """Pooling to one value as a mean: PyTorch's own way also changes strides, which ONNX has no word for."""
+class PlainForms(TorchFunctionMode):
+    """Two functions whose own implementation does more than ONNX can say, in plainer words.
+
+    Pooling to one value also changes strides in PyTorch; a linear layer on more than two axes fixes the batch while it is traced.
+    """
 
     POOLS = (torch.nn.functional.adaptive_avg_pool2d, torch._C._nn.adaptive_avg_pool2d)
 
@@ -144,6 +147,10 @@ class PlainPooling(TorchFunctionMode):
             size = args[1] if len(args) > 1 else kwargs["output_size"]
             if size == 1 or tuple(size) == (1, 1):
                 return args[0].mean((-2, -1), keepdim=True)
+        if function is torch.nn.functional.linear and args and args[0].dim() > 2:
+            value, *rest = args
+            flat = function(value.reshape(-1, value.shape[-1]), *rest, **kwargs)
+            return flat.reshape([*value.shape[:-1], flat.shape[-1]])
         return function(*args, **kwargs)
 
 
@@ -166,7 +173,7 @@ def trace(model, example, classes):
 
     def both(image, cotangent):
         # The fused kernels for attention have derivatives of their own that nothing else knows.
-        with PlainPooling(), sdpa_kernel(SDPBackend.MATH):
+        with PlainForms(), sdpa_kernel(SDPBackend.MATH):
             logits, back = torch.func.vjp(model, image)
         return logits, back(cotangent)[0]
 
