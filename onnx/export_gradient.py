@@ -13,7 +13,7 @@ or from Python:
 The graph takes `image` and `cotangent` and gives `logits` and `grad_image`, the gradient of sum(cotangent * logits) with respect
 to the image. PyTorch's own derivatives are traced, written in operators that ONNX has, and exported; onnx/README.md has the contract.
 
-Needs torch 2.6 or newer, onnx and onnxscript.
+Needs a recent torch (2.15 was used to test it), onnx and onnxscript.
 """
 
 import argparse

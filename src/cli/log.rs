@@ -1,6 +1,8 @@
 //! What `-v` shows without the interface.
 
-use tracing_subscriber::EnvFilter;
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::{EnvFilter, fmt::time::Uptime};
 
 /// Headless commands write to stderr when asked to. The interface has a log file instead: nothing may be written beside it.
 pub fn init(verbose: u8) {
@@ -10,5 +12,6 @@ pub fn init(verbose: u8) {
     let level = ["info", "debug", "trace"][usize::from(verbose.min(3)) - 1];
     let filter = EnvFilter::new(format!("warn,psescope={level}"));
     // A second call, in tests, changes nothing.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).compact().try_init();
+    let stderr = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let _ = stderr.with_timer(Uptime::default()).with_target(false).try_init();
 }

@@ -85,6 +85,14 @@ impl Subject {
         if let Some(gradients) = &gradients {
             notices.push(format!("gradients come from {}", gradients.path().display()));
         }
+        tracing::info!(
+            "{}: {} nodes, {} classes, input {:?}",
+            path.display(),
+            prepared.graph.nodes.len(),
+            prepared.classes,
+            prepared.shape
+        );
+        tracing::info!("preprocessing {}, labels {}", preprocess.describe(), labels.source());
         let cache = options.cache.then(|| GraphCache::of_user(&loaded.fingerprint, &prepared)).flatten();
         let (path, sha256, prepared) = (path.to_owned(), loaded.sha256, Arc::new(prepared));
         Ok(Self { path, sha256, prepared, preprocess, labels, names, notices, gradients, cache })

@@ -65,7 +65,7 @@ fn damaged_files_are_built_again() {
     let cache = cache(dir.path(), LIMIT);
     let spec = &requests()[1];
     let bytes = write::to_bytes(&graph::instrument(&prepared(), spec).unwrap().graph);
-    let damages: [fn(&mut Vec<u8>); 4] = [Vec::clear, |b| b.truncate(b.len() / 2), |b| b[40] ^= 1, |b| drop(b.pop())];
+    let damages: [fn(&mut Vec<u8>); 4] = [Vec::clear, |b| b.truncate(b.len() / 2), |b| b[40] ^= 1, |b| b.truncate(b.len() - 1)];
     for damage in damages {
         cache.write(spec, &bytes, Duration::ZERO);
         let mut file = fs::read(cache.path(spec)).unwrap();

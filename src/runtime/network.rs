@@ -149,7 +149,10 @@ impl Network {
             && let Some((names, bytes)) = cache.read(spec)
         {
             match self.backend.load(&bytes) {
-                Ok(executor) => return Ok((names, executor)),
+                Ok(executor) => {
+                    tracing::info!("graph read from the cache: {spec:?}");
+                    return Ok((names, executor));
+                }
                 Err(_) => cache.forget(spec),
             }
         }
@@ -158,7 +161,8 @@ impl Network {
         let bytes = write::to_bytes(&names.graph);
         let built = begun.elapsed();
         let executor = self.backend.load(&bytes)?;
-        tracing::info!(nodes = names.graph.nodes.len(), ?built, loaded = ?begun.elapsed() - built, "{spec:?}");
+        let (nodes, loaded) = (names.graph.nodes.len(), begun.elapsed() - built);
+        tracing::info!("graph of {nodes} nodes built in {built:.1?} and loaded in {loaded:.1?}: {spec:?}");
         if let Some(cache) = &self.cache {
             cache.write(spec, &bytes, built);
         }
