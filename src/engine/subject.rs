@@ -15,7 +15,7 @@ use crate::{
         graph::{self, Layout, Prepared},
         tensor::{configs, image as pixels, labels::Labels, preprocess::Preprocess},
     },
-    runtime::{Affine, GradModel, GraphCache, Network, backend::Backend, model_file},
+    runtime::{Affine, GradModel, GraphCache, Network, backend::Backend, grad_model, model_file},
 };
 
 /// What the person said about the model; everything unsaid is read from files beside it, its metadata, or guessed with a notice.
@@ -69,10 +69,12 @@ const IMAGE_LIMIT: u64 = 256 << 20;
 impl Subject {
     /// Reads and prepares a model.
     pub fn open(path: &Path, options: &SubjectOptions) -> Result<Self> {
-        let loaded = match sample::bytes(path) {
+        let mut loaded = match sample::bytes(path) {
             Some(bytes) => model_file::from_bytes(path, bytes)?,
             None => model_file::load(path)?,
         };
+        // A gradient graph given as the model holds its own forward graph.
+        let both = grad_model::forward_part(&mut loaded.graph);
         let prepared = graph::normalise(loaded.graph, &graph::Options { layout: options.layout, size: options.size })?;
         let mut notices = prepared.notices.clone();
         let channels = prepared.shape[0];
@@ -81,7 +83,8 @@ impl Subject {
             .with_channels(channels)?;
         let labels = labels(path, &prepared, options)?;
         let names = Arc::new(labels.names().to_vec());
-        let gradients = options.grad_model.as_deref().map(|file| GradModel::open(file, &prepared)).transpose()?.map(Arc::new);
+        let exported = options.grad_model.as_deref().or(both.then_some(path));
+        let gradients = exported.map(|file| GradModel::open(file, &prepared)).transpose()?.map(Arc::new);
         if let Some(gradients) = &gradients {
             notices.push(format!("gradients come from {}", gradients.path().display()));
         }
