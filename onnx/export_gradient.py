@@ -168,7 +168,7 @@ class Forward(torch.nn.Module):
         return out[0] if isinstance(out, (tuple, list)) else out
 
 
-def trace(model, example, classes):
+def trace(model, example, classes, dynamic=True):
     """One graph of the forward and the backward pass; only the batch is symbolic."""
 
     def both(image, cotangent):
@@ -180,7 +180,7 @@ def trace(model, example, classes):
     mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
 
     def fake(tensor, source):
-        sizes = [DimDynamic.DYNAMIC] + [DimDynamic.STATIC] * (tensor.dim() - 1)
+        sizes = [DimDynamic.DYNAMIC if dynamic else DimDynamic.STATIC] + [DimDynamic.STATIC] * (tensor.dim() - 1)
         return mode.from_tensor(tensor, symbolic_context=StatelessSymbolicContext(dynamic_sizes=sizes), source=ConstantSource(source))
 
     cotangent = torch.zeros(example.shape[0], classes)
@@ -188,13 +188,16 @@ def trace(model, example, classes):
     inputs = fake(example, "image"), fake(cotangent, "cotangent")
     with mode:
         traced = make_fx(both, decomposition_table=decompositions(), tracing_mode="real", _allow_non_fake_inputs=True)(*inputs)
+    if dynamic and inputs[0].shape[0].node.maybe_as_int() is not None:
+        # Something in the model asked for the batch as a number.
+        return trace(model, example[:1], classes, dynamic=False)
     traced.graph.eliminate_dead_code()
     traced.recompile()
-    return traced, (example, cotangent)
+    return traced, (example, cotangent), dynamic
 
 
-def save(module, arguments, path, inputs, outputs, metadata):
-    """Exports with a dynamic batch; weights over 2 GB go to a file beside it."""
+def save(module, arguments, path, inputs, outputs, metadata, dynamic=True):
+    """Exports with a dynamic batch where that is possible; weights over 2 GB go to a file beside it."""
     batch = torch.export.Dim("N", min=1)
     with warnings.catch_warnings():
         # The inputs share one batch, which the exporter finds worth a warning.
@@ -208,7 +211,7 @@ def save(module, arguments, path, inputs, outputs, metadata):
             opset_version=18,
             input_names=inputs,
             output_names=outputs,
-            dynamic_shapes=tuple({0: batch} for _ in arguments),
+            dynamic_shapes=tuple({0: batch} for _ in arguments) if dynamic else None,
         )
     program.model.metadata_props.update(metadata)
     size = sum(value.const_value.nbytes for value in program.model.graph.initializers.values() if value.const_value is not None)
@@ -228,10 +231,12 @@ def export(model, example, path, forward=None):
         logits = model(example)
     if logits.dim() != 2:
         raise ValueError(f"the model gives {list(logits.shape)} instead of logits [N, K]; wrap it so that it does")
-    traced, arguments = trace(model, example, logits.shape[1])
+    traced, arguments, dynamic = trace(model, example, logits.shape[1])
     names = {"image": "image", "logits": "logits", "cotangent": "cotangent", "grad_image": "grad_image"}
     metadata = {"psescope.kind": "gradient"} | {f"psescope.{role}": name for role, name in names.items()}
-    save(traced, arguments, path, ["image", "cotangent"], ["logits", "grad_image"], metadata)
+    save(traced, arguments, path, ["image", "cotangent"], ["logits", "grad_image"], metadata, dynamic)
+    if not dynamic:
+        print(f"{path}: the batch is fixed to 1, because the model turns its batch into a number", file=sys.stderr)
     if forward is not None:
         save(model, (example,), forward, ["image"], ["logits"], {})
 
