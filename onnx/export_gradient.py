@@ -13,7 +13,7 @@ or from Python:
 The graph takes `image` and `cotangent` and gives `logits` and `grad_image`, the gradient of sum(cotangent * logits) with respect
 to the image. PyTorch's own derivatives are traced, written in operators that ONNX has, and exported; onnx/README.md has the contract.
 
-Needs torch 2.6 or newer, onnx and onnxscript.
+Needs a recent torch (2.15 was used to test it), onnx and onnxscript.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from torch._decomp import core_aten_decompositions, decomposition_table
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 aten = torch.ops.aten
@@ -132,8 +133,11 @@ def decompositions():
     return table | OWN
 
 
-class PlainPooling(TorchFunctionMode):
-    """Pooling to one value as a mean: PyTorch's own way also changes strides, which ONNX has no word for."""
+class PlainForms(TorchFunctionMode):
+    """Two functions whose own implementation does more than ONNX can say, in plainer words.
+
+    Pooling to one value also changes strides in PyTorch; a linear layer on more than two axes fixes the batch while it is traced.
+    """
 
     POOLS = (torch.nn.functional.adaptive_avg_pool2d, torch._C._nn.adaptive_avg_pool2d)
 
@@ -143,6 +147,10 @@ class PlainPooling(TorchFunctionMode):
             size = args[1] if len(args) > 1 else kwargs["output_size"]
             if size == 1 or tuple(size) == (1, 1):
                 return args[0].mean((-2, -1), keepdim=True)
+        if function is torch.nn.functional.linear and args and args[0].dim() > 2:
+            value, *rest = args
+            flat = function(value.reshape(-1, value.shape[-1]), *rest, **kwargs)
+            return flat.reshape([*value.shape[:-1], flat.shape[-1]])
         return function(*args, **kwargs)
 
 
@@ -160,18 +168,19 @@ class Forward(torch.nn.Module):
         return out[0] if isinstance(out, (tuple, list)) else out
 
 
-def trace(model, example, classes):
+def trace(model, example, classes, dynamic=True):
     """One graph of the forward and the backward pass; only the batch is symbolic."""
 
     def both(image, cotangent):
-        with PlainPooling():
+        # The fused kernels for attention have derivatives of their own that nothing else knows.
+        with PlainForms(), sdpa_kernel(SDPBackend.MATH):
             logits, back = torch.func.vjp(model, image)
         return logits, back(cotangent)[0]
 
     mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
 
     def fake(tensor, source):
-        sizes = [DimDynamic.DYNAMIC] + [DimDynamic.STATIC] * (tensor.dim() - 1)
+        sizes = [DimDynamic.DYNAMIC if dynamic else DimDynamic.STATIC] + [DimDynamic.STATIC] * (tensor.dim() - 1)
         return mode.from_tensor(tensor, symbolic_context=StatelessSymbolicContext(dynamic_sizes=sizes), source=ConstantSource(source))
 
     cotangent = torch.zeros(example.shape[0], classes)
@@ -179,13 +188,16 @@ def trace(model, example, classes):
     inputs = fake(example, "image"), fake(cotangent, "cotangent")
     with mode:
         traced = make_fx(both, decomposition_table=decompositions(), tracing_mode="real", _allow_non_fake_inputs=True)(*inputs)
+    if dynamic and inputs[0].shape[0].node.maybe_as_int() is not None:
+        # Something in the model asked for the batch as a number.
+        return trace(model, example[:1], classes, dynamic=False)
     traced.graph.eliminate_dead_code()
     traced.recompile()
-    return traced, (example, cotangent)
+    return traced, (example, cotangent), dynamic
 
 
-def save(module, arguments, path, inputs, outputs, metadata):
-    """Exports with a dynamic batch; weights over 2 GB go to a file beside it."""
+def save(module, arguments, path, inputs, outputs, metadata, dynamic=True):
+    """Exports with a dynamic batch where that is possible; weights over 2 GB go to a file beside it."""
     batch = torch.export.Dim("N", min=1)
     with warnings.catch_warnings():
         # The inputs share one batch, which the exporter finds worth a warning.
@@ -199,7 +211,7 @@ def save(module, arguments, path, inputs, outputs, metadata):
             opset_version=18,
             input_names=inputs,
             output_names=outputs,
-            dynamic_shapes=tuple({0: batch} for _ in arguments),
+            dynamic_shapes=tuple({0: batch} for _ in arguments) if dynamic else None,
         )
     program.model.metadata_props.update(metadata)
     size = sum(value.const_value.nbytes for value in program.model.graph.initializers.values() if value.const_value is not None)
@@ -219,10 +231,12 @@ def export(model, example, path, forward=None):
         logits = model(example)
     if logits.dim() != 2:
         raise ValueError(f"the model gives {list(logits.shape)} instead of logits [N, K]; wrap it so that it does")
-    traced, arguments = trace(model, example, logits.shape[1])
+    traced, arguments, dynamic = trace(model, example, logits.shape[1])
     names = {"image": "image", "logits": "logits", "cotangent": "cotangent", "grad_image": "grad_image"}
     metadata = {"psescope.kind": "gradient"} | {f"psescope.{role}": name for role, name in names.items()}
-    save(traced, arguments, path, ["image", "cotangent"], ["logits", "grad_image"], metadata)
+    save(traced, arguments, path, ["image", "cotangent"], ["logits", "grad_image"], metadata, dynamic)
+    if not dynamic:
+        print(f"{path}: the batch is fixed to 1, because the model turns its batch into a number", file=sys.stderr)
     if forward is not None:
         save(model, (example,), forward, ["image"], ["logits"], {})
 

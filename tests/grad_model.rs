@@ -76,6 +76,21 @@ fn an_exported_gradient_agrees_with_the_compiled_one_for_every_objective() {
 }
 
 #[test]
+fn a_gradient_graph_alone_is_a_model_too() {
+    let (plain, alone) = (golden("exported.onnx"), golden("exported-gradient.onnx"));
+    let subject = Subject::open(&alone, &options(None)).expect("its forward graph is in it");
+    assert!(subject.notices.iter().any(|n| n.starts_with("gradients come from")));
+    assert_eq!(subject.prepared.graph.inputs.len(), 1);
+    let x = images(2);
+    let objective = Objective::CrossEntropy { labels: &[3, 5] };
+    for backend in engines() {
+        let mut network = Subject::open(&plain, &options(None)).expect("ours").network(&backend).expect("ours");
+        let ours = network.gradient(x.view(), objective).expect("ours");
+        same(&ours, &subject.network(&backend).expect("alone").gradient(x.view(), objective).expect("alone"), &backend.describe());
+    }
+}
+
+#[test]
 fn a_graph_written_by_psescope_is_accepted_with_its_taps() {
     let home = TempDir::new().expect("a folder");
     let (model, out) = (golden("exported.onnx"), home.path().join("own.onnx"));

@@ -83,6 +83,7 @@ impl ModelArgs {
             labels: self.labels.clone(),
             grad_model: self.grad_model.clone(),
             keep: Vec::new(),
+            cache: true,
         }
     }
 }

@@ -28,7 +28,7 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "FILE", env = "PSESCOPE_CONFIG", help_heading = "Program")]
     config: Option<PathBuf>,
 
-    /// Say what is being done, on stderr; -vv says more.
+    /// Say what is being done: on stderr, or in the interface's log file. -vv says more.
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Program")]
     verbose: u8,
 
@@ -88,9 +88,11 @@ impl Cli {
 
     /// Runs the chosen subcommand.
     fn run(self) -> anyhow::Result<exit::Done> {
-        log::init(self.verbose, self.command.is_none());
+        if self.command.is_some() {
+            log::init(self.verbose);
+        }
         match self.command {
-            None => self.inspect.run(),
+            None => self.inspect.run(self.verbose),
             Some(Command::Attack(c)) => c.run(),
             Some(Command::Pse(c)) => c.run(),
             Some(Command::Cam(c)) => c.run(),

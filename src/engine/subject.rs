@@ -15,7 +15,7 @@ use crate::{
         graph::{self, Layout, Prepared},
         tensor::{configs, image as pixels, labels::Labels, preprocess::Preprocess},
     },
-    runtime::{Affine, GradModel, Network, backend::Backend, model_file},
+    runtime::{Affine, GradModel, GraphCache, Network, backend::Backend, grad_model, model_file},
 };
 
 /// What the person said about the model; everything unsaid is read from files beside it, its metadata, or guessed with a notice.
@@ -37,6 +37,8 @@ pub struct SubjectOptions {
     pub grad_model: Option<PathBuf>,
     /// Tensors that must keep their names.
     pub keep: Vec<String>,
+    /// Whether graphs that take long to build are kept in the person's cache.
+    pub cache: bool,
 }
 
 /// An opened model.
@@ -57,6 +59,8 @@ pub struct Subject {
     pub notices: Vec<String>,
     /// Where gradients come from when they are not compiled here.
     pub gradients: Option<Arc<GradModel>>,
+    /// Where graphs that take long to build are kept.
+    cache: Option<GraphCache>,
 }
 
 /// What helps when operators have no rule.
@@ -67,10 +71,12 @@ const IMAGE_LIMIT: u64 = 256 << 20;
 impl Subject {
     /// Reads and prepares a model.
     pub fn open(path: &Path, options: &SubjectOptions) -> Result<Self> {
-        let loaded = match sample::bytes(path) {
+        let mut loaded = match sample::bytes(path) {
             Some(bytes) => model_file::from_bytes(path, bytes)?,
             None => model_file::load(path)?,
         };
+        // A gradient graph given as the model holds its own forward graph.
+        let both = grad_model::forward_part(&mut loaded.graph);
         let prepared =
             graph::normalise(loaded.graph, &graph::Options { layout: options.layout, size: options.size, keep: options.keep.clone() })?;
         let mut notices = prepared.notices.clone();
@@ -80,17 +86,27 @@ impl Subject {
             .with_channels(channels)?;
         let labels = labels(path, &prepared, options)?;
         let names = Arc::new(labels.names().to_vec());
-        let gradients = options.grad_model.as_deref().map(|file| GradModel::open(file, &prepared)).transpose()?.map(Arc::new);
+        let exported = options.grad_model.as_deref().or(both.then_some(path));
+        let gradients = exported.map(|file| GradModel::open(file, &prepared)).transpose()?.map(Arc::new);
         if let Some(gradients) = &gradients {
             notices.push(format!("gradients come from {}", gradients.path().display()));
         }
+        tracing::info!(
+            "{}: {} nodes, {} classes, input {:?}",
+            path.display(),
+            prepared.graph.nodes.len(),
+            prepared.classes,
+            prepared.shape
+        );
+        tracing::info!("preprocessing {}, labels {}", preprocess.describe(), labels.source());
+        let cache = options.cache.then(|| GraphCache::of_user(&loaded.fingerprint, &prepared)).flatten();
         let (path, sha256, prepared) = (path.to_owned(), loaded.sha256, Arc::new(prepared));
-        Ok(Self { path, sha256, prepared, preprocess, labels, names, notices, gradients })
+        Ok(Self { path, sha256, prepared, preprocess, labels, names, notices, gradients, cache })
     }
 
     /// The network on an engine, with sessions of its own.
     pub fn network(&self, backend: &Arc<dyn Backend>) -> Result<Network> {
-        let network = Network::new(Arc::clone(&self.prepared), Arc::clone(backend), self.affine())?;
+        let network = Network::new(Arc::clone(&self.prepared), Arc::clone(backend), self.affine())?.with_cache(self.cache.clone());
         Ok(match &self.gradients {
             Some(gradients) => network.with_gradients(Arc::clone(gradients)),
             None => network,

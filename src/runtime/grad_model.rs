@@ -5,7 +5,10 @@
 //! runs: the model's own forward graph gives the logits, the cotangent is computed from them here, and the gradient graph runs
 //! with that cotangent. A linear objective takes one run. No step uses the logits of another image: the gradient is exact.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 
@@ -13,7 +16,7 @@ use super::model_file;
 use crate::core::{
     error::{Error, Result},
     graph::{Instrumented, Layout, Prepared},
-    onnx::{DType, Dim, Graph, ValueInfo, write},
+    onnx::{Attr, DType, Dim, Graph, Node, ValueInfo, write},
     oracle::Objective,
 };
 
@@ -95,6 +98,40 @@ impl GradModel {
         }
         Ok(())
     }
+}
+
+/// Turns a gradient graph into the forward graph that is in it; false, and nothing changes, when it is none.
+pub fn forward_part(graph: &mut Graph) -> bool {
+    let Ok(names) = names(graph) else { return false };
+    // What the body of an If or a Loop uses from outside is not visible here.
+    if graph.nodes.iter().flat_map(|n| n.attrs.values()).any(|a| matches!(a, Attr::Opaque(_))) {
+        return false;
+    }
+    // An exporter may read the batch size from either input.
+    for node in graph.nodes.iter_mut().filter(|n| n.op == "Shape" && n.int("start", 0) == 0 && n.int("end", i64::MAX) == 1) {
+        if node.inputs.first() == names.cotangent.as_ref() {
+            node.inputs[0].clone_from(&names.image);
+        }
+    }
+    let mut needed: HashSet<String> = HashSet::from([names.logits.clone()]);
+    // Nodes come in topological order.
+    let mut kept: Vec<_> = std::mem::take(&mut graph.nodes).into_iter().rev().filter(|n| keep(n, &mut needed)).collect();
+    kept.reverse();
+    graph.nodes = kept;
+    graph.inputs.retain(|v| v.name == names.image);
+    graph.outputs.retain(|v| v.name == names.logits);
+    graph.initializers.retain(|name, _| needed.contains(name));
+    graph.metadata.retain(|key, _| !key.starts_with("psescope."));
+    true
+}
+
+/// Whether something needed comes out of a node; what goes in is needed then.
+fn keep(node: &Node, needed: &mut HashSet<String>) -> bool {
+    let wanted = node.outputs.iter().any(|o| needed.contains(o));
+    if wanted {
+        needed.extend(node.inputs.iter().cloned());
+    }
+    wanted
 }
 
 /// The tensors that the metadata names.

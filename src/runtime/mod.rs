@@ -3,12 +3,13 @@
 //! ```text
 //! discover -> open -> Backend (ort_backend | embedded) -> network: core's Oracle and Layers
 //!                 \-> Report -> doctor
-//! grad_model: gradient graphs exported elsewhere
+//! cache: graphs that took long to build           grad_model: gradient graphs exported elsewhere
 //! install: fetch a library through pip or uv      model_file: .onnx and its external data
 //! ```
 
 pub mod affine;
 pub mod backend;
+pub mod cache;
 pub mod discover;
 pub mod doctor;
 #[cfg(feature = "embedded")]
@@ -26,6 +27,7 @@ pub mod paths;
 pub mod quiet;
 
 pub use affine::Affine;
+pub use cache::GraphCache;
 pub use grad_model::GradModel;
 pub use network::Network;
 pub use open::{Report, Runtime};

@@ -4,13 +4,14 @@
 //! the last few used. Pixels enter as `[N, C, H, W]` in 0..1; [`Affine`] turns them into what the model takes, and gradients
 //! back. Batches larger than [`Oracle::batch`] run in pieces.
 
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc, time::Instant};
 
 use ndarray::{Array1, Array2, Array4, ArrayD, ArrayView2, ArrayView4, Axis, Dimension, Ix1, Ix2, Ix4, Slice};
 
 use super::{
     affine::Affine,
     backend::{Array, Backend, Executor, Interrupt},
+    cache::GraphCache,
     grad_model::{self, GradModel},
     interrupt::Group,
 };
@@ -55,6 +56,8 @@ pub struct Network {
     exported: Option<Arc<GradModel>>,
     /// Whether the exported graph's logits were compared with the model's.
     agreed: bool,
+    /// Where graphs that take long to build are kept.
+    cache: Option<GraphCache>,
 }
 
 /// The request for the gradient of a linear combination of logits: what an exported graph answers too.
@@ -81,9 +84,16 @@ impl Network {
             head,
             exported: None,
             agreed: false,
+            cache: None,
         };
         network.session(&Instrumentation::default())?;
         Ok(network)
+    }
+
+    /// Keeps graphs that take long to build here.
+    pub fn with_cache(mut self, cache: Option<GraphCache>) -> Self {
+        self.cache = cache;
+        self
     }
 
     /// Takes gradients from this graph instead of compiling one.
@@ -121,11 +131,7 @@ impl Network {
         let (names, executor, layout) = match &self.exported {
             Some(exported) if *spec == linear() => (exported.names().clone(), self.backend.load(exported.bytes())?, exported.layout()),
             _ => {
-                let mut names = graph::instrument(&self.prepared, spec)?;
-                let executor = self.backend.load(&write::to_bytes(&names.graph))?;
-                names.graph.initializers.clear();
-                names.graph.nodes.clear();
-                names.graph.types.clear();
+                let (names, executor) = self.compile(spec)?;
                 (names, executor, self.prepared.layout)
             }
         };
@@ -135,6 +141,35 @@ impl Network {
         }
         self.loaded.push(Loaded { spec: spec.clone(), names, executor, layout, used: self.clock });
         Ok(self.loaded.len() - 1)
+    }
+
+    /// Builds a graph, or finds it in the cache, and loads it.
+    fn compile(&self, spec: &Instrumentation) -> Result<(Instrumented, Box<dyn Executor>)> {
+        if let Some(cache) = &self.cache
+            && let Some((names, bytes)) = cache.read(spec)
+        {
+            match self.backend.load(&bytes) {
+                Ok(executor) => {
+                    tracing::info!("graph read from the cache: {spec:?}");
+                    return Ok((names, executor));
+                }
+                Err(_) => cache.forget(spec),
+            }
+        }
+        let begun = Instant::now();
+        let mut names = graph::instrument(&self.prepared, spec)?;
+        let bytes = write::to_bytes(&names.graph);
+        let built = begun.elapsed();
+        let executor = self.backend.load(&bytes)?;
+        let (nodes, loaded) = (names.graph.nodes.len(), begun.elapsed() - built);
+        tracing::info!("graph of {nodes} nodes built in {built:.1?} and loaded in {loaded:.1?}: {spec:?}");
+        if let Some(cache) = &self.cache {
+            cache.write(spec, &bytes, built);
+        }
+        names.graph.initializers.clear();
+        names.graph.nodes.clear();
+        names.graph.types.clear();
+        Ok((names, executor))
     }
 
     /// Drops the tapped graph that was not used for the longest time when there are too many.

@@ -38,8 +38,8 @@ pub struct Inspector {
 }
 
 impl Inspector {
-    /// Opens the inspector.
-    pub fn run(self) -> anyhow::Result<Done> {
+    /// Opens the inspector; `verbose` is for its log file.
+    pub fn run(self, verbose: u8) -> anyhow::Result<Done> {
         let model = self.model.unwrap_or_else(|| sample::MODEL.into());
         let image = self.image.unwrap_or_else(|| sample::IMAGE.into());
         let config = config::current();
@@ -51,6 +51,7 @@ impl Inspector {
             mouse: self.mouse,
             keys: config.keys(),
             attack: first_attack(config),
+            verbosity: verbose,
             ..tui::Options::new(model, image)
         };
         let engine = worker::spawn(worker::Options { runtime: self.model_args.runtime(), subject: self.model_args.subject() });
