@@ -430,7 +430,10 @@ pub fn parse(command: &dyn Fn() -> Command, args: &[OsString]) -> Result<ArgMatc
             match Config::load(named.map(PathBuf::as_path)) {
                 // doctor must work when the configuration is what is wrong.
                 Err(error) if name == Some("doctor") => {
-                    eprintln!("psescope: note: the configuration is not used: {error}");
+                    let _ = std::io::Write::write_fmt(
+                        &mut std::io::stderr(),
+                        format_args!("psescope: note: the configuration is not used: {error}\n"),
+                    );
                     Config::default()
                 }
                 loaded => loaded?,

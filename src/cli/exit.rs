@@ -1,6 +1,6 @@
 //! Exit codes: a contract that scripts rely on.
 
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
 use clap::CommandFactory;
 
@@ -30,7 +30,7 @@ pub fn run_and_exit_code() -> ExitCode {
             return ExitCode::from(u8::from(error.use_stderr()) * 2);
         }
         Err(Stop::Config(error)) => {
-            eprintln!("psescope: {error}");
+            complain(&error);
             return ExitCode::from(2);
         }
     };
@@ -40,10 +40,15 @@ pub fn run_and_exit_code() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let hint = matches!(error.downcast_ref(), Some(Error::MissingRules(_))).then(|| format!("; {GRAD_MODEL_HINT}"));
-            eprintln!("psescope: {error:#}{}", hint.unwrap_or_default());
+            complain(&format!("{error:#}{}", hint.unwrap_or_default()));
             ExitCode::from(code(&error))
         }
     }
+}
+
+/// One line on stderr. When that is gone too (a dropped connection) there is nobody left to tell.
+fn complain(what: &dyn std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "psescope: {what}");
 }
 
 fn code(error: &anyhow::Error) -> u8 {

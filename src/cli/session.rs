@@ -1,6 +1,6 @@
 //! What every headless command opens: an engine, a model, an image, and a way to be interrupted.
 
-use std::{path::Path, sync::Arc, thread};
+use std::{io::Write as _, path::Path, sync::Arc, thread};
 
 use ndarray::{Array1, Array3, Axis};
 
@@ -33,7 +33,7 @@ impl Session {
         let runtime = Runtime::open(&args.runtime())?;
         let backend = runtime.backend();
         for notice in subject.notices.iter().chain(&runtime.report().notices) {
-            eprintln!("psescope: note: {notice}");
+            let _ = writeln!(std::io::stderr(), "psescope: note: {notice}");
         }
         let network = subject.network(&backend)?;
         let provider = format!("{} ({})", network.provider(), backend.describe());

@@ -1,18 +1,75 @@
-//! The colours of maps, chosen so that every kind of colour vision can tell them apart: docs/colours in the style notes measured orange and
-//! blue on black as the safest pair. Colour is never the only carrier: signs go with it.
+//! Colours of maps: promotion against suppression, and a monotone ramp for class activation maps. Both keep their
+//! order for colour-blind eyes; signs and numbers carry the same information without colour.
 
-/// Promotion of the target.
-pub const PROMOTION: [u8; 3] = [230, 159, 0];
-/// Suppression of the true class.
-pub const SUPPRESSION: [u8; 3] = [0, 114, 178];
-/// Both.
-pub const BALANCED: [u8; 3] = [153, 153, 153];
+use super::explain::psr::Kind;
 
-/// Dark to light, for values 0..1: lightness rises all the way, so that it reads without hue. Anchors every quarter, linear between.
-pub fn sequential(value: f32) -> [u8; 3] {
-    const ANCHORS: [[f32; 3]; 5] =
-        [[0.0, 0.0, 24.0], [80.0, 18.0, 110.0], [182.0, 55.0, 84.0], [244.0, 137.0, 28.0], [252.0, 253.0, 191.0]];
-    let at = if value.is_finite() { value.clamp(0.0, 1.0) * 4.0 } else { 0.0 };
-    let (low, part) = ((at as usize).min(3), at - (at as usize).min(3) as f32);
-    std::array::from_fn(|c| (ANCHORS[low][c] * (1.0 - part) + ANCHORS[low + 1][c] * part).round() as u8)
+/// Promotion: orange.
+pub const PROMOTION: [u8; 3] = [255, 146, 20];
+/// Suppression: blue.
+pub const SUPPRESSION: [u8; 3] = [40, 130, 255];
+/// Balanced: grey.
+pub const BALANCED: [u8; 3] = [190, 190, 190];
+
+/// Colour of a cell's type; nothing for inert cells.
+pub fn kind_colour(kind: Kind) -> Option<[u8; 3]> {
+    match kind {
+        Kind::Promotion => Some(PROMOTION),
+        Kind::Suppression => Some(SUPPRESSION),
+        Kind::Balanced => Some(BALANCED),
+        Kind::Inert => None,
+    }
+}
+
+/// Sign of a cell's type.
+pub fn kind_sign(kind: Kind) -> char {
+    match kind {
+        Kind::Promotion => '+',
+        Kind::Suppression => '-',
+        Kind::Balanced => '=',
+        Kind::Inert => ' ',
+    }
+}
+
+/// Dark to bright through purple and orange; lightness rises evenly. `t` from 0 to 1.
+pub fn heat(t: f32) -> [u8; 3] {
+    const STOPS: [[u8; 3]; 9] = [
+        [0, 0, 4],
+        [31, 12, 72],
+        [85, 15, 109],
+        [136, 34, 106],
+        [186, 54, 85],
+        [227, 89, 51],
+        [249, 140, 10],
+        [249, 201, 50],
+        [252, 255, 164],
+    ];
+    let x = t.clamp(0.0, 1.0) * (STOPS.len() - 1) as f32;
+    let i = (x as usize).min(STOPS.len() - 2);
+    blend(STOPS[i], STOPS[i + 1], x - i as f32)
+}
+
+/// `a` at 0, `b` at 1.
+pub fn blend(a: [u8; 3], b: [u8; 3], t: f32) -> [u8; 3] {
+    let t = t.clamp(0.0, 1.0);
+    std::array::from_fn(|i| (f32::from(a[i]) + (f32::from(b[i]) - f32::from(a[i])) * t).round() as u8)
+}
+
+/// Perceived lightness, 0..1 (Rec. 709 weights on the coded values).
+pub fn luma([r, g, b]: [u8; 3]) -> f32 {
+    (0.2126 * f32::from(r) + 0.7152 * f32::from(g) + 0.0722 * f32::from(b)) / 255.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ramp_gets_lighter_all_the_way() {
+        let mut last = -1.0;
+        for i in 0..=100 {
+            let l = luma(heat(i as f32 / 100.0));
+            assert!(l >= last, "step {i}");
+            last = l;
+        }
+    }
 }

@@ -8,10 +8,7 @@ use ndarray::{ArrayView2, ArrayView3};
 use crate::core::{
     colour,
     error::{Error, Result},
-    explain::{
-        psr::{Kind, PsrMap},
-        upsample,
-    },
+    explain::{psr::PsrMap, upsample},
     tensor::image::to_rgb8,
 };
 
@@ -41,7 +38,7 @@ pub fn cam_overlay(image: ArrayView3<f32>, raw: ArrayView2<f32>, strength: f32) 
     let range = if high > low { high - low } else { 1.0 };
     for (x, y, pixel) in picture.enumerate_pixels_mut() {
         let value = (map[[y as usize, x as usize]] - low) / range;
-        blend(&mut pixel.0, colour::sequential(value), strength);
+        pixel.0 = colour::blend(pixel.0, colour::heat(value), strength);
     }
     picture
 }
@@ -49,22 +46,13 @@ pub fn cam_overlay(image: ArrayView3<f32>, raw: ArrayView2<f32>, strength: f32) 
 /// A promotion-suppression map over the image: orange promotes, blue suppresses, grey does both, inert cells stay as they are.
 pub fn psr_overlay(image: ArrayView3<f32>, map: &PsrMap, strength: f32) -> RgbImage {
     let mut picture = to_rgb8(image);
-    for cell in map.cells.iter().flatten().filter(|c| c.kind != Kind::Inert) {
-        let tint = match cell.kind {
-            Kind::Promotion => colour::PROMOTION,
-            Kind::Suppression => colour::SUPPRESSION,
-            Kind::Balanced | Kind::Inert => colour::BALANCED,
-        };
+    for cell in map.cells.iter().flatten() {
+        let Some(tint) = colour::kind_colour(cell.kind) else { continue };
         let [top, left, height, width] = map.grid.bounds(cell.row * map.grid.cols() + cell.col);
         for (y, x) in (top..top + height).flat_map(|y| (left..left + width).map(move |x| (y, x))) {
-            blend(&mut picture.get_pixel_mut(x as u32, y as u32).0, tint, strength);
+            let pixel = picture.get_pixel_mut(x as u32, y as u32);
+            pixel.0 = colour::blend(pixel.0, tint, strength);
         }
     }
     picture
-}
-
-fn blend(pixel: &mut [u8; 3], tint: [u8; 3], strength: f32) {
-    for (channel, tint) in pixel.iter_mut().zip(tint) {
-        *channel = (f32::from(*channel) * (1.0 - strength) + f32::from(tint) * strength).round() as u8;
-    }
 }

@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::json::AttackReport;
-use crate::core::explain::psr::{Cell, Kind, Mode, PsrMap};
+use crate::core::{
+    colour,
+    explain::psr::{Cell, Mode, PsrMap},
+};
 
 /// An attack's result in a few lines.
 pub fn attack(report: &AttackReport) -> String {
@@ -51,11 +54,9 @@ pub fn pse(map: &PsrMap, whole: &Cell, true_name: &str, target_name: &str) -> St
     let mode = if map.settings.mode == Mode::Exact { "exact".to_owned() } else { format!("an estimate ({})", map.settings.mode.name()) };
     let _ = writeln!(out, "{} x {} cells of {} x {} pixels, {mode}", map.grid.rows(), map.grid.cols(), map.grid.cell_h, map.grid.cell_w);
     for row in map.cells.chunks(map.grid.cols()) {
-        let sign = |c: &Option<_>| match c.as_ref().map(|c: &Cell| c.kind) {
-            Some(Kind::Suppression) => '-',
-            Some(Kind::Promotion) => '+',
-            Some(Kind::Balanced) => '=',
-            Some(Kind::Inert) | None => '.',
+        let sign = |c: &Option<Cell>| match c.map_or(' ', |c| colour::kind_sign(c.kind)) {
+            ' ' => '.',
+            sign => sign,
         };
         let _ = writeln!(out, "  {}", row.iter().map(sign).collect::<String>());
     }

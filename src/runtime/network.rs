@@ -66,6 +66,18 @@ fn linear() -> Instrumentation {
 }
 
 impl Network {
+    /// The value of a layer as `[N, C, H, W]`: networks such as Swin and ConvNeXt keep channels last inside.
+    fn channels_first(&self, layer: &str, value: ArrayD<f32>) -> ArrayD<f32> {
+        let Some(info) = self.layers.iter().find(|l| l.name == layer) else { return value };
+        let [h, w] = info.spatial;
+        match *value.shape() {
+            [_, a, b, c] if [a, b, c] == [h, w, info.units] && [a, b, c] != [info.units, h, w] => {
+                value.permuted_axes(vec![0, 3, 1, 2]).as_standard_layout().into_owned()
+            }
+            _ => value,
+        }
+    }
+
     /// Loads the forward graph; the others follow when they are needed.
     pub fn new(prepared: Arc<Prepared>, backend: Arc<dyn Backend>, affine: Affine) -> Result<Self> {
         affine.check(prepared.shape[0])?;
@@ -311,7 +323,8 @@ impl Layers for Network {
         let spec = Instrumentation { taps: vec![(layer.to_owned(), TapKind::Value)], ..Instrumentation::default() };
         let outputs = |g: &Instrumented| Ok(vec![tap(g)?.0.clone()]);
         let results = self.run(&spec, images, self.gradient_batch, &|_, _| Ok(Vec::new()), &outputs)?;
-        results.into_iter().next().ok_or_else(|| Error::Engine(format!("the value of layer '{layer}' is missing")))
+        let value = results.into_iter().next().ok_or_else(|| Error::Engine(format!("the value of layer '{layer}' is missing")))?;
+        Ok(self.channels_first(layer, value))
     }
 
     fn layer_gradient(&mut self, images: ArrayView4<f32>, layer: &str, class: usize) -> Result<LayerGradient> {
@@ -339,7 +352,8 @@ impl Layers for Network {
         let mut results = self.run(&spec, images, self.gradient_batch, &extra, &outputs)?.into_iter();
         let logits = typed(results.next(), Ix2::NDIM)?;
         let mut map = || -> Result<Array4<f32>> {
-            typed::<Ix4>(results.next(), Ix4::NDIM).map_err(|_| {
+            let value = results.next().map(|v| self.channels_first(layer, v));
+            typed::<Ix4>(value, Ix4::NDIM).map_err(|_| {
                 Error::Parameter(format!(
                     "'{layer}' is not a map of height and width; choose a spatial layer (psescope inspect lists them)"
                 ))

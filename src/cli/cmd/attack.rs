@@ -108,9 +108,9 @@ impl AttackCommand {
             seconds: attacked.seconds,
         };
         if self.json {
-            println!("{}", report.to_json());
+            say!("{}", report.to_json());
         } else {
-            print!("{}", text::attack(&report));
+            say!("{}", text::attack(&report).trim_end());
         }
         if attacked.stopped {
             return Err(Error::Stopped.into());

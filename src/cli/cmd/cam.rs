@@ -71,11 +71,11 @@ impl CamCommand {
         }
         let path = self.image.display().to_string();
         if self.json {
-            println!("{}", json::cam(&map, &session.context(&path)));
+            say!("{}", json::cam(&map, &session.context(&path)));
         } else {
             let (low, high) = map.raw.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), &v| (a.min(v), b.max(v)));
             let (h, w) = map.raw.dim();
-            println!(
+            say!(
                 "{} of '{}' at {} ({h} x {w}), raw {low:.4} to {high:.4}",
                 map.method.info().name,
                 session.subject.labels.name(class),

@@ -41,28 +41,29 @@ impl DoctorCommand {
                 "configuration": config::current().files(),
                 "terminal": terminal,
             });
-            println!("{object}");
+            say!("{object}");
             return Ok(Done::Yes);
         }
-        println!("psescope {}", found.version);
-        section("engine", &engine(&found));
-        section("ONNX Runtime libraries, in the order tried", &found.libraries.iter().map(library).collect::<Vec<_>>());
-        section("settings", &settings());
-        section("files", &files(&found));
-        section("terminal", &terminal.into_iter().map(|(name, value)| row(name, &value)).collect::<Vec<_>>());
+        say!("psescope {}", found.version);
+        section("engine", &engine(&found))?;
+        section("ONNX Runtime libraries, in the order tried", &found.libraries.iter().map(library).collect::<Vec<_>>())?;
+        section("settings", &settings())?;
+        section("files", &files(&found))?;
+        section("terminal", &terminal.into_iter().map(|(name, value)| row(name, &value)).collect::<Vec<_>>())?;
         let notes: Vec<String> = found.notices.iter().map(|n| format!("  {n}")).chain(advice(&found)).collect();
         if !notes.is_empty() {
-            section("notes", &notes);
+            section("notes", &notes)?;
         }
         Ok(Done::Yes)
     }
 }
 
-fn section(title: &str, lines: &[String]) {
-    println!("\n{title}");
+fn section(title: &str, lines: &[String]) -> std::io::Result<()> {
+    say!("\n{title}");
     for line in lines {
-        println!("{line}");
+        say!("{line}");
     }
+    Ok(())
 }
 
 fn row(name: &str, value: &str) -> String {

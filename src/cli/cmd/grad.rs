@@ -59,7 +59,7 @@ impl GradCommand {
         };
         let Some(output) = &self.output else {
             // Only a graph exported elsewhere is to be checked.
-            print_check(&super::check::directional(&subject, &self.model_args)?, self.json);
+            print_check(&super::check::directional(&subject, &self.model_args)?, self.json)?;
             return Ok(Done::Yes);
         };
         let taps = self.taps.iter().map(|t| (t.clone(), TapKind::ValueAndGradient)).collect();
@@ -68,7 +68,7 @@ impl GradCommand {
         save(output, &write::to_bytes(&built.graph))?;
         let check = self.check.then(|| super::check::directional(&subject, &self.model_args)).transpose()?;
         if self.json {
-            println!(
+            say!(
                 "{}",
                 json!({
                     "schema": SCHEMA,
@@ -89,10 +89,10 @@ impl GradCommand {
             );
             return Ok(Done::Yes);
         }
-        println!("{}: {} nodes, {} differentiable nodes covered", output.display(), built.graph.nodes.len(), coverage.covered);
-        println!("  image {}  logits {}  gradient {}", built.image, built.logits, built.grad_image.as_deref().unwrap_or("-"));
+        say!("{}: {} nodes, {} differentiable nodes covered", output.display(), built.graph.nodes.len(), coverage.covered);
+        say!("  image {}  logits {}  gradient {}", built.image, built.logits, built.grad_image.as_deref().unwrap_or("-"));
         if let Some(check) = &check {
-            print_check(check, false);
+            print_check(check, false)?;
         }
         Ok(Done::Yes)
     }
@@ -102,13 +102,14 @@ fn check_json(check: &Check) -> serde_json::Value {
     json!({"directions": check.directions, "relative_error": check.error, "float64": check.float64})
 }
 
-fn print_check(check: &Check, json: bool) {
+fn print_check(check: &Check, json: bool) -> std::io::Result<()> {
     if json {
-        println!("{}", json!({"schema": SCHEMA, "version": env!("CARGO_PKG_VERSION"), "check": check_json(check)}));
+        say!("{}", json!({"schema": SCHEMA, "version": env!("CARGO_PKG_VERSION"), "check": check_json(check)}));
     } else {
         let how = if check.float64 { "in float64" } else { "in float32, which limits it to about 1e-3" };
-        println!("  finite differences along {} directions {how}: relative error {:.2e}", check.directions, check.error);
+        say!("  finite differences along {} directions {how}: relative error {:.2e}", check.directions, check.error);
     }
+    Ok(())
 }
 
 /// Writes a file through a temporary one beside it.

@@ -28,9 +28,9 @@ impl InspectCommand {
     pub fn run(self) -> anyhow::Result<Done> {
         let subject = Subject::open(&self.model, &self.model_args.subject())?;
         if self.json {
-            println!("{}", report(&subject));
+            say!("{}", report(&subject));
         } else {
-            print(&subject);
+            print(&subject)?;
         }
         Ok(Done::Yes)
     }
@@ -70,36 +70,37 @@ fn report(subject: &Subject) -> Value {
     })
 }
 
-fn print(subject: &Subject) {
+fn print(subject: &Subject) -> std::io::Result<()> {
     let prepared = &subject.prepared;
     let [channels, height, width] = prepared.shape;
-    println!("{}", subject.path.display());
-    println!("  sha256         {}", subject.sha256);
-    println!(
+    say!("{}", subject.path.display());
+    say!("  sha256         {}", subject.sha256);
+    say!(
         "  producer       {} (opset {}, {} nodes after folding)",
         prepared.graph.producer,
         prepared.graph.opset,
         prepared.graph.nodes.len()
     );
-    println!("  image          {}: {channels} x {height} x {width}, {}", prepared.image, layout(prepared.layout));
-    println!("  logits         {}: {} classes", prepared.logits, prepared.classes);
-    println!("  preprocessing  {}", subject.preprocess.describe());
-    println!("  labels         {}", subject.labels.source());
-    println!(
+    say!("  image          {}: {channels} x {height} x {width}, {}", prepared.image, layout(prepared.layout));
+    say!("  logits         {}: {} classes", prepared.logits, prepared.classes);
+    say!("  preprocessing  {}", subject.preprocess.describe());
+    say!("  labels         {}", subject.labels.source());
+    say!(
         "  linear head    {}",
         graph::linear_head(prepared).map_or_else(|| "none (CAM proper is not possible, Grad-CAM is)".into(), |h| format!("at {}", h.layer))
     );
     let coverage = graph::coverage(prepared);
     let total = coverage.covered + coverage.missing.len();
-    println!("  gradient       {} of {total} nodes on the path have rules", coverage.covered);
+    say!("  gradient       {} of {total} nodes on the path have rules", coverage.covered);
     for missing in &coverage.missing {
-        println!("                 missing: {} at node {}", missing.op, missing.node);
+        say!("                 missing: {} at node {}", missing.op, missing.node);
     }
-    println!("  layers");
+    say!("  layers");
     for layer in graph::spatial_layers(prepared) {
-        println!("    {:<40} {:<16} {:>5} units  {} x {}", layer.name, layer.op, layer.units, layer.spatial[0], layer.spatial[1]);
+        say!("    {:<40} {:<16} {:>5} units  {} x {}", layer.name, layer.op, layer.units, layer.spatial[0], layer.spatial[1]);
     }
     for notice in &subject.notices {
-        println!("  note: {notice}");
+        say!("  note: {notice}");
     }
+    Ok(())
 }

@@ -114,9 +114,9 @@ impl PseCommand {
             picture::save(path, &picture::psr_overlay(case.adversarial.view(), &map, 0.6))?;
         }
         if self.json {
-            println!("{}", json::pse(&map, &whole));
+            say!("{}", json::pse(&map, &whole));
         } else {
-            print!("{}", text::pse(&map, &whole, &name(case.label), &name(case.target)));
+            say!("{}", text::pse(&map, &whole, &name(case.label), &name(case.target)).trim_end());
         }
         Ok(Done::Yes)
     }

@@ -34,9 +34,9 @@ impl RuntimeCommand {
                 let spinner = progress::spinner("fetching ONNX Runtime");
                 let library = install::install(gpu, &mut |line| spinner.set_message(line.to_owned()))?;
                 spinner.finish_and_clear();
-                println!("installed {}", library.display());
+                say!("installed {}", library.display());
             }
-            Self::Verify { path } => println!("{}", install::verify(&path)?),
+            Self::Verify { path } => say!("{}", install::verify(&path)?),
         }
         Ok(Done::Yes)
     }

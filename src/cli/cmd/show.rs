@@ -33,7 +33,7 @@ impl ShowCommand {
                 ("adversarial", picture::photo(adversarial.view())),
                 ("perturbation, amplified", picture::perturbation(delta.view())),
             ] {
-                println!("{title}");
+                say!("{title}");
                 print_picture(&image)?;
             }
             return Ok(Done::Yes);

@@ -10,7 +10,10 @@
 use ratatui::{buffer::Buffer, layout::Rect};
 
 use crate::{
-    core::explain::psr::{Cell, Kind, Mode, PsrMap, effect},
+    core::{
+        colour::kind_sign,
+        explain::psr::{Cell, Kind, Mode, PsrMap, effect},
+    },
     engine::event::Opened,
     tui::{
         effect::Effect,
@@ -19,7 +22,7 @@ use crate::{
         model::Model,
         msg::Action,
         psr, text,
-        theme::{Role, diverging::kind_sign},
+        theme::Role,
         view::{ViewCache, draw, picture},
         widget::{overlay::role, pixel_grid::Placed},
     },

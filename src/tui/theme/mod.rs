@@ -4,7 +4,6 @@ use ratatui::style::{Color, Style};
 
 pub mod builtin;
 pub mod depth;
-pub mod diverging;
 
 pub use depth::Depth;
 

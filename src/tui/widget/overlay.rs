@@ -5,14 +5,14 @@ use ratatui::{buffer::Buffer, style::Style};
 
 use super::pixel_grid::{Ink, Placed, RAMP, Raster};
 use crate::{
-    core::explain::{
-        psr::{Cell, Kind, PsrMap},
-        upsample::bilinear,
+    core::{
+        colour::{blend, heat, kind_colour, kind_sign, luma},
+        explain::{
+            psr::{Cell, Kind, PsrMap},
+            upsample::bilinear,
+        },
     },
-    tui::theme::{
-        Role, Theme,
-        diverging::{blend, heat, kind_colour, kind_sign, luma},
-    },
+    tui::theme::{Role, Theme},
 };
 
 /// A grid over a picture.

@@ -5,7 +5,7 @@
 use ndarray::ArrayView3;
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
-use crate::tui::theme::{Theme, diverging::luma};
+use crate::{core::colour::luma, tui::theme::Theme};
 
 /// Glyphs from dark to bright.
 pub const RAMP: [char; 10] = [' ', '.', ':', '-', '=', '+', '*', '#', '%', '@'];
