@@ -19,7 +19,7 @@ pub mod prune;
 pub mod rules;
 
 use builder::Builder;
-use rules::{Cx, STOPS, find};
+use rules::{Cx, Facts, STOPS, find};
 
 /// Gradients by value name, and the nodes whose gradient is not known.
 #[derive(Debug, Default)]
@@ -53,6 +53,7 @@ pub fn differentiate(b: &Builder, seeds: &[(String, String)], wanted: &[String])
     }
     let keep: HashSet<&str> = wanted.iter().map(String::as_str).collect();
     let private = private(&nodes, seeds, &keep);
+    let facts = Facts { depends: &depends, nodes: &nodes, producers: &producers, private: &private };
     let mut sweep = Sweep::default();
     for (index, node) in nodes.iter().enumerate().rev().filter(|(i, _)| live.contains(i)) {
         let gradient = |o: &String| {
@@ -67,7 +68,7 @@ pub fn differentiate(b: &Builder, seeds: &[(String, String)], wanted: &[String])
         for (o, g) in node.outputs.iter().zip(&grads).filter(|(o, _)| keep.contains(o.as_str())) {
             pending.insert(o.clone(), g.iter().cloned().collect());
         }
-        let mut cx = Cx::new(b, node, index, grads, &depends, &nodes, &producers, &private);
+        let mut cx = Cx::new(b, node, index, grads, &facts);
         match rule(&mut cx).and_then(|()| cx.complete()) {
             Ok(pushed) => {
                 sweep.covered += 1;

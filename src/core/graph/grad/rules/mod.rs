@@ -183,6 +183,18 @@ pub fn find(node: &Node) -> Option<Rule> {
     REGISTRY.iter().find(|(op, _)| *op == node.op).map(|(_, rule)| *rule)
 }
 
+/// What is known about the forward graph during one sweep.
+pub struct Facts<'a> {
+    /// Values whose gradient is needed.
+    pub depends: &'a HashSet<String>,
+    /// Forward nodes, in order.
+    pub nodes: &'a [Node],
+    /// Value -> position of the node that makes it.
+    pub producers: &'a HashMap<&'a str, usize>,
+    /// Values read once, whose gradient is neither given nor wanted.
+    pub private: &'a HashSet<&'a str>,
+}
+
 /// What a rule sees: the node, the gradients of its outputs, and where to put those of its inputs.
 pub struct Cx<'a> {
     /// Emits nodes.
@@ -194,28 +206,16 @@ pub struct Cx<'a> {
     grads: Vec<Option<String>>,
     used: Vec<bool>,
     handled: Vec<bool>,
-    depends: &'a HashSet<String>,
-    nodes: &'a [Node],
-    producers: &'a HashMap<&'a str, usize>,
-    private: &'a HashSet<&'a str>,
+    facts: &'a Facts<'a>,
     pushed: Vec<(String, String)>,
 }
 
 impl<'a> Cx<'a> {
     /// For one node of the sweep.
-    pub fn new(
-        b: &'a Builder,
-        node: &'a Node,
-        index: usize,
-        grads: Vec<Option<String>>,
-        depends: &'a HashSet<String>,
-        nodes: &'a [Node],
-        producers: &'a HashMap<&'a str, usize>,
-        private: &'a HashSet<&'a str>,
-    ) -> Self {
+    pub fn new(b: &'a Builder, node: &'a Node, index: usize, grads: Vec<Option<String>>, facts: &'a Facts<'a>) -> Self {
         let used = vec![false; grads.len()];
         let handled = vec![false; node.inputs.len()];
-        Self { b, node, index, grads, used, handled, depends, nodes, producers, private, pushed: Vec::new() }
+        Self { b, node, index, grads, used, handled, facts, pushed: Vec::new() }
     }
 
     /// The gradients handed over, provided that every dependent input got one and every output gradient was used.
@@ -274,12 +274,12 @@ impl<'a> Cx<'a> {
 
     /// Whether the gradient of an input is wanted.
     pub fn needs(&self, i: usize) -> bool {
-        self.node.input(i).is_some_and(|x| self.depends.contains(x))
+        self.node.input(i).is_some_and(|x| self.facts.depends.contains(x))
     }
 
     /// Whether the gradient of a value is wanted.
     pub fn depends_on(&self, value: &str) -> bool {
-        self.depends.contains(value)
+        self.facts.depends.contains(value)
     }
 
     /// Gradient of an output, possibly smaller than it and to be broadcast.
@@ -334,12 +334,12 @@ impl<'a> Cx<'a> {
 
     /// The forward node that produces a value.
     pub fn producer(&self, value: &str) -> Option<&'a Node> {
-        self.producers.get(value).map(|&i| &self.nodes[i])
+        self.facts.producers.get(value).map(|&i| &self.facts.nodes[i])
     }
 
     /// Whether this node alone reads a value and nobody asked for its gradient, so that gradients may go past it.
     pub fn private(&self, value: &str) -> bool {
-        self.private.contains(value)
+        self.facts.private.contains(value)
     }
 
     /// Multiplies the gradient by a local slope of the shape of the first input, for functions of one variable.
