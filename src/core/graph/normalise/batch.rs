@@ -39,7 +39,7 @@ pub fn make_dynamic(graph: &mut Graph, image: &str, size: usize, names: &mut Nam
         runtime: None,
     };
     for node in std::mem::take(&mut graph.nodes) {
-        pass.node(node)?;
+        pass.node(node).map_err(|e| Error::Model(format!("the file fixes the batch size at {size} and no other size fits it: {e}")))?;
     }
     graph.nodes = pass.nodes;
     graph.initializers.extend(pass.constants);
