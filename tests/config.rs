@@ -110,10 +110,19 @@ fn the_generated_configuration_is_accepted() {
 #[test]
 fn a_bad_configured_library_is_a_note_and_verbose_goes_to_stderr() {
     let home = TempDir::new().expect("a folder");
-    project(home.path(), "ort_lib = '/nowhere/lib.so'\n");
+    user(home.path(), "ort_lib = '/nowhere/lib.so'\n");
     let mut command = psescope(home.path());
     let assert = command.env_remove("ORT_DYLIB_PATH").args(["doctor", "-v", "--json"]).assert().success();
     let report: Value = serde_json::from_slice(&assert.get_output().stdout).expect("only JSON on stdout");
     let first = &report["runtime"]["libraries"][0];
     assert_eq!((&first["path"], &first["verdict"]), (&"/nowhere/lib.so".into(), &"rejected".into()));
+}
+
+#[test]
+fn a_folder_does_not_choose_the_library() {
+    let home = TempDir::new().expect("a folder");
+    project(home.path(), "device = 'cpu'\nort_lib = './lib.so'\n");
+    let assert = psescope(home.path()).args(["inspect", "nowhere.onnx"]).assert().code(2);
+    let text = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(text.contains("psescope.toml:2") && text.contains("--ort-lib"), "{text}");
 }

@@ -39,7 +39,7 @@ pub const TEMPLATE: &str = r#"# Configuration of psescope. Lines that start with
 # Read from $XDG_CONFIG_HOME/psescope/config.toml, and over it from ./psescope.toml; --config FILE is read instead of both.
 # Flags and PSESCOPE_* variables win over these files. Relative paths start at the folder of the file.
 
-# ONNX Runtime library to use, and engine: auto, onnxruntime, embedded.
+# ONNX Runtime library to use (not read from ./psescope.toml), and engine: auto, onnxruntime, embedded.
 # ort_lib = "/usr/lib/libonnxruntime.so"
 # engine = "auto"
 
@@ -169,6 +169,13 @@ impl Config {
         let mut config = Self::default();
         for path in [paths::config_dir().map(|d| d.join(USER)), Some(PROJECT.into())].into_iter().flatten().filter(|p| p.is_file()) {
             let over = Self::read(&path)?;
+            if let (true, Some(library)) = (path == Path::new(PROJECT), over.settings.get("ort_lib")) {
+                return Err(Error::Parameter(format!(
+                    "{PROJECT}:{}: ort_lib is only taken from your own configuration, because a folder must not choose the code that runs; \
+                     move it there or give --ort-lib",
+                    library.line
+                )));
+            }
             config.settings.extend(over.settings);
             config.keys.extend(over.keys);
             config.attack.extend(over.attack);

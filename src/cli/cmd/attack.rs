@@ -75,7 +75,9 @@ pub fn perform(session: &mut Session, image: &Path, args: &AttackArgs) -> anyhow
     let prepared = run::prepare(&request, Arc::clone(&x0), clean.view(), None)?;
     let bar = progress::bar(prepared.steps(), "steps");
     let started = Instant::now();
-    let outcome = prepared.run(&mut session.network, &interruptible(), |index| bar.set_position(index as u64));
+    let control = interruptible();
+    let _bound = control.bind(session.network.interrupt());
+    let outcome = prepared.run(&mut session.network, &control, |index| bar.set_position(index as u64));
     let seconds = started.elapsed().as_secs_f64();
     bar.finish_and_clear();
     let (success, stopped) = match outcome {

@@ -181,6 +181,7 @@ impl PseCommand {
             Question { clean: case.clean.view(), adversarial: case.adversarial.view(), classes: (case.label, case.target), grid, settings };
         let bar = progress::bar(grid.rows() * grid.cols(), "cells");
         let control = interruptible();
+        let _bound = control.bind(case.session.network.interrupt());
         let map = psr::evaluate(&mut case.session.network, &question, &mut |map: &PsrMap| {
             bar.set_position(map.cells.iter().flatten().count() as u64);
             control.checkpoint()
