@@ -13,7 +13,7 @@ impl World {
     fn env(&self) -> Environment<'_> {
         Environment {
             vars: &self.vars,
-            cwd: Path::new("/work"),
+            cwd: Path::new("/home/me"),
             cache: Some(Path::new("/cache")),
             flag: None,
             config: None,
@@ -33,7 +33,7 @@ fn everything() -> World {
             "/venv/lib/python3.12/site-packages/onnxruntime/capi/libonnxruntime.so.1.32.0",
             "/venv/lib/python3.12/site-packages/onnxruntime/capi/libonnxruntime_providers_shared.so",
             "/conda/lib/python3.11/site-packages/onnxruntime/capi/libonnxruntime.so.1.20.1",
-            "/work/.venv/lib/python3.11/site-packages/onnxruntime/capi/libonnxruntime.so.1.21.0",
+            "/home/me/.venv/lib/python3.11/site-packages/onnxruntime/capi/libonnxruntime.so.1.21.0",
             "/cache/1.9.0/libonnxruntime.so.1.9.0",
             "/cache/1.31.1/libonnxruntime.so.1.31.1",
             "/cache/1.31.1-gpu/libonnxruntime.so.1.31.1",
@@ -55,13 +55,13 @@ fn the_documented_order() {
     let world = everything();
     let env = Environment { flag: Some(Path::new("mine.so")), config: Some(Path::new("/etc/ort.so")), ..world.env() };
     let expected = [
-        (Source::Flag, "/work/mine.so"),
+        (Source::Flag, "/home/me/mine.so"),
         (Source::Variable, "/var/ort.so"),
         (Source::Config, "/etc/ort.so"),
         (Source::VirtualEnv, "/venv/lib/python3.12/site-packages/onnxruntime/capi/libonnxruntime.so.1.32.0"),
         (Source::VirtualEnv, "/venv/lib/python3.9/site-packages/onnxruntime/capi/libonnxruntime.so.1.19.0"),
         (Source::Conda, "/conda/lib/python3.11/site-packages/onnxruntime/capi/libonnxruntime.so.1.20.1"),
-        (Source::DotVenv, "/work/.venv/lib/python3.11/site-packages/onnxruntime/capi/libonnxruntime.so.1.21.0"),
+        (Source::DotVenv, "/home/me/.venv/lib/python3.11/site-packages/onnxruntime/capi/libonnxruntime.so.1.21.0"),
         (Source::Cache, "/cache/1.31.1/libonnxruntime.so.1.31.1"),
         (Source::Cache, "/cache/1.31.1-gpu/libonnxruntime.so.1.31.1"),
         (Source::Cache, "/cache/1.9.0/libonnxruntime.so.1.9.0"),
@@ -114,10 +114,10 @@ fn names_on_other_systems() {
 #[test]
 fn a_library_found_twice_is_listed_once() {
     let world = World::new(
-        &[("VIRTUAL_ENV", "/work/.venv")],
-        &["/work/.venv/lib/python3.12/site-packages/onnxruntime/capi/libonnxruntime.so.1.32.0"],
+        &[("VIRTUAL_ENV", "/home/me/.venv")],
+        &["/home/me/.venv/lib/python3.12/site-packages/onnxruntime/capi/libonnxruntime.so.1.32.0"],
     );
     let list = candidates(&world.env());
-    assert_eq!(list.iter().filter(|c| c.path.starts_with("/work")).count(), 1);
+    assert_eq!(list.iter().filter(|c| c.path.starts_with("/home/me")).count(), 1);
     assert_eq!(list[0].source, Source::VirtualEnv);
 }
