@@ -266,6 +266,11 @@ fn every_size_has_a_screen() {
     terminal.is_given_back();
 }
 
+/// Waits for the shell to listen: what is typed while the program gives the terminal back is thrown away with it.
+fn at_prompt(terminal: &Terminal) {
+    terminal.until("a prompt", |screen| screen.trim_end().ends_with("prompt>"));
+}
+
 #[test]
 fn the_background_and_back() {
     // A shell with job control, as a person has it.
@@ -278,6 +283,7 @@ fn the_background_and_back() {
     terminal.opens();
     terminal.types("\x1a");
     terminal.shows("Stopped");
+    at_prompt(&terminal);
     // The shell edits its line in modes of its own; the screen is what counts here.
     terminal.until("the shell's screen", |screen| !screen.contains("1 Attack"));
     assert!(!terminal.look(vt100::Screen::alternate_screen) && !terminal.look(vt100::Screen::hide_cursor));
@@ -288,6 +294,7 @@ fn the_background_and_back() {
     terminal.shows("step 10/10");
     terminal.types("q");
     terminal.shows("last.pse");
+    at_prompt(&terminal);
     terminal.types("exit\n");
     terminal.ends();
 }
