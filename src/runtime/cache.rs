@@ -1,7 +1,7 @@
 //! Instrumented graphs kept on disk, by model, request and version of psescope.
 //!
 //! Building the gradient graph of ResNet-50 and serialising it takes less than a tenth of a second in a release build, about as long
-//! as reading its 100 MB back. So only graphs that took longer than [`SLOW`] to build are kept: networks with many thousands of
+//! as reading its 100 MB back. So only graphs that took longer than `SLOW` to build are kept: networks with many thousands of
 //! nodes, where compiling costs more than the file. Builds with debug assertions keep nothing, because their compiler changes
 //! without its version.
 //!
