@@ -26,8 +26,38 @@ pub fn state_dir() -> Option<PathBuf> {
     paths::state_dir()
 }
 
+/// What was attacked, and on what.
+#[derive(Debug, Clone)]
+pub struct About<'a> {
+    /// Model path as given.
+    pub model: String,
+    /// SHA-256 of the model file, hexadecimal.
+    pub model_sha256: &'a str,
+    /// Image path as given.
+    pub image: String,
+    /// Preprocessing in words.
+    pub preprocessing: String,
+    /// Provider and engine that ran it.
+    pub provider: String,
+    /// Class names.
+    pub labels: &'a [String],
+}
+
+impl<'a> From<&'a Opened> for About<'a> {
+    fn from(opened: &'a Opened) -> Self {
+        Self {
+            model: opened.model.display().to_string(),
+            model_sha256: &opened.model_sha256,
+            image: opened.image_path.display().to_string(),
+            preprocessing: opened.preprocessing.clone(),
+            provider: format!("{} ({})", opened.provider, opened.engine),
+            labels: &opened.labels,
+        }
+    }
+}
+
 /// What is known about a run, finished or not.
-pub fn meta(opened: &Opened, request: &AttackRequest, trace: &Trace) -> RunMeta {
+pub fn meta(about: About, request: &AttackRequest, trace: &Trace) -> RunMeta {
     let steps = trace.with_steps(<[_]>::to_vec);
     let best = trace.best().filter(|&b| b < steps.len()).or(steps.len().checked_sub(1));
     let reached = |class: usize| trace.target.map_or(class != trace.label, |target| class == target);
@@ -38,11 +68,11 @@ pub fn meta(opened: &Opened, request: &AttackRequest, trace: &Trace) -> RunMeta 
     RunMeta {
         format: file::VERSION,
         version: env!("CARGO_PKG_VERSION").into(),
-        model: opened.model.display().to_string(),
-        model_sha256: opened.model_sha256.clone(),
-        image: opened.image_path.display().to_string(),
-        preprocessing: opened.preprocessing.clone(),
-        provider: format!("{} ({})", opened.provider, opened.engine),
+        model: about.model,
+        model_sha256: about.model_sha256.to_owned(),
+        image: about.image,
+        preprocessing: about.preprocessing,
+        provider: about.provider,
         attack: request.attack.clone(),
         params: params(request),
         seed: request.seed,
@@ -50,7 +80,7 @@ pub fn meta(opened: &Opened, request: &AttackRequest, trace: &Trace) -> RunMeta 
         target: trace.target,
         success,
         best,
-        names: classes.into_iter().filter_map(|c| opened.labels.get(c).map(|n| (c, n.clone()))).collect(),
+        names: classes.into_iter().filter_map(|c| about.labels.get(c).map(|n| (c, n.clone()))).collect(),
         steps,
     }
 }

@@ -163,7 +163,7 @@ fn end(engine: &Handle, model: &Model) {
 fn save(model: &Model) {
     let (Some(opened), Some(run)) = (&model.opened, &model.run) else { return };
     let Some(trace) = run.trace.as_ref().filter(|t| t.len() > 1 && model.saved != Some(run.id)) else { return };
-    let line = match keep::save_last(&keep::meta(opened, &run.request, trace), trace) {
+    let line = match keep::save_last(&keep::meta(opened.as_ref().into(), &run.request, trace), trace) {
         Ok(path) => format!("psescope: the last run is kept: psescope show {}", path.display()),
         Err(error) => format!("psescope: the last run could not be kept: {error}"),
     };

@@ -18,8 +18,10 @@ use crate::{
     },
     core::{error::Error, oracle::Oracle as _},
     engine::{
+        command::AttackRequest,
+        keep::{self, About},
         run::{self, Prepared},
-        trace::file::{self, RunMeta},
+        trace::file,
     },
     report::{json::AttackReport, npy, picture, text},
 };
@@ -54,7 +56,9 @@ pub struct AttackCommand {
 
 /// An attack that ran to its end, or was stopped.
 pub struct Attacked {
-    /// Request, problem, trace.
+    /// What was asked for.
+    pub request: AttackRequest,
+    /// Problem and trace.
     pub prepared: Prepared,
     /// Clean logits.
     pub clean: Array1<f32>,
@@ -87,7 +91,7 @@ pub fn perform(session: &mut Session, image: &Path, args: &AttackArgs) -> anyhow
     };
     let frame = prepared.trace.best().and_then(|i| prepared.trace.frame(i));
     let image = frame.map_or_else(|| (*x0).clone(), |f| f.image.clone());
-    Ok(Attacked { prepared, clean, image, success, stopped, seconds })
+    Ok(Attacked { request, prepared, clean, image, success, stopped, seconds })
 }
 
 impl AttackCommand {
@@ -136,36 +140,20 @@ impl AttackCommand {
             picture::save(&dir.join("perturbation.png"), &picture::perturbation(delta.view()))?;
         }
         if let Some(path) = &self.out {
-            file::save(path, &self.meta(session, attacked), &attacked.prepared.trace)?;
+            let trace = &attacked.prepared.trace;
+            file::save(path, &keep::meta(self.about(session), &attacked.request, trace), trace)?;
         }
         Ok(())
     }
 
-    fn meta(&self, session: &Session, attacked: &Attacked) -> RunMeta {
-        let trace = &attacked.prepared.trace;
-        let steps = trace.with_steps(<[_]>::to_vec);
-        let labels = &session.subject.names;
-        let mut classes: Vec<usize> =
-            steps.iter().flat_map(|s| s.top.iter().map(|t| t.0)).chain([Some(trace.label), trace.target].into_iter().flatten()).collect();
-        classes.sort_unstable();
-        classes.dedup();
-        RunMeta {
-            format: file::VERSION,
-            version: env!("CARGO_PKG_VERSION").into(),
+    fn about<'a>(&self, session: &'a Session) -> About<'a> {
+        About {
             model: session.model.clone(),
-            model_sha256: session.subject.sha256.clone(),
+            model_sha256: &session.subject.sha256,
             image: self.image.display().to_string(),
             preprocessing: session.subject.preprocess.describe(),
             provider: session.provider.clone(),
-            attack: self.attack.attack.clone(),
-            params: attacked.prepared.params.iter().map(|(n, _, text)| (n.to_owned(), text.to_owned())).collect(),
-            seed: self.attack.seed,
-            label: trace.label,
-            target: trace.target,
-            success: attacked.success,
-            best: trace.best(),
-            names: classes.into_iter().filter_map(|c| labels.get(c).map(|n| (c, n.clone()))).collect(),
-            steps,
+            labels: &session.subject.names,
         }
     }
 }

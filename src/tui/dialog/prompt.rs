@@ -69,7 +69,7 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
     if path.extension().is_none() {
         path.set_extension("pse");
     }
-    let meta = Box::new(keep::meta(opened, &run.request, &trace));
+    let meta = Box::new(keep::meta(opened.as_ref().into(), &run.request, &trace));
     if !run.running() {
         model.saved = Some(run.id);
     }
