@@ -12,6 +12,7 @@ macro_rules! say {
 }
 
 mod args;
+mod case;
 mod cmd;
 mod config;
 mod exit;

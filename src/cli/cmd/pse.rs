@@ -1,45 +1,30 @@
 //! `psescope pse`: the promotion-suppression map of a recorded run, of a fresh attack, or of a stored adversarial image.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use ndarray::{Array3, Axis};
 
-use super::attack::perform;
 use crate::{
     cli::{
-        args::{AttackArgs, ModelArgs, parse_number},
+        args::{ModelArgs, parse_number},
+        case::{Case, CaseArgs},
         exit::Done,
         progress,
         session::{Session, interruptible},
     },
     core::{
-        attack::scalars,
-        error::Error,
         explain::psr::{self, Grid, Mode, PsrMap, Question, Settings},
         oracle::Oracle as _,
-        tensor::image as pixels,
     },
-    engine::trace::file,
     report::{json, picture, text},
 };
 
 /// Promotion-suppression map of a perturbation.
 #[derive(Debug, Args)]
 pub struct PseCommand {
-    /// A run written by `psescope attack --out`, or an ONNX model followed by an image.
-    #[arg(value_name = "RUN.pse | MODEL")]
-    first: PathBuf,
-    /// Clean image, when the first argument is a model.
-    image: Option<PathBuf>,
-    /// Explain this stored adversarial image (float32 [C,H,W] or [1,C,H,W], pixel space) instead of attacking.
-    #[arg(long, value_name = "FILE.npy")]
-    adv: Option<PathBuf>,
     #[command(flatten)]
-    attack: AttackArgs,
+    case: CaseArgs,
     #[command(flatten)]
     map: MapArgs,
     /// Print one JSON object.
@@ -87,22 +72,10 @@ impl From<ModeArg> for Mode {
     }
 }
 
-/// What is explained.
-struct Case {
-    session: Session,
-    clean: Arc<Array3<f32>>,
-    adversarial: Array3<f32>,
-    label: usize,
-    target: usize,
-}
-
 impl PseCommand {
     /// Runs the subcommand.
     pub fn run(self) -> anyhow::Result<Done> {
-        let mut case = match &self.image {
-            None => self.of_run(&self.first)?,
-            Some(image) => self.of_model(&self.first, image)?,
-        };
+        let mut case = self.case.open(&self.model_args)?;
         let map = self.explain(&mut case)?;
         let logits =
             |s: &mut Session, image: &Array3<f32>| s.network.logits(image.view().insert_axis(Axis(0))).map(|z| z.row(0).to_owned());
@@ -121,58 +94,6 @@ impl PseCommand {
         Ok(Done::Yes)
     }
 
-    fn of_run(&self, path: &Path) -> anyhow::Result<Case> {
-        if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) {
-            return Err(Error::Parameter("give an image after the model, or a run written by `psescope attack --out`".into()).into());
-        }
-        let run = file::load(path)?;
-        let best = run
-            .trace
-            .best()
-            .or_else(|| run.trace.len().checked_sub(1))
-            .and_then(|i| run.trace.nearest_frame(i))
-            .and_then(|i| run.trace.frame(i));
-        let frame = best.ok_or_else(|| Error::Input(format!("{} holds no frames; record it again", path.display())))?;
-        let mut session = Session::open(Path::new(&run.meta.model), &self.model_args)?;
-        if session.subject.sha256 != run.meta.model_sha256 {
-            return Err(Error::Model(format!(
-                "{} is not the model this run was recorded on (its contents differ); give the original file",
-                run.meta.model
-            ))
-            .into());
-        }
-        let target = match run.meta.target {
-            Some(target) => target,
-            None => reached(&mut session, &frame.image)?,
-        };
-        Ok(Case { session, clean: Arc::clone(&run.trace.clean), adversarial: frame.image.clone(), label: run.meta.label, target })
-    }
-
-    fn of_model(&self, model: &Path, image: &Path) -> anyhow::Result<Case> {
-        let mut session = Session::open(model, &self.model_args)?;
-        let request = self.attack.request(&session.subject.labels)?;
-        if let Some(adv) = &self.adv {
-            let (clean, logits) = session.predict(image)?;
-            let adversarial = stored(adv, session.network.image_shape())?;
-            let label = request.label.unwrap_or_else(|| scalars::predicted(logits.view()));
-            let target = match request.target {
-                crate::engine::command::Target::Class(class) => class,
-                _ => reached(&mut session, &adversarial)?,
-            };
-            return Ok(Case { session, clean, adversarial, label, target });
-        }
-        let attacked = perform(&mut session, image, &self.attack)?;
-        if attacked.stopped {
-            return Err(Error::Stopped.into());
-        }
-        let problem = &attacked.prepared.problem;
-        let target = match problem.target {
-            Some(target) => target,
-            None => reached(&mut session, &attacked.image)?,
-        };
-        Ok(Case { session, clean: Arc::new(problem.image.clone()), label: problem.label, adversarial: attacked.image, target })
-    }
-
     fn explain(&self, case: &mut Case) -> anyhow::Result<PsrMap> {
         let (_, height, width) = case.clean.dim();
         let grid = Grid::by_count(height, width, self.map.grid)?;
@@ -189,14 +110,4 @@ impl PseCommand {
         bar.finish_and_clear();
         Ok(map)
     }
-}
-
-/// The class an adversarial image reached: the target of an untargeted attack.
-fn reached(session: &mut Session, image: &Array3<f32>) -> anyhow::Result<usize> {
-    Ok(scalars::predicted(session.network.logits(image.view().insert_axis(Axis(0)))?.row(0)))
-}
-
-fn stored(path: &Path, shape: [usize; 3]) -> anyhow::Result<Array3<f32>> {
-    let bytes = std::fs::read(path).map_err(|e| Error::Input(format!("cannot read {}: {e}; give a .npy file", path.display())))?;
-    Ok(pixels::from_npy(&bytes, shape)?)
 }

@@ -25,8 +25,7 @@ impl ShowCommand {
     pub fn run(self) -> anyhow::Result<Done> {
         if self.file.extension().is_some_and(|e| e.eq_ignore_ascii_case("pse")) {
             let run = file::load(&self.file)?;
-            let frame = run.trace.best().and_then(|i| run.trace.frame(i));
-            let adversarial: Array3<f32> = frame.map_or_else(|| (*run.trace.clean).clone(), |f| f.image.clone());
+            let adversarial: Array3<f32> = run.result().map_or_else(|| (*run.trace.clean).clone(), |f| f.image.clone());
             let delta = &adversarial - &*run.trace.clean;
             for (title, image) in [
                 ("clean", picture::photo(run.trace.clean.view())),

@@ -8,7 +8,7 @@ use ndarray::{Array3, ArrayView3, Axis};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::{StepRecord, Trace};
+use super::{Frame, StepRecord, Trace};
 use crate::core::error::{Error, Result};
 
 /// Version of the layout; files with a larger one are refused.
@@ -61,6 +61,14 @@ pub struct Run {
     pub meta: RunMeta,
     /// The record, ready to be stepped through.
     pub trace: Arc<Trace>,
+}
+
+impl Run {
+    /// The frame of the result: the best step's, or the nearest one kept.
+    pub fn result(&self) -> Option<Arc<Frame>> {
+        let step = self.trace.best().or_else(|| self.trace.len().checked_sub(1))?;
+        self.trace.frame(self.trace.nearest_frame(step)?)
+    }
 }
 
 /// Writes a run atomically: temporary file in the same folder, fsync, rename.

@@ -1,0 +1,130 @@
+//! What the explaining commands explain: a recorded run, a fresh attack, or a stored adversarial image.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use clap::Args;
+use ndarray::{Array3, Axis};
+
+use super::{
+    args::{AttackArgs, ModelArgs},
+    cmd::attack::perform,
+    session::Session,
+};
+use crate::{
+    core::{attack::scalars, error::Error, oracle::Oracle as _, tensor::image as pixels},
+    engine::{
+        command::Target,
+        trace::{Trace, file},
+    },
+};
+
+/// The arguments that name a case.
+#[derive(Debug, Args)]
+pub struct CaseArgs {
+    /// A run written by `psescope attack --out`, or an ONNX model followed by an image.
+    #[arg(value_name = "RUN.pse | MODEL")]
+    first: PathBuf,
+    /// Clean image, when the first argument is a model.
+    image: Option<PathBuf>,
+    /// Explain this stored adversarial image (float32 [C,H,W] or [1,C,H,W], pixel space) instead of attacking.
+    #[arg(long, value_name = "FILE.npy")]
+    adv: Option<PathBuf>,
+    #[command(flatten)]
+    attack: AttackArgs,
+}
+
+/// A clean image, an adversarial one, and the model they belong to.
+pub struct Case {
+    /// The open model.
+    pub session: Session,
+    /// Path of the clean image as given or recorded.
+    #[expect(dead_code, reason = "for the reports that follow")]
+    pub image: String,
+    /// `[C, H, W]`, pixel space.
+    pub clean: Arc<Array3<f32>>,
+    /// Same shape.
+    pub adversarial: Array3<f32>,
+    /// True class.
+    pub label: usize,
+    /// Target class; of an untargeted attack the class it reached.
+    pub target: usize,
+    /// Steps of the attack, when there was one.
+    #[expect(dead_code, reason = "for the layers command")]
+    pub trace: Option<Arc<Trace>>,
+}
+
+impl CaseArgs {
+    /// Opens the model and the two images, attacking if need be.
+    pub fn open(&self, model_args: &ModelArgs) -> anyhow::Result<Case> {
+        match (&self.image, &self.adv) {
+            (None, _) => self.of_run(model_args),
+            (Some(image), Some(adversarial)) => self.of_files(image, adversarial, model_args),
+            (Some(image), None) => self.of_attack(image, model_args),
+        }
+    }
+
+    fn of_run(&self, model_args: &ModelArgs) -> anyhow::Result<Case> {
+        let path = &self.first;
+        if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) {
+            return Err(Error::Parameter("give an image after the model, or a run written by `psescope attack --out`".into()).into());
+        }
+        let run = file::load(path)?;
+        let frame = run.result().ok_or_else(|| Error::Input(format!("{} holds no frames; record it again", path.display())))?;
+        let mut session = Session::open(Path::new(&run.meta.model), model_args)?;
+        if session.subject.sha256 != run.meta.model_sha256 {
+            return Err(Error::Model(format!(
+                "{} is not the model this run was recorded on (its contents differ); give the original file",
+                run.meta.model
+            ))
+            .into());
+        }
+        let target = match run.meta.target {
+            Some(target) => target,
+            None => reached(&mut session, &frame.image)?,
+        };
+        let (clean, adversarial) = (Arc::clone(&run.trace.clean), frame.image.clone());
+        Ok(Case { session, image: run.meta.image, clean, adversarial, label: run.meta.label, target, trace: Some(run.trace) })
+    }
+
+    fn of_files(&self, image: &Path, adversarial: &Path, model_args: &ModelArgs) -> anyhow::Result<Case> {
+        let mut session = Session::open(&self.first, model_args)?;
+        let request = self.attack.request(&session.subject.labels)?;
+        let (clean, logits) = session.predict(image)?;
+        let adversarial = stored(adversarial, session.network.image_shape())?;
+        let label = request.label.unwrap_or_else(|| scalars::predicted(logits.view()));
+        let target = match request.target {
+            Target::Class(class) => class,
+            _ => reached(&mut session, &adversarial)?,
+        };
+        Ok(Case { session, image: image.display().to_string(), clean, adversarial, label, target, trace: None })
+    }
+
+    fn of_attack(&self, image: &Path, model_args: &ModelArgs) -> anyhow::Result<Case> {
+        let mut session = Session::open(&self.first, model_args)?;
+        let attacked = perform(&mut session, image, &self.attack)?;
+        if attacked.stopped {
+            return Err(Error::Stopped.into());
+        }
+        let problem = &attacked.prepared.problem;
+        let target = match problem.target {
+            Some(target) => target,
+            None => reached(&mut session, &attacked.image)?,
+        };
+        let (clean, label) = (Arc::new(problem.image.clone()), problem.label);
+        let trace = Some(Arc::clone(&attacked.prepared.trace));
+        Ok(Case { session, image: image.display().to_string(), clean, adversarial: attacked.image, label, target, trace })
+    }
+}
+
+/// The class an adversarial image reached: the target of an untargeted attack.
+fn reached(session: &mut Session, image: &Array3<f32>) -> anyhow::Result<usize> {
+    Ok(scalars::predicted(session.network.logits(image.view().insert_axis(Axis(0)))?.row(0)))
+}
+
+fn stored(path: &Path, shape: [usize; 3]) -> anyhow::Result<Array3<f32>> {
+    let bytes = std::fs::read(path).map_err(|e| Error::Input(format!("cannot read {}: {e}; give a .npy file", path.display())))?;
+    Ok(pixels::from_npy(&bytes, shape)?)
+}
