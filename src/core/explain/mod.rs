@@ -3,7 +3,6 @@
 pub mod cam;
 pub mod interpretability;
 pub mod psr;
-pub mod rank;
 pub mod upsample;
 
 #[cfg(test)]
