@@ -12,6 +12,7 @@ pub mod run;
 pub mod sample;
 pub mod subject;
 pub mod trace;
+pub mod triage;
 pub mod worker;
 
 /// The two ends the interface holds of a running worker.
