@@ -2,6 +2,7 @@
 
 pub mod attack;
 pub mod colour;
+pub mod dissect;
 pub mod error;
 pub mod explain;
 pub mod graph;

@@ -4,6 +4,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 pub mod analysis;
 pub mod command;
+pub mod concepts;
 pub mod control;
 pub mod event;
 pub mod keep;
