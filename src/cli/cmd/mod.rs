@@ -12,5 +12,6 @@ pub mod mask;
 pub mod pse;
 pub mod runtime;
 pub mod show;
+pub mod triage;
 pub mod tui;
 pub mod units;
