@@ -11,8 +11,10 @@ pub mod keep;
 pub mod recorder;
 pub mod run;
 pub mod sample;
+pub mod study;
 pub mod subject;
 pub mod trace;
+pub mod triage;
 pub mod worker;
 
 /// The two ends the interface holds of a running worker.
