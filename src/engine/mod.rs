@@ -11,6 +11,7 @@ pub mod recorder;
 pub mod run;
 pub mod sample;
 pub mod subject;
+pub mod together;
 pub mod trace;
 pub mod worker;
 
