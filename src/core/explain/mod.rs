@@ -2,8 +2,11 @@
 
 pub mod cam;
 pub mod interpretability;
+pub mod layers;
 pub mod psr;
 pub mod rank;
+pub mod units;
+pub mod sensitivity;
 pub mod upsample;
 
 #[cfg(test)]
