@@ -8,4 +8,5 @@ pub mod explain;
 pub mod graph;
 pub mod onnx;
 pub mod oracle;
+pub mod stats;
 pub mod tensor;

@@ -11,6 +11,7 @@ pub mod keep;
 pub mod recorder;
 pub mod run;
 pub mod sample;
+pub mod study;
 pub mod subject;
 pub mod trace;
 pub mod triage;

@@ -6,6 +6,7 @@ pub mod layers;
 pub mod psr;
 pub mod rank;
 pub mod units;
+pub mod sensitivity;
 pub mod upsample;
 
 #[cfg(test)]
