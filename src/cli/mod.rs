@@ -18,6 +18,7 @@ mod config;
 mod exit;
 mod log;
 mod progress;
+mod recorded;
 mod session;
 
 pub use exit::run_and_exit_code;
@@ -52,6 +53,8 @@ const EXAMPLES: &str = "Examples:
   psescope resnet50.onnx cat.jpg --preprocess imagenet
   psescope attack resnet50.onnx cat.jpg --attack ifgsm --eps 8/255 --target 'red fox' --json
   psescope pse resnet50.onnx cat.jpg --attack ifgsm --target 277 --grid 14 --json
+  psescope attack resnet50.onnx cat.jpg --out run.pse; psescope export run.pse --html run.html
+  psescope view run.pse
   psescope doctor
 
 Exit codes: 0 done; 1 attack failed (only with --exit-code); 2 usage; 3 input or model unusable; 4 runtime or device; 130 interrupted.";
@@ -68,6 +71,10 @@ enum Command {
     Grad(cmd::grad::GradCommand),
     /// What psescope sees in a model: inputs, logits, layers, gradient coverage, preprocessing, labels.
     Inspect(cmd::inspect::InspectCommand),
+    /// The inspector on a recorded run, without its model.
+    View(cmd::view::ViewCommand),
+    /// Reports of a recorded run: page, figure, arrays, numbers.
+    Export(cmd::export::ExportCommand),
     /// Print pictures in the shell.
     Show(cmd::show::ShowCommand),
     /// What was found on this machine, what was chosen, and why.
@@ -96,7 +103,8 @@ impl Cli {
 
     /// Runs the chosen subcommand.
     fn run(self) -> anyhow::Result<exit::Done> {
-        if self.command.is_some() {
+        // The inspector keeps a log of its own.
+        if !matches!(self.command, None | Some(Command::View(_))) {
             log::init(self.verbose);
         }
         match self.command {
@@ -106,6 +114,8 @@ impl Cli {
             Some(Command::Cam(c)) => c.run(),
             Some(Command::Grad(c)) => c.run(),
             Some(Command::Inspect(c)) => c.run(),
+            Some(Command::View(c)) => c.run(self.verbose),
+            Some(Command::Export(c)) => c.run(),
             Some(Command::Show(c)) => c.run(),
             Some(Command::Doctor(c)) => c.run(),
             Some(Command::Runtime(c)) => c.run(),

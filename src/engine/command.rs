@@ -1,8 +1,8 @@
 //! What the worker can be asked to do.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
-use super::control::Control;
+use super::{control::Control, recorded::Recorded, study::Study};
 use crate::core::explain::{cam::Method, psr};
 
 /// Number of a run; events of an older run are ignored by whoever shows them.
@@ -93,6 +93,17 @@ pub enum Command {
         layer: Option<String>,
         /// Class.
         class: usize,
+    },
+    /// Shows a recorded run, without its model.
+    View(Arc<Recorded>),
+    /// Opens the model of the recorded run that is shown, which then can be explained and attacked again.
+    Revive,
+    /// Computes what a report of a run lacks.
+    Study {
+        /// Run, as it is known to the asker.
+        study: Box<Study>,
+        /// Stops it.
+        control: Control,
     },
     /// Looks for ONNX Runtime again and reopens the model on it, keeping everything recorded.
     RescanRuntime,

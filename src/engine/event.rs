@@ -6,6 +6,8 @@ use ndarray::Array3;
 
 use super::{
     command::{At, AttackRequest, RunId},
+    recorded::Recorded,
+    study::Study,
     trace::Trace,
 };
 use crate::core::{
@@ -129,6 +131,17 @@ pub enum Event {
         /// The map.
         map: Arc<CamMap>,
     },
+    /// A recorded run is shown; follows [`Event::Opened`], which then speaks of the recording.
+    Viewing {
+        /// Number it got.
+        run: RunId,
+        /// The run and where it came from.
+        recorded: Arc<Recorded>,
+    },
+    /// The model of the recorded run is open now; the run stays.
+    Revived(Box<Opened>),
+    /// What a report of a run is made of, as far as it could be computed.
+    Studied(Box<Study>),
     /// The engine changed: (engine and version, provider).
     Runtime(String, String),
 }
