@@ -75,6 +75,8 @@ enum Command {
     View(cmd::view::ViewCommand),
     /// Reports of a recorded run: page, figure, arrays, numbers.
     Export(cmd::export::ExportCommand),
+    /// Attack every image of a folder: one row each, in parts that a cluster can share.
+    Triage(Box<cmd::triage::TriageCommand>),
     /// Print pictures in the shell.
     Show(cmd::show::ShowCommand),
     /// What was found on this machine, what was chosen, and why.
@@ -116,6 +118,7 @@ impl Cli {
             Some(Command::Inspect(c)) => c.run(),
             Some(Command::View(c)) => c.run(self.verbose),
             Some(Command::Export(c)) => c.run(),
+            Some(Command::Triage(c)) => c.run(),
             Some(Command::Show(c)) => c.run(),
             Some(Command::Doctor(c)) => c.run(),
             Some(Command::Runtime(c)) => c.run(),

@@ -6,8 +6,8 @@ use super::{args::ModelArgs, session::Session};
 use crate::{
     core::error::Error,
     engine::{
+        findings::logits_of,
         recorded::check_logits,
-        study::logits_of,
         trace::{Trace, file::RunMeta},
     },
 };

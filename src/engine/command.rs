@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use super::{control::Control, recorded::Recorded, study::Study};
+use super::{control::Control, findings::Findings, recorded::Recorded};
 use crate::core::explain::{cam::Method, psr};
 
 /// Number of a run; events of an older run are ignored by whoever shows them.
@@ -99,9 +99,9 @@ pub enum Command {
     /// Opens the model of the recorded run that is shown, which then can be explained and attacked again.
     Revive,
     /// Computes what a report of a run lacks.
-    Study {
-        /// Run, as it is known to the asker.
-        study: Box<Study>,
+    Complete {
+        /// The run, its step, and what is there already.
+        findings: Box<Findings>,
         /// Stops it.
         control: Control,
     },

@@ -6,8 +6,8 @@ use ndarray::Array3;
 
 use super::{
     command::{At, AttackRequest, RunId},
+    findings::Findings,
     recorded::Recorded,
-    study::Study,
     trace::Trace,
 };
 use crate::core::{
@@ -141,7 +141,7 @@ pub enum Event {
     /// The model of the recorded run is open now; the run stays.
     Revived(Box<Opened>),
     /// What a report of a run is made of, as far as it could be computed.
-    Studied(Box<Study>),
+    Completed(Box<Findings>),
     /// The engine changed: (engine and version, provider).
     Runtime(String, String),
 }

@@ -51,7 +51,9 @@ pub fn find_model(meta: &RunMeta, run: &Path, given: Option<&Path>) -> std::resu
     if let Some(given) = given {
         return match same(given) {
             true => Ok(given.to_owned()),
-            false => Err(format!("{} is not the model this run was recorded on (its contents differ); give the original file", given.display())),
+            false => {
+                Err(format!("{} is not the model this run was recorded on (its contents differ); give the original file", given.display()))
+            }
         };
     }
     let beside = run.parent().unwrap_or(Path::new("."));
@@ -60,7 +62,9 @@ pub fn find_model(meta: &RunMeta, run: &Path, given: Option<&Path>) -> std::resu
         return Ok(found.clone());
     }
     Err(match candidates.iter().flatten().find(|path| path.is_file()) {
-        Some(other) => format!("{} is not the model this run was recorded on (its contents differ); give the original with --model", other.display()),
+        Some(other) => {
+            format!("{} is not the model this run was recorded on (its contents differ); give the original with --model", other.display())
+        }
         None => format!("the model of this run, {}, is not there; give it with --model", recorded.display()),
     })
 }

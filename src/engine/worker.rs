@@ -82,7 +82,7 @@ fn forward(inbox: &Receiver<Command>, queue: &Sender<Command>) {
                 stop(&mut attack);
                 attack = Some(control.clone());
             }
-            Command::Study { control, .. } => {
+            Command::Complete { control, .. } => {
                 stop(&mut map);
                 map = Some(control.clone());
             }
@@ -159,7 +159,7 @@ impl Worker {
             Command::Cam { at, method, layer, class } => self.cam(at, method, layer, class),
             Command::View(recorded) => self.view(recorded),
             Command::Revive => self.revive(),
-            Command::Study { study, control } => self.study(study, &control),
+            Command::Complete { findings, control } => self.complete(findings, &control),
             Command::RescanRuntime => self.rescan(),
             Command::Shutdown => Ok(()),
         }

@@ -80,7 +80,14 @@ impl Chart {
             return out;
         };
         self.axes(&mut out, ink, plot, xs, ys);
-        text(&mut out, ((plot[0] + plot[2]) / 2.0, top + height - 3.0), SIZE, ink.dim, Anchor::Middle, &format!("{} (vertical: {})", self.x, self.y));
+        text(
+            &mut out,
+            ((plot[0] + plot[2]) / 2.0, top + height - 3.0),
+            SIZE,
+            ink.dim,
+            Anchor::Middle,
+            &format!("{} (vertical: {})", self.x, self.y),
+        );
         let place = |(x, y): (f32, f32)| {
             (plot[0] + (x - xs.0) / (xs.1 - xs.0) * (plot[2] - plot[0]), plot[3] - (y - ys.0) / (ys.1 - ys.0) * (plot[3] - plot[1]))
         };
@@ -143,7 +150,8 @@ impl Chart {
             let _ = writeln!(out, r#"<path d="M{x:.1} {:.1}v4" stroke="{}" stroke-width="0.9"/>"#, plot[3], ink.dim);
             text(out, (x, plot[3] + 15.0), SIZE, ink.dim, Anchor::Middle, &tick(value, xs));
         }
-        let _ = writeln!(out, r#"<path d="M{:.1} {:.1}V{:.1}H{:.1}" fill="none" stroke="{}"/>"#, plot[0], plot[1], plot[3], plot[2], ink.dim);
+        let _ =
+            writeln!(out, r#"<path d="M{:.1} {:.1}V{:.1}H{:.1}" fill="none" stroke="{}"/>"#, plot[0], plot[1], plot[3], plot[2], ink.dim);
     }
 
     fn marks(&self, out: &mut String, ink: &Ink, plot: [f32; 4], place: impl Fn(f32) -> f32) {
@@ -228,7 +236,9 @@ mod tests {
             series: vec![Series::of_steps("x", "#000", "", values.into_iter())],
             ..Chart::default()
         };
-        for values in [vec![], vec![f32::NAN], vec![1.0], vec![2.0, 2.0], vec![0.0, f32::INFINITY, 3.0], (0..10_000).map(|i| i as f32).collect()] {
+        for values in
+            [vec![], vec![f32::NAN], vec![1.0], vec![2.0, 2.0], vec![0.0, f32::INFINITY, 3.0], (0..10_000).map(|i| i as f32).collect()]
+        {
             let svg = chart(values).to_svg(&PAPER, 300.0, 200.0);
             assert!(svg.len() < 60_000 && !svg.contains("NaN") && !svg.contains("inf"), "{svg}");
             assert!(resvg::usvg::Tree::from_str(&svg, &resvg::usvg::Options::default()).is_ok());

@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 use super::Options;
-use crate::{core::error::Result, engine::study::Study};
+use crate::{core::error::Result, engine::findings::Findings};
 
 /// The table.
-pub fn bytes(study: &Study, _: &Options) -> Result<Vec<u8>> {
-    let meta = &study.meta;
+pub fn bytes(findings: &Findings, _: &Options) -> Result<Vec<u8>> {
+    let meta = &findings.meta;
     let mut terms: Vec<&str> = Vec::new();
     for (name, _) in meta.steps.iter().flat_map(|s| &s.terms) {
         if !terms.contains(&name.as_str()) {

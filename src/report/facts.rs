@@ -1,25 +1,28 @@
 //! What every report says about a run in words.
 
-use crate::{core::explain::psr::Mode, core::explain::psr::PsrMap, engine::study::Study};
+use crate::{core::explain::psr::Mode, core::explain::psr::PsrMap, engine::findings::Findings};
 
 /// One line: what was done to what.
-pub fn title(study: &Study) -> String {
-    let meta = &study.meta;
+pub fn title(findings: &Findings) -> String {
+    let meta = &findings.meta;
     format!("{} on {}", meta.attack, file_name(&meta.image))
 }
 
 /// One sentence: the outcome.
-pub fn outcome(study: &Study) -> String {
-    let meta = &study.meta;
+pub fn outcome(findings: &Findings) -> String {
+    let meta = &findings.meta;
     let goal = meta.target.map_or_else(|| format!("leave '{}'", meta.name(meta.label)), |t| format!("reach '{}'", meta.name(t)));
     let result = if meta.success { "reached" } else { "not reached" };
-    let flipped = study.trace.flipped_at().map_or_else(|| "the prediction never changed".into(), |i| format!("the prediction first changed at step {i}"));
+    let flipped = findings
+        .trace
+        .flipped_at()
+        .map_or_else(|| "the prediction never changed".into(), |i| format!("the prediction first changed at step {i}"));
     format!("Goal: {goal}, {result}; {flipped}.")
 }
 
 /// The norms of the step that is shown, in pixel space 0 to 1.
-pub fn norms(study: &Study) -> String {
-    study.record().map_or_else(
+pub fn norms(findings: &Findings) -> String {
+    findings.record().map_or_else(
         |_| String::new(),
         |r| format!("L0 {} pixels, L1 {}, L2 {}, Linf {} = {:.2}/255", r.l0, number(r.l1), number(r.l2), number(r.linf), r.linf * 255.0),
     )
@@ -35,17 +38,17 @@ pub fn evaluation(map: &PsrMap) -> String {
 }
 
 /// What is known about the recording: name and value.
-pub fn provenance(study: &Study) -> Vec<(&'static str, String)> {
-    let meta = &study.meta;
-    let (c, h, w) = study.trace.clean.dim();
+pub fn provenance(findings: &Findings) -> Vec<(&'static str, String)> {
+    let meta = &findings.meta;
+    let (c, h, w) = findings.trace.clean.dim();
     let mut rows = vec![
         ("Model", meta.model.clone()),
         ("SHA-256 of the model", meta.model_sha256.clone()),
         ("Image", format!("{} ({w} x {h} x {c})", meta.image)),
         ("Preprocessing", meta.preprocessing.clone()),
         ("Attack", meta.attack.clone()),
-        ("True class", named(study, meta.label)),
-        ("Target", meta.target.map_or_else(|| "none: any other class".into(), |t| named(study, t))),
+        ("True class", named(findings, meta.label)),
+        ("Target", meta.target.map_or_else(|| "none: any other class".into(), |t| named(findings, t))),
         ("Seed", meta.seed.to_string()),
         ("Steps", meta.steps.len().saturating_sub(1).to_string()),
         ("Time", format!("{:.2} s", meta.steps.last().map_or(0.0, |s| s.seconds))),
@@ -58,14 +61,15 @@ pub fn provenance(study: &Study) -> Vec<(&'static str, String)> {
 }
 
 /// A class as `388 giant panda`.
-pub fn named(study: &Study, class: usize) -> String {
-    format!("{class} {}", study.meta.name(class))
+pub fn named(findings: &Findings, class: usize) -> String {
+    format!("{class} {}", findings.meta.name(class))
 }
 
 /// The command that does the same again.
-pub fn command(study: &Study) -> String {
-    let meta = &study.meta;
-    let mut words = vec!["psescope".into(), "attack".into(), meta.model.clone(), meta.image.clone(), "--attack".into(), meta.attack.clone()];
+pub fn command(findings: &Findings) -> String {
+    let meta = &findings.meta;
+    let mut words =
+        vec!["psescope".into(), "attack".into(), meta.model.clone(), meta.image.clone(), "--attack".into(), meta.attack.clone()];
     words.extend(meta.params.iter().map(|(name, value)| format!("--{name}={value}")));
     words.extend([format!("--true={}", meta.label)]);
     words.extend(meta.target.map(|t| format!("--target={t}")));
@@ -74,8 +78,8 @@ pub fn command(study: &Study) -> String {
 }
 
 /// The command that recorded the run, when it is known.
-pub fn recorded_command(study: &Study) -> Option<String> {
-    (!study.meta.command.is_empty()).then(|| shell(&study.meta.command))
+pub fn recorded_command(findings: &Findings) -> Option<String> {
+    (!findings.meta.command.is_empty()).then(|| shell(&findings.meta.command))
 }
 
 /// Words as a shell would read them back.

@@ -21,7 +21,7 @@ use crate::{
         error::{Error, Result},
         explain::psr::PsrMap,
     },
-    engine::study::Study,
+    engine::findings::Findings,
 };
 
 /// Width in units.
@@ -33,54 +33,54 @@ const PANEL: f32 = (WIDTH - 2.0 * MARGIN - 3.0 * GAP) / 4.0;
 const CHART: f32 = 230.0;
 
 /// The figure as PNG.
-pub fn bytes(study: &Study, options: &Options) -> Result<Vec<u8>> {
-    rasterise(&svg(study)?, options.scale)
+pub fn bytes(findings: &Findings, options: &Options) -> Result<Vec<u8>> {
+    rasterise(&svg(findings)?, options.scale)
 }
 
 /// The figure as SVG.
-pub fn svg(study: &Study) -> Result<String> {
+pub fn svg(findings: &Findings) -> Result<String> {
     let mut out = String::new();
-    let mut y = heading(study, &mut out);
-    let (c, height, width) = study.trace.clean.dim();
+    let mut y = heading(findings, &mut out);
+    let (c, height, width) = findings.trace.clean.dim();
     debug_assert!(c > 0);
     let panel_height = (PANEL * height as f32 / width as f32).min(2.0 * PANEL);
     let mut letters = 'a'..='z';
-    y = row(&panels::images(study)?, y, panel_height, &mut letters, &mut out)?;
-    if let Some(map) = study.psr() {
-        y = psr_legend(study, map, y, &mut out);
+    y = row(&panels::images(findings)?, y, panel_height, &mut letters, &mut out)?;
+    if let Some(map) = findings.psr() {
+        y = psr_legend(findings, map, y, &mut out);
     }
-    let (cams, limit) = panels::cams(study)?;
+    let (cams, limit) = panels::cams(findings)?;
     if !cams.is_empty() {
         y = row(&cams, y + 10.0, panel_height, &mut letters, &mut out)?;
-        y = heat_legend(study, limit, y, &mut out);
+        y = heat_legend(findings, limit, y, &mut out);
     }
     y += 14.0;
-    let curves = panels::curves(study, &PAPER);
+    let curves = panels::curves(findings, &PAPER);
     let widths = [WIDTH * 0.42, WIDTH * 0.25];
     let mut x = MARGIN;
     for (chart, width) in [&curves[0], &curves[2]].into_iter().zip(widths) {
         out.push_str(&chart.group(&PAPER, [x, y, width, CHART]));
         x += width + GAP * 1.5;
     }
-    scores(study, [x, y, WIDTH - MARGIN - x, CHART], &mut out);
+    scores(findings, [x, y, WIDTH - MARGIN - x, CHART], &mut out);
     y += CHART + 20.0;
-    for line in footer(study) {
+    for line in footer(findings) {
         text(&mut out, (MARGIN, y), 10.5, PAPER.dim, Anchor::Start, &fit(&line, 10.5, WIDTH - 2.0 * MARGIN));
         y += 15.0;
     }
     let height = y + 6.0;
-    let label = super::svg::escape(&facts::title(study));
+    let label = super::svg::escape(&facts::title(findings));
     Ok(format!(
         r#"<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height:.0}" viewBox="0 0 {WIDTH} {height:.0}" font-family="Ubuntu, Hack, sans-serif" role="img" aria-label="{label}"><rect width="{WIDTH}" height="{height:.0}" fill="{}"/>{out}</svg>"#,
         PAPER.ground
     ))
 }
 
-fn heading(study: &Study, out: &mut String) -> f32 {
+fn heading(findings: &Findings, out: &mut String) -> f32 {
     let room = WIDTH - 2.0 * MARGIN;
-    let title = format!("{}, {}", facts::title(study), facts::file_name(&study.meta.model));
+    let title = format!("{}, {}", facts::title(findings), facts::file_name(&findings.meta.model));
     text(out, (MARGIN, 36.0), 20.0, PAPER.text, Anchor::Start, &fit(&title, 20.0, room));
-    text(out, (MARGIN, 57.0), 13.0, PAPER.dim, Anchor::Start, &fit(&facts::outcome(study), 13.0, room));
+    text(out, (MARGIN, 57.0), 13.0, PAPER.dim, Anchor::Start, &fit(&facts::outcome(findings), 13.0, room));
     72.0
 }
 
@@ -110,10 +110,10 @@ fn two_lines(line: &str, size: f32, width: f32) -> Vec<String> {
     vec![line[..at].to_owned(), fit(line[at..].trim_start(), size, width)]
 }
 
-fn psr_legend(study: &Study, map: &PsrMap, y: f32, out: &mut String) -> f32 {
+fn psr_legend(findings: &Findings, map: &PsrMap, y: f32, out: &mut String) -> f32 {
     let (t0, t) = map.classes;
     let share = map.shares();
-    let name = |c: usize| fit(&study.meta.name(c), 11.0, 190.0);
+    let name = |c: usize| fit(&findings.meta.name(c), 11.0, 190.0);
     let entries = [
         (Some(colour::PROMOTION), format!("promotes {}: {:.0} %", name(t), share.promotion * 100.0)),
         (Some(colour::SUPPRESSION), format!("suppresses {}: {:.0} %", name(t0), share.suppression * 100.0)),
@@ -135,8 +135,8 @@ fn psr_legend(study: &Study, map: &PsrMap, y: f32, out: &mut String) -> f32 {
     y + 22.0
 }
 
-fn heat_legend(study: &Study, limit: f32, y: f32, out: &mut String) -> f32 {
-    let Some(map) = study.cams().into_iter().flatten().next() else { return y };
+fn heat_legend(findings: &Findings, limit: f32, y: f32, out: &mut String) -> f32 {
+    let Some(map) = findings.cams().into_iter().flatten().next() else { return y };
     let bar = 180.0;
     for i in 0..60 {
         rect(out, [MARGIN + bar * i as f32 / 60.0, y, bar / 60.0 + 0.3, 12.0], &hex(colour::heat(i as f32 / 59.0)));
@@ -151,10 +151,11 @@ fn heat_legend(study: &Study, limit: f32, y: f32, out: &mut String) -> f32 {
     y + 22.0
 }
 
-fn scores(study: &Study, [left, top, width, height]: [f32; 4], out: &mut String) {
+fn scores(findings: &Findings, [left, top, width, height]: [f32; 4], out: &mut String) {
     text(out, (left, top + 14.0), 13.0, PAPER.text, Anchor::Start, "Top classes, clean and adversarial");
-    let (before, after) = (study.clean_scores(5), study.scores(5));
-    let lists: Vec<_> = [(before, "clean", PAPER.truth), (after, "adversarial", PAPER.target)].into_iter().filter(|l| !l.0.is_empty()).collect();
+    let (before, after) = (findings.clean_scores(5), findings.scores(5));
+    let lists: Vec<_> =
+        [(before, "clean", PAPER.truth), (after, "adversarial", PAPER.target)].into_iter().filter(|l| !l.0.is_empty()).collect();
     let room = (height - 30.0) / lists.len().max(1) as f32;
     for (i, (scores, word, fill)) in lists.iter().enumerate() {
         let y0 = top + 32.0 + room * i as f32;
@@ -165,20 +166,20 @@ fn scores(study: &Study, [left, top, width, height]: [f32; 4], out: &mut String)
             rect(out, [left, y - 9.0, bar, 10.0], fill);
             text(out, (left + width * 0.32, y), 11.0, PAPER.text, Anchor::Start, &format!("{:.1} %", s.prob * 100.0));
             let x = left + width * 0.32 + 46.0;
-            text(out, (x, y), 11.0, PAPER.text, Anchor::Start, &fit(&study.meta.name(s.class), 11.0, left + width - x));
+            text(out, (x, y), 11.0, PAPER.text, Anchor::Start, &fit(&findings.meta.name(s.class), 11.0, left + width - x));
         }
     }
 }
 
-fn footer(study: &Study) -> Vec<String> {
-    let meta = &study.meta;
+fn footer(findings: &Findings) -> Vec<String> {
+    let meta = &findings.meta;
     let params = meta.params.iter().map(|(n, v)| format!("{n} {v}")).collect::<Vec<_>>().join(", ");
     let hash = meta.model_sha256.get(..12).unwrap_or(&meta.model_sha256);
     let mut lines = vec![
-        format!("{}: {params}; seed {}. {}. Preprocessing: {}.", meta.attack, meta.seed, facts::norms(study), meta.preprocessing),
+        format!("{}: {params}; seed {}. {}. Preprocessing: {}.", meta.attack, meta.seed, facts::norms(findings), meta.preprocessing),
         format!("Model SHA-256 {hash}…, {}, psescope {}.", meta.provider, meta.version),
     ];
-    lines.extend(study.missing.iter().cloned());
+    lines.extend(findings.missing.iter().cloned());
     lines
 }
 

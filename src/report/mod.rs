@@ -13,8 +13,10 @@ pub mod picture;
 pub mod run_json;
 pub mod svg;
 pub mod text;
+pub mod triage_html;
+pub mod triage_text;
 
-use crate::{core::error::Result, engine::study::Study};
+use crate::{core::error::Result, engine::findings::Findings};
 
 /// How a report is written.
 #[derive(Debug, Clone, Copy)]
@@ -42,13 +44,25 @@ pub struct Format {
     /// Whether it shows maps, which may have to be computed first.
     pub maps: bool,
     /// The file's contents.
-    pub bytes: fn(&Study, &Options) -> Result<Vec<u8>>,
+    pub bytes: fn(&Findings, &Options) -> Result<Vec<u8>>,
 }
 
 /// Every kind of report of a run.
 pub static REGISTRY: &[Format] = &[
-    Format { name: "html", ending: "html", help: "One page with pictures, maps, tables and charts; needs nothing else.", maps: true, bytes: html::bytes },
-    Format { name: "png", ending: "png", help: "A figure for a paper or a slide, with legend and labels.", maps: true, bytes: figure::bytes },
+    Format {
+        name: "html",
+        ending: "html",
+        help: "One page with pictures, maps, tables and charts; needs nothing else.",
+        maps: true,
+        bytes: html::bytes,
+    },
+    Format {
+        name: "png",
+        ending: "png",
+        help: "A figure for a paper or a slide, with legend and labels.",
+        maps: true,
+        bytes: figure::bytes,
+    },
     Format { name: "npz", ending: "npz", help: "All arrays for NumPy: images, frames, curves, maps.", maps: true, bytes: npz::bytes },
     Format { name: "json", ending: "json", help: "Every number: parameters, steps, scores, maps.", maps: true, bytes: run_json::bytes },
     Format { name: "csv", ending: "csv", help: "One row per step: loss, logits, prediction, norms, time.", maps: false, bytes: csv::bytes },

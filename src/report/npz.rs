@@ -3,12 +3,12 @@
 use std::io::Cursor;
 
 use ndarray::{Array1, Array3, Array4, Axis};
-use ndarray_npy::{NpzWriter, WriteNpzError, WritableElement};
+use ndarray_npy::{NpzWriter, WritableElement, WriteNpzError};
 
 use super::Options;
 use crate::{
     core::error::{Error, Result},
-    engine::{study::Study, trace::StepRecord},
+    engine::{findings::Findings, trace::StepRecord},
 };
 
 /// Number of a step, as NumPy has it.
@@ -17,19 +17,19 @@ fn index(value: usize) -> i64 {
 }
 
 /// The file: `x0`, `adv`, `delta` `[C,H,W]`, `frames` `[F,C,H,W]` with `frame_steps` `[F]`, one array per scalar of the steps, the maps.
-pub fn bytes(study: &Study, _: &Options) -> Result<Vec<u8>> {
+pub fn bytes(findings: &Findings, _: &Options) -> Result<Vec<u8>> {
     let mut file = NpzWriter::new_compressed(Cursor::new(Vec::new()));
-    fill(&mut file, study)
+    fill(&mut file, findings)
         .and_then(|()| Ok(file.finish()?.into_inner()))
         .map_err(|e| Error::Input(format!("the arrays cannot be packed: {e}; write them with `psescope attack --npy` instead")))
 }
 
 type File = NpzWriter<Cursor<Vec<u8>>>;
 
-fn fill(file: &mut File, study: &Study) -> std::result::Result<(), WriteNpzError> {
-    let trace = &study.trace;
+fn fill(file: &mut File, findings: &Findings) -> std::result::Result<(), WriteNpzError> {
+    let trace = &findings.trace;
     file.add_array("x0", &*trace.clean)?;
-    if let Some(frame) = trace.frame(study.step) {
+    if let Some(frame) = trace.frame(findings.step) {
         file.add_array("adv", &frame.image)?;
         file.add_array("delta", &frame.delta)?;
     }
@@ -41,16 +41,16 @@ fn fill(file: &mut File, study: &Study) -> std::result::Result<(), WriteNpzError
     }
     file.add_array("frames", &frames)?;
     file.add_array("frame_steps", &kept.iter().map(|f| index(f.index)).collect::<Array1<i64>>())?;
-    file.add_array("step", &Array1::from_elem(1, index(study.step)))?;
-    scalars(file, study)?;
-    file.add_array("clean_logits", &Array1::from(study.meta.clean_logits.clone()))?;
-    if let Some(map) = study.psr() {
+    file.add_array("step", &Array1::from_elem(1, index(findings.step)))?;
+    scalars(file, findings)?;
+    file.add_array("clean_logits", &Array1::from(findings.meta.clean_logits.clone()))?;
+    if let Some(map) = findings.psr() {
         let raw = Array3::from_shape_fn((2, map.grid.rows(), map.grid.cols()), |(which, row, col)| {
             map.cells[row * map.grid.cols() + col].map_or(f32::NAN, |cell| if which == 0 { cell.s_raw } else { cell.b_raw })
         });
         file.add_array("pse_raw", &raw)?;
     }
-    for (map, name) in study.cams().into_iter().zip(["cam_x0_true", "cam_x0_target", "cam_adv_true", "cam_adv_target"]) {
+    for (map, name) in findings.cams().into_iter().zip(["cam_x0_true", "cam_x0_target", "cam_adv_true", "cam_adv_target"]) {
         if let Some(map) = map {
             file.add_array(name, &map.raw)?;
         }
@@ -58,8 +58,8 @@ fn fill(file: &mut File, study: &Study) -> std::result::Result<(), WriteNpzError
     Ok(())
 }
 
-fn scalars(file: &mut File, study: &Study) -> std::result::Result<(), WriteNpzError> {
-    let steps = &study.meta.steps;
+fn scalars(file: &mut File, findings: &Findings) -> std::result::Result<(), WriteNpzError> {
+    let steps = &findings.meta.steps;
     let columns: [(&str, fn(&StepRecord) -> f32); 9] = [
         ("loss", |s| s.loss),
         ("true_logit", |s| s.true_logit),

@@ -77,7 +77,13 @@ pub fn text(out: &mut String, at: (f32, f32), size: f32, fill: &str, anchor: Anc
         Anchor::Middle => "middle",
         Anchor::End => "end",
     };
-    let _ = writeln!(out, r#"<text x="{:.1}" y="{:.1}" font-size="{size}" fill="{fill}" text-anchor="{anchor}">{}</text>"#, at.0, at.1, escape(line));
+    let _ = writeln!(
+        out,
+        r#"<text x="{:.1}" y="{:.1}" font-size="{size}" fill="{fill}" text-anchor="{anchor}">{}</text>"#,
+        at.0,
+        at.1,
+        escape(line)
+    );
 }
 
 /// Shortens a line to about this width. Widths are estimated: half a size per character, a whole one for wide scripts.

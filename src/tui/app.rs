@@ -33,9 +33,9 @@ use crate::{
         Handle,
         command::{AttackRequest, Command, Target},
         event::Event,
+        findings::Findings,
         keep,
         recorded::Recorded,
-        study::Study,
         trace::file,
     },
     report::{self, Format},
@@ -203,15 +203,15 @@ fn note(event: &Event) {
 }
 
 /// Writes a report; says what to tell about it.
-fn report(format: &Format, path: &Path, study: &Study) -> Result<String, String> {
+fn report(format: &Format, path: &Path, findings: &Findings) -> Result<String, String> {
     if path.exists() {
         return Err(format!("{} exists already; choose another name", path.display()));
     }
     // A defect in drawing must not leave the dialog waiting for ever.
-    let drawn = catch_unwind(AssertUnwindSafe(|| (format.bytes)(study, &report::Options::default())));
+    let drawn = catch_unwind(AssertUnwindSafe(|| (format.bytes)(findings, &report::Options::default())));
     let bytes = drawn.map_err(|_| "an internal error ended the report; nothing was written".to_owned())?.map_err(|e| e.to_string())?;
     file::write(path, &bytes).map_err(|e| e.to_string())?;
-    let lacks = if study.missing.is_empty() { String::new() } else { format!(" ({})", study.missing.join(" ")) };
+    let lacks = if findings.missing.is_empty() { String::new() } else { format!(" ({})", findings.missing.join(" ")) };
     Ok(format!("wrote {}{lacks}", path.display()))
 }
 
@@ -405,10 +405,10 @@ impl App<'_> {
                 self.model.size = self.guard.size();
             }
             Effect::Redraw => self.guard.clear()?,
-            Effect::Report(format, path, study) => {
+            Effect::Report(format, path, findings) => {
                 let tell = self.told.0.clone();
                 std::thread::Builder::new().name("report".into()).spawn(move || {
-                    drop(tell.send(Msg::Reported(report(format, &path, &study))));
+                    drop(tell.send(Msg::Reported(report(format, &path, &findings))));
                 })?;
             }
             Effect::Keep(path, kept, trace) => {

@@ -6,7 +6,7 @@ use crate::{
     engine::{
         command::Command,
         control::Control,
-        study::Study,
+        findings::Findings,
         trace::{Frame, Trace, file::RunMeta, maps::Maps},
     },
     report::Format,
@@ -28,7 +28,7 @@ pub enum Effect {
     /// Write the run and its explanations under this name, unless it is taken.
     Keep(PathBuf, Box<(RunMeta, Maps)>, Arc<Trace>),
     /// Write a report under this name, unless it is taken.
-    Report(&'static Format, PathBuf, Box<Study>),
+    Report(&'static Format, PathBuf, Box<Findings>),
     /// Go to the background.
     Suspend,
     /// Draw everything again.

@@ -38,7 +38,7 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
         Event::Ended { run, ending, best } => ended(model, run, ending, best),
         Event::Viewing { run, recorded } => kept::viewing(model, run, recorded),
         Event::Revived(opened) => kept::revived(model, *opened),
-        Event::Studied(study) => return export::studied(model, study),
+        Event::Completed(findings) => return export::completed(model, findings),
         Event::Psr { run, step, map, done } => psr::arrived(model, run, step, map, done),
         Event::Cam { at, map } => cam::arrived(model, at, map),
         Event::Runtime(engine, provider) => {

@@ -20,9 +20,9 @@ use crate::{
     core::{error::Error, oracle::Oracle as _},
     engine::{
         command::AttackRequest,
+        findings::Findings,
         keep::{self, About},
         run::{self, Prepared},
-        study::Study,
         trace::{
             Trace,
             file::{self, RunMeta},
@@ -105,19 +105,19 @@ pub fn perform(session: &mut Session, image: &Path, args: &AttackArgs) -> anyhow
 
 /// The maps of the result; what the model cannot give is said on stderr.
 fn explain(session: &mut Session, meta: RunMeta, trace: &Arc<Trace>) -> anyhow::Result<Maps> {
-    let mut study = Study::new(meta, Arc::clone(trace), Maps::default(), None)?;
+    let mut findings = Findings::new(meta, Arc::clone(trace), Maps::default(), None)?;
     let bar = progress::bar(100, "% of the maps");
     let control = interruptible();
     let _bound = control.bind(session.network.interrupt());
-    study.complete(&mut session.network, &mut |_, part| {
+    findings.complete(&mut session.network, &mut |_, part| {
         bar.set_position((part * 100.0) as u64);
         control.checkpoint()
     })?;
     bar.finish_and_clear();
-    for missing in &study.missing {
+    for missing in &findings.missing {
         let _ = writeln!(std::io::stderr(), "psescope: note: {missing}");
     }
-    Ok(study.maps)
+    Ok(findings.maps)
 }
 
 impl AttackCommand {

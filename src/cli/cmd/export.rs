@@ -8,8 +8,8 @@ use crate::{
     cli::{args::ModelArgs, exit::Done, progress, recorded, session::interruptible},
     core::error::Error,
     engine::{
+        findings::Findings,
         recorded::Recorded,
-        study::Study,
         trace::file::{self, Run},
     },
     report::{self, Options, run_json},
@@ -63,59 +63,56 @@ impl ExportCommand {
             return Err(Error::Model(why.clone()).into());
         }
         let Recorded { run: Run { meta, trace, maps }, model, .. } = opened;
-        let study = Study::new(meta, trace, maps, self.step)?;
+        let findings = Findings::new(meta, trace, maps, self.step)?;
         let files = [("html", &self.html), ("png", &self.png), ("npz", &self.npz), ("csv", &self.csv)];
         let wanted = || files.iter().filter_map(|(name, path)| Some((report::find(name)?, path.as_ref()?)));
         let needs_maps = self.json || wanted().any(|(format, _)| format.maps);
-        let study = if needs_maps { self.complete(study, model)? } else { study };
+        let findings = if needs_maps { self.complete(findings, model)? } else { findings };
         let options = Options { scale: self.scale };
         let mut said = std::io::stderr();
         for (format, path) in wanted() {
-            file::write(path, &(format.bytes)(&study, &options)?)?;
+            file::write(path, &(format.bytes)(&findings, &options)?)?;
             // With --json, stdout belongs to the object.
             let _ = writeln!(said, "psescope: wrote {}", path.display());
         }
         if needs_maps {
-            for missing in &study.missing {
+            for missing in &findings.missing {
                 let _ = writeln!(said, "psescope: note: {missing}");
             }
         }
         if self.json {
-            say!("{}", run_json::export(&study));
+            say!("{}", run_json::export(&findings));
         }
         Ok(Done::Yes)
     }
 
     /// Computes what the recording lacks, when its model is there.
-    fn complete(&self, mut study: Study, model: Result<PathBuf, String>) -> anyhow::Result<Study> {
-        if !study.lacks_maps() && study.target().is_some() {
-            return Ok(study);
-        }
+    fn complete(&self, mut findings: Findings, model: Result<PathBuf, String>) -> anyhow::Result<Findings> {
         if self.no_model {
-            study.without_model("it was not recorded, and the model was not to be used");
-            return Ok(study);
+            findings.without_model("it was not recorded, and the model was not to be used");
+            return Ok(findings);
         }
         let path = match model {
             Ok(path) => path,
             Err(why) => {
-                study.without_model(&why);
-                return Ok(study);
+                findings.without_model(&why);
+                return Ok(findings);
             }
         };
-        let mut session = recorded::open_model(&study.meta, &study.trace, &path, &self.model_args)?;
+        let mut session = recorded::open_model(&findings.meta, &findings.trace, &path, &self.model_args)?;
         let control = interruptible();
         let _bound = control.bind(session.network.interrupt());
         let bar = progress::bar(100, "% of the maps");
-        study.complete(&mut session.network, &mut |_, part| {
+        findings.complete(&mut session.network, &mut |_, part| {
             bar.set_position((part * 100.0) as u64);
             control.checkpoint()
         })?;
         bar.finish_and_clear();
-        Ok(study)
+        Ok(findings)
     }
 }
 
-/// The study of a run as it was recorded.
-pub fn as_recorded(run: Run) -> anyhow::Result<Study> {
-    Ok(Study::new(run.meta, Arc::clone(&run.trace), run.maps, None)?)
+/// The findings of a run as it was recorded.
+pub fn as_recorded(run: Run) -> anyhow::Result<Findings> {
+    Ok(Findings::new(run.meta, Arc::clone(&run.trace), run.maps, None)?)
 }

@@ -11,5 +11,6 @@ pub mod inspect;
 pub mod pse;
 pub mod runtime;
 pub mod show;
+pub mod triage;
 pub mod tui;
 pub mod view;

@@ -65,7 +65,17 @@ impl Maps {
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub(super) enum Entry {
     /// `[2, rows, cols]`: raw suppression, raw promotion.
-    Psr { tensor: String, step: usize, cell: [usize; 2], floor: f32, threshold: f32, mode: String, classes: (usize, usize), forwards: usize, seconds: f32 },
+    Psr {
+        tensor: String,
+        step: usize,
+        cell: [usize; 2],
+        floor: f32,
+        threshold: f32,
+        mode: String,
+        classes: (usize, usize),
+        forwards: usize,
+        seconds: f32,
+    },
     /// `[h, w]` of the layer, before any ReLU.
     Cam { tensor: String, step: Option<usize>, method: String, layer: String, class: usize },
 }

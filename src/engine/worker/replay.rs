@@ -1,4 +1,4 @@
-//! Recorded runs: shown without their model, opened again with it, and studied for a report.
+//! Recorded runs: shown without their model, opened again with it, and completed for a report.
 
 use std::{path::Path, sync::Arc};
 
@@ -9,9 +9,9 @@ use crate::{
         command::RunId,
         control::Control,
         event::{Event, Opened},
+        findings::Findings,
         recorded::{self, Recorded},
         sample,
-        study::Study,
         subject::Subject,
         trace::file::Run,
     },
@@ -53,23 +53,23 @@ impl Worker {
         Ok(())
     }
 
-    /// Completes a study as far as the model allows; without a model it comes back as it is.
-    pub(super) fn study(&mut self, mut study: Box<Study>, control: &Control) -> Result<()> {
+    /// Completes findings as far as the model allows; without a model they come back as they are.
+    pub(super) fn complete(&mut self, mut findings: Box<Findings>, control: &Control) -> Result<()> {
         match &mut self.open {
             None => {
                 let why = self.recorded.as_ref().and_then(|r| r.model.as_ref().err().cloned());
-                study.without_model(&why.unwrap_or_else(|| "the model of this recorded run is not open (O opens it)".into()));
+                findings.without_model(&why.unwrap_or_else(|| "the model of this recorded run is not open (O opens it)".into()));
             }
             Some(open) => {
                 let events = self.events.clone();
                 let _bound = control.bind(open.analyst.interrupt());
-                study.complete(&mut open.analyst, &mut |what, part| {
+                findings.complete(&mut open.analyst, &mut |what, part| {
                     drop(events.send(Event::Busy(format!("{what} for the report, {:.0} %", part * 100.0))));
                     control.checkpoint()
                 })?;
             }
         }
-        self.tell(Event::Studied(study));
+        self.tell(Event::Completed(findings));
         Ok(())
     }
 }

@@ -7,12 +7,12 @@ use tui_input::Input;
 
 use super::{Dialog, picker::input_request};
 use crate::{
-    engine::{command::Command, control::Control, sample, study::Study},
+    engine::{command::Command, control::Control, findings::Findings, sample},
     report::{Format, REGISTRY},
     tui::{
         effect::Effect,
-        keymap::{Binding, Context, Key},
         kept,
+        keymap::{Binding, Context, Key},
         model::Model,
         msg::Action,
         notice::Severity,
@@ -133,41 +133,41 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
 
 fn accept(model: &mut Model) -> Vec<Effect> {
     let step = model.position();
-    let study = kept::kept(model)
+    let findings = kept::kept(model)
         .ok_or_else(|| "there is no run any more".to_owned())
-        .and_then(|(meta, maps, trace)| Study::new(meta, trace, maps, step).map_err(|e| e.to_string()));
+        .and_then(|(meta, maps, trace)| Findings::new(meta, trace, maps, step).map_err(|e| e.to_string()));
     let Some(state) = open(model) else { return Vec::new() };
     if state.input.value().trim().is_empty() {
         state.error = Some("type a name for the file".into());
         return Vec::new();
     }
-    match study {
+    match findings {
         Err(why) => {
             state.error = Some(why);
             Vec::new()
         }
-        Ok(study) => {
+        Ok(findings) => {
             let control = Control::default();
             state.error = None;
             state.working = Some(control.clone());
-            let study = Box::new(study);
-            if state.format().maps { vec![Effect::Engine(Command::Study { study, control })] } else { write(model, study) }
+            let findings = Box::new(findings);
+            if state.format().maps { vec![Effect::Engine(Command::Complete { findings, control })] } else { write(model, findings) }
         }
     }
 }
 
-fn write(model: &mut Model, study: Box<Study>) -> Vec<Effect> {
+fn write(model: &mut Model, findings: Box<Findings>) -> Vec<Effect> {
     let Some(state) = open(model).filter(|s| s.working.is_some()) else { return Vec::new() };
     let mut path = PathBuf::from(state.input.value().trim());
     if path.extension().is_none() {
         path.set_extension(state.format().ending);
     }
-    vec![Effect::Report(state.format(), path, study)]
+    vec![Effect::Report(state.format(), path, findings)]
 }
 
 /// What the report lacked was computed, as far as possible.
-pub fn studied(model: &mut Model, study: Box<Study>) -> Vec<Effect> {
-    write(model, study)
+pub fn completed(model: &mut Model, findings: Box<Findings>) -> Vec<Effect> {
+    write(model, findings)
 }
 
 /// The worker could not do something: if it was the report, that is said in the dialog.

@@ -10,8 +10,8 @@ use crate::{
     engine::sample,
     tui::{
         effect::Effect,
-        keymap::{Binding, Context, Key},
         kept,
+        keymap::{Binding, Context, Key},
         model::Model,
         msg::Action,
         notice::Severity,

@@ -18,10 +18,12 @@ use crate::core::{
     explain::{
         cam::{self, CamMap, Method},
         interpretability::{Interpretability, Threshold, curve, interpretability},
+        layers::{self, LayerChange},
         psr::{self, Cell, Grid, PsrMap},
+        units::{self, UnitTable},
         upsample::bilinear,
     },
-    oracle::Layers,
+    oracle::{Layers, Units},
 };
 
 /// Cells per side of the map that is computed for a report.
@@ -32,7 +34,7 @@ pub const PERCENTILE: f32 = 70.0;
 
 /// A run, the step that is shown in detail, and the explanations there are.
 #[derive(Debug, Clone)]
-pub struct Study {
+pub struct Findings {
     /// Everything about the run that is not an array.
     pub meta: RunMeta,
     /// The record.
@@ -41,6 +43,10 @@ pub struct Study {
     pub maps: Maps,
     /// Step shown in detail; it has a picture.
     pub step: usize,
+    /// Layer by layer, when the model was there to ask.
+    pub layers: Option<Vec<LayerChange>>,
+    /// The units of one layer: of the one where the two images part, else of the last.
+    pub units: Option<Arc<UnitTable>>,
     /// What is left out and why, one sentence each.
     pub missing: Vec<String>,
 }
@@ -48,8 +54,8 @@ pub struct Study {
 /// Tells what is computed now, and how far that is (0..1); an error stops it.
 pub type Progress<'a> = &'a mut dyn FnMut(&str, f32) -> Result<()>;
 
-impl Study {
-    /// The study of a step: of the result when none is given, of the nearest step with a picture.
+impl Findings {
+    /// The findings of a step: of the result when none is given, of the nearest step with a picture.
     pub fn new(meta: RunMeta, trace: Arc<Trace>, maps: Maps, step: Option<usize>) -> Result<Self> {
         let last = trace.len().checked_sub(1).ok_or_else(|| Error::Input("this run has no steps; record it again".into()))?;
         let wanted = step.or(trace.best()).unwrap_or(last);
@@ -57,8 +63,9 @@ impl Study {
             return Err(Error::Parameter(format!("step {wanted} does not exist: the run has steps 0 to {last}")));
         }
         let step = trace.nearest_frame(wanted).ok_or_else(|| Error::Input("this run has no pictures; record it again".into()))?;
-        let missing = if step == wanted { Vec::new() } else { vec![format!("Step {wanted} has no picture of its own: step {step} is shown.")] };
-        Ok(Self { meta, trace, maps, step, missing })
+        let missing =
+            if step == wanted { Vec::new() } else { vec![format!("Step {wanted} has no picture of its own: step {step} is shown.")] };
+        Ok(Self { meta, trace, maps, step, layers: None, units: None, missing })
     }
 
     /// The picture of the step.
@@ -145,11 +152,6 @@ impl Study {
         at.into_iter().zip(scores).filter_map(|(p, s)| s.map(|s| (p, s.score, s.baseline))).collect()
     }
 
-    /// What could be computed with the model and is not there.
-    pub fn lacks_maps(&self) -> bool {
-        self.target().is_some() && (self.psr().is_none() || self.cams().iter().any(Option::is_none))
-    }
-
     /// Says that the sections that need the model are left out, and why.
     pub fn without_model(&mut self, why: &str) {
         if self.psr().is_none() {
@@ -158,10 +160,13 @@ impl Study {
         if self.cams().iter().all(Option::is_none) {
             self.missing.push(format!("No class activation maps: {why}."));
         }
+        if self.layers.is_none() {
+            self.missing.push(format!("No layers and units: {why}."));
+        }
     }
 
     /// Computes the sections that are missing. What the model cannot give is left out and said; only a stop is an error.
-    pub fn complete(&mut self, network: &mut dyn Layers, progress: Progress) -> Result<()> {
+    pub fn complete(&mut self, network: &mut dyn Units, progress: Progress) -> Result<()> {
         let Some(target) = self.target() else {
             self.missing.push("No maps: the step is still taken for the true class, and the attack names no target.".into());
             return Ok(());
@@ -171,7 +176,9 @@ impl Study {
             self.note("promotion-suppression map", done)?;
         }
         let done = self.compute_cams(network, progress);
-        self.note("class activation maps", done)
+        self.note("class activation maps", done)?;
+        let done = self.compute_layers(network, target, progress);
+        self.note("layers and units", done)
     }
 
     fn note(&mut self, what: &str, done: Result<()>) -> Result<()> {
@@ -216,6 +223,33 @@ impl Study {
             self.maps.cams.push(StepCam { step, map: Arc::new(map) });
         }
         Ok(())
+    }
+}
+
+impl Findings {
+    fn compute_layers(&mut self, network: &mut dyn Units, target: usize, progress: Progress) -> Result<()> {
+        progress("layers", 0.0)?;
+        let frame = self.frame()?;
+        let infos = layers::select(network, "auto")?;
+        let names: Vec<&str> = infos.iter().map(|i| i.name.as_str()).collect();
+        let (clean, image) = (self.trace.clean.view(), frame.image.view());
+        let responses = network.responses(image.insert_axis(Axis(0)), &names, Some(clean))?;
+        let changes = layers::compare(&infos, &responses, 1, layers::Settings::default())?;
+        progress("units", 0.5)?;
+        let parted = layers::turning_point(&changes, layers::Settings::default()).unwrap_or(changes.len().saturating_sub(1));
+        if let Some(layer) = changes.get(parted) {
+            let case = units::Case { clean, adversarial: image, classes: (self.meta.label, target) };
+            let table = units::table(network, case, &layer.info.name, None, psr::Settings::default())?;
+            self.units = Some(Arc::new(table));
+        }
+        self.layers = Some(changes);
+        progress("units", 1.0)
+    }
+
+    /// The layer at which clean and adversarial activation part.
+    pub fn turning_point(&self) -> Option<&LayerChange> {
+        let changes = self.layers.as_ref()?;
+        changes.get(layers::turning_point(changes, layers::Settings::default())?)
     }
 }
 
