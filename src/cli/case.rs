@@ -41,7 +41,6 @@ pub struct Case {
     /// The open model.
     pub session: Session,
     /// Path of the clean image as given or recorded.
-    #[expect(dead_code, reason = "for the reports that follow")]
     pub image: String,
     /// `[C, H, W]`, pixel space.
     pub clean: Arc<Array3<f32>>,
@@ -52,7 +51,6 @@ pub struct Case {
     /// Target class; of an untargeted attack the class it reached.
     pub target: usize,
     /// Steps of the attack, when there was one.
-    #[expect(dead_code, reason = "for the layers command")]
     pub trace: Option<Arc<Trace>>,
 }
 
@@ -60,33 +58,10 @@ impl CaseArgs {
     /// Opens the model and the two images, attacking if need be.
     pub fn open(&self, model_args: &ModelArgs) -> anyhow::Result<Case> {
         match (&self.image, &self.adv) {
-            (None, _) => self.of_run(model_args),
+            (None, _) => of_run(&self.first, model_args),
             (Some(image), Some(adversarial)) => self.of_files(image, adversarial, model_args),
             (Some(image), None) => self.of_attack(image, model_args),
         }
-    }
-
-    fn of_run(&self, model_args: &ModelArgs) -> anyhow::Result<Case> {
-        let path = &self.first;
-        if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) {
-            return Err(Error::Parameter("give an image after the model, or a run written by `psescope attack --out`".into()).into());
-        }
-        let run = file::load(path)?;
-        let frame = run.result().ok_or_else(|| Error::Input(format!("{} holds no frames; record it again", path.display())))?;
-        let mut session = Session::open(Path::new(&run.meta.model), model_args)?;
-        if session.subject.sha256 != run.meta.model_sha256 {
-            return Err(Error::Model(format!(
-                "{} is not the model this run was recorded on (its contents differ); give the original file",
-                run.meta.model
-            ))
-            .into());
-        }
-        let target = match run.meta.target {
-            Some(target) => target,
-            None => reached(&mut session, &frame.image)?,
-        };
-        let (clean, adversarial) = (Arc::clone(&run.trace.clean), frame.image.clone());
-        Ok(Case { session, image: run.meta.image, clean, adversarial, label: run.meta.label, target, trace: Some(run.trace) })
     }
 
     fn of_files(&self, image: &Path, adversarial: &Path, model_args: &ModelArgs) -> anyhow::Result<Case> {
@@ -119,12 +94,36 @@ impl CaseArgs {
     }
 }
 
+/// The result of a recorded run, on the model it was recorded on.
+pub fn of_run(path: &Path, model_args: &ModelArgs) -> anyhow::Result<Case> {
+    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) {
+        return Err(Error::Parameter("give an image after the model, or a run written by `psescope attack --out`".into()).into());
+    }
+    let run = file::load(path)?;
+    let frame = run.result().ok_or_else(|| Error::Input(format!("{} holds no frames; record it again", path.display())))?;
+    let mut session = Session::open(Path::new(&run.meta.model), model_args)?;
+    if session.subject.sha256 != run.meta.model_sha256 {
+        return Err(Error::Model(format!(
+            "{} is not the model this run was recorded on (its contents differ); give the original file",
+            run.meta.model
+        ))
+        .into());
+    }
+    let target = match run.meta.target {
+        Some(target) => target,
+        None => reached(&mut session, &frame.image)?,
+    };
+    let (clean, adversarial) = (Arc::clone(&run.trace.clean), frame.image.clone());
+    Ok(Case { session, image: run.meta.image, clean, adversarial, label: run.meta.label, target, trace: Some(run.trace) })
+}
+
 /// The class an adversarial image reached: the target of an untargeted attack.
 fn reached(session: &mut Session, image: &Array3<f32>) -> anyhow::Result<usize> {
     Ok(scalars::predicted(session.network.logits(image.view().insert_axis(Axis(0)))?.row(0)))
 }
 
-fn stored(path: &Path, shape: [usize; 3]) -> anyhow::Result<Array3<f32>> {
+/// An adversarial image from a .npy file.
+pub fn stored(path: &Path, shape: [usize; 3]) -> anyhow::Result<Array3<f32>> {
     let bytes = std::fs::read(path).map_err(|e| Error::Input(format!("cannot read {}: {e}; give a .npy file", path.display())))?;
     Ok(pixels::from_npy(&bytes, shape)?)
 }

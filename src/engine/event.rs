@@ -9,7 +9,11 @@ use super::{
     trace::Trace,
 };
 use crate::core::{
-    explain::{cam::CamMap, psr::PsrMap},
+    explain::{
+        cam::CamMap,
+        faithfulness::Faithfulness,
+        psr::{Moment, PsrMap},
+    },
     oracle::LayerInfo,
 };
 
@@ -128,6 +132,26 @@ pub enum Event {
         at: At,
         /// The map.
         map: Arc<CamMap>,
+    },
+    /// How far a map can be believed.
+    Faithfulness {
+        /// Image.
+        at: At,
+        /// The map that was measured.
+        map: Arc<CamMap>,
+        /// Curves.
+        result: Arc<Faithfulness>,
+    },
+    /// Promotion and suppression over the steps of a run, possibly with steps still missing.
+    Timeline {
+        /// Run.
+        run: RunId,
+        /// Height and width of a cell in pixels.
+        cell: [usize; 2],
+        /// The steps so far.
+        moments: Arc<Vec<Moment>>,
+        /// Whether it is complete.
+        done: bool,
     },
     /// The engine changed: (engine and version, provider).
     Runtime(String, String),

@@ -8,6 +8,7 @@ pub mod control;
 pub mod event;
 pub mod keep;
 pub mod recorder;
+pub mod region;
 pub mod run;
 pub mod sample;
 pub mod subject;

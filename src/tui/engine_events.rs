@@ -7,7 +7,7 @@ use super::{
     model::{Busy, Cursor, Model, Run},
     notice::Severity,
     psr,
-    screen::cam,
+    screen::{cam, cam_charts},
 };
 use crate::engine::{
     command::{AttackRequest, RunId},
@@ -34,8 +34,14 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
             }
         }
         Event::Ended { run, ending, best } => ended(model, run, ending, best),
+        Event::Psr { run, step, map, done } if model.run.as_ref().is_none_or(|r| r.id != run) => {
+            let _ = step;
+            cam_charts::arrived(model, run, &map, done);
+        }
         Event::Psr { run, step, map, done } => psr::arrived(model, run, step, map, done),
         Event::Cam { at, map } => cam::arrived(model, at, map),
+        Event::Faithfulness { at, map, result } => cam::believed(model, at, &map, result),
+        Event::Timeline { run, cell, moments, done } => psr::timed(model, run, cell, moments, done),
         Event::Runtime(engine, provider) => {
             model.tell(Severity::Info, format!("now running on {engine}, {provider}"));
             (model.engine, model.provider) = (engine, provider);

@@ -1,9 +1,13 @@
 //! Explanations of a perturbation: one file each.
 
 pub mod cam;
+pub mod faithfulness;
+mod impute;
 pub mod interpretability;
 pub mod psr;
 pub mod rank;
+pub mod region;
+pub mod score_cam;
 pub mod upsample;
 
 #[cfg(test)]

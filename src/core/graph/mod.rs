@@ -13,6 +13,7 @@ mod layers;
 mod loss;
 pub mod normalise;
 mod tap;
+mod tokens;
 
 pub use grad::coverage::coverage;
 pub use instrument::instrument;
