@@ -69,6 +69,8 @@ enum Command {
     Grad(cmd::grad::GradCommand),
     /// What psescope sees in a model: inputs, logits, layers, gradient coverage, preprocessing, labels.
     Inspect(cmd::inspect::InspectCommand),
+    /// Attack every image of a folder: one row each, in parts that a cluster can share.
+    Triage(Box<cmd::triage::TriageCommand>),
     /// Print pictures in the shell.
     Show(cmd::show::ShowCommand),
     /// What was found on this machine, what was chosen, and why.
@@ -107,6 +109,7 @@ impl Cli {
             Some(Command::Cam(c)) => c.run(),
             Some(Command::Grad(c)) => c.run(),
             Some(Command::Inspect(c)) => c.run(),
+            Some(Command::Triage(c)) => c.run(),
             Some(Command::Show(c)) => c.run(),
             Some(Command::Doctor(c)) => c.run(),
             Some(Command::Runtime(c)) => c.run(),

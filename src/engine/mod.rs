@@ -4,6 +4,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 pub mod analysis;
 pub mod command;
+pub mod concepts;
 pub mod control;
 pub mod event;
 pub mod keep;
@@ -11,8 +12,10 @@ pub mod recorder;
 pub mod region;
 pub mod run;
 pub mod sample;
+pub mod study;
 pub mod subject;
 pub mod trace;
+pub mod triage;
 pub mod worker;
 
 /// The two ends the interface holds of a running worker.

@@ -5,3 +5,5 @@ pub mod json;
 pub mod npy;
 pub mod picture;
 pub mod text;
+pub mod triage_html;
+pub mod triage_text;

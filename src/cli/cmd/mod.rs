@@ -10,4 +10,5 @@ pub mod inspect;
 pub mod pse;
 pub mod runtime;
 pub mod show;
+pub mod triage;
 pub mod tui;

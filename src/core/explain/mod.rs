@@ -4,10 +4,12 @@ pub mod cam;
 pub mod faithfulness;
 mod impute;
 pub mod interpretability;
+pub mod layers;
 pub mod psr;
-pub mod rank;
 pub mod region;
 pub mod score_cam;
+pub mod sensitivity;
+pub mod units;
 pub mod upsample;
 
 #[cfg(test)]
