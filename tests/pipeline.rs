@@ -29,7 +29,7 @@ fn subject() -> Subject {
 }
 
 fn request(attack: &str, target: Target) -> AttackRequest {
-    AttackRequest { attack: attack.into(), params: vec![("steps".into(), "6".into())], target, label: None, seed: 0 }
+    AttackRequest { attack: attack.into(), params: vec![("steps".into(), "6".into())], target, label: None, seed: 0, within: None }
 }
 
 #[test]
@@ -71,7 +71,8 @@ fn an_attack_is_recorded_stepped_and_explained() {
 
         let settings = |mode| psr::Settings { floor: 0.1, threshold: 1.0, mode };
         let mut last = None;
-        analysis::psr(&mut network, trace, 6, 57, settings(psr::Mode::Exact), &mut |map, done| {
+        let asked = analysis::PsrRequest { step: 6, cell: [57, 57], settings: settings(psr::Mode::Exact), known: &[], estimate: None };
+        analysis::psr(&mut network, trace, &asked, &mut |map, done| {
             if done {
                 last = Some(map.clone());
             }

@@ -88,6 +88,7 @@ fn ifgsm_reaches_the_same_class_at_the_same_distance() {
             target: Target::Class(reference.target),
             label: Some(reference.label),
             seed: 0,
+            within: None,
         };
         let clean = network.logits(reference.x0.view().insert_axis(Axis(0))).expect("it runs").row(0).to_owned();
         let prepared = run::prepare(&request, Arc::new(reference.x0.clone()), clean.view(), None).expect("a good request");

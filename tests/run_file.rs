@@ -48,6 +48,7 @@ fn run() -> (RunMeta, Trace) {
         seed: 3,
         label: 2,
         target: Some(7),
+        within: None,
         success: true,
         best: trace.best(),
         names: vec![(2, "koala".into()), (7, "panda".into())],

@@ -143,9 +143,9 @@ impl Typist {
         for effect in std::mem::take(&mut self.effects) {
             match effect {
                 Effect::Engine(Command::Psr { run, step, cell, settings, .. }) => {
-                    self.engine(Event::Psr { run, step, map: Arc::new(map(cell, settings, true)), done: true });
+                    self.engine(Event::Psr { run, step, map: Arc::new(map(cell[0], settings, true)), done: true });
                 }
-                Effect::Engine(Command::Cam { at, method, layer, class }) => {
+                Effect::Engine(Command::Cam { at, method, layer, class, .. }) => {
                     let raw =
                         Array2::from_shape_fn((8, 8), |(y, x)| if class == 0 { (8 * y + x) as f32 / 16.0 } else { (x as f32 - 2.0) / 2.0 });
                     let layer = layer.unwrap_or_else(|| "block3".into());
@@ -399,7 +399,7 @@ fn the_map_follows_the_cursor_and_the_newest_question_wins() {
     assert!(t.wait(400).commands().is_empty(), "nothing is asked for while the attack flows");
     t.end(Ending::Done { success: true });
     t.wait(200);
-    assert!(matches!(t.commands()[..], [Command::Psr { step: 10, cell: 4, settings, .. }] if settings.mode == Mode::Linear));
+    assert!(matches!(t.commands()[..], [Command::Psr { step: 10, cell: [4, 4], settings, .. }] if settings.mode == Mode::Linear));
     t.keys("h").wait(50);
     assert!(t.commands().is_empty(), "not before the cursor rests");
     t.wait(200);
@@ -513,7 +513,7 @@ fn four_activation_maps_are_asked_for_once() {
         .commands()
         .iter()
         .map(|c| match c {
-            Command::Cam { at, method: Method::Cam, layer: None, class } => (*at, *class),
+            Command::Cam { at, method: Method::Cam, layer: None, class, .. } => (*at, *class),
             other => panic!("{other:?}"),
         })
         .collect();

@@ -65,7 +65,7 @@ impl Session {
     fn attack(&self, run: u64, params: &[(&str, &str)], target: Target) -> Control {
         let control = Control::default();
         let params = params.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        let request = AttackRequest { attack: "ifgsm".into(), params, target, label: None, seed: 0 };
+        let request = AttackRequest { attack: "ifgsm".into(), params, target, label: None, seed: 0, within: None };
         self.send(Command::Attack { run: RunId(run), request, control: control.clone() });
         control
     }
@@ -95,7 +95,15 @@ impl Session {
     fn map(&self, run: u64, step: usize, cell: usize, mode: Mode) -> Control {
         let control = Control::default();
         let settings = Settings { floor: 0.1, threshold: 1.0, mode };
-        self.send(Command::Psr { run: RunId(run), step, cell, settings, control: control.clone() });
+        self.send(Command::Psr {
+            run: RunId(run),
+            step,
+            cell: [cell, cell],
+            settings,
+            known: vec![],
+            estimate: None,
+            control: control.clone(),
+        });
         control
     }
 }
@@ -128,7 +136,7 @@ fn a_model_opens_and_an_attack_tells_its_start_steps_and_end() {
     // Maps of the clean image and of a step.
     let class = trace.label;
     for at in [At::Clean, At::Step(RunId(1), 2)] {
-        session.send(Command::Cam { at, method: Method::GradCam, layer: None, class });
+        session.send(Command::Cam { at, method: Method::GradCam, layer: None, class, control: Control::default() });
         let map = session.until("Cam", |e| match e {
             Event::Cam { at: of, map } if of == at => Some(map),
             _ => None,
@@ -136,7 +144,13 @@ fn a_model_opens_and_an_attack_tells_its_start_steps_and_end() {
         assert!(map.raw.iter().all(|v| v.is_finite()) && map.class == class);
     }
     // A layer that does not exist is a sentence, and nothing more.
-    session.send(Command::Cam { at: At::Clean, method: Method::GradCam, layer: Some("nowhere".into()), class });
+    session.send(Command::Cam {
+        at: At::Clean,
+        method: Method::GradCam,
+        layer: Some("nowhere".into()),
+        class,
+        control: Control::default(),
+    });
     assert!(session.failed().contains("nowhere"));
 }
 
@@ -149,7 +163,7 @@ fn looking_at_a_step_does_not_wait_for_the_attack() {
     // Running.
     session.map(1, 2, 60, Mode::Linear);
     session.until("Psr", |e| matches!(e, Event::Psr { step: 2, done: true, .. }).then_some(()));
-    session.send(Command::Cam { at: At::Step(RunId(1), 2), method: Method::GradCam, layer: None, class: 0 });
+    session.send(Command::Cam { at: At::Step(RunId(1), 2), method: Method::GradCam, layer: None, class: 0, control: Control::default() });
     session.until("Cam", |e| matches!(e, Event::Cam { .. }).then_some(()));
     // Paused: it stands still, and maps still come.
     control.set_paused(true);
@@ -165,7 +179,13 @@ fn looking_at_a_step_does_not_wait_for_the_attack() {
     }
     session.map(1, standing - 1, 60, Mode::Linear);
     session.until("Psr", |e| matches!(e, Event::Psr { step, done: true, .. } if step == standing - 1).then_some(()));
-    session.send(Command::Cam { at: At::Step(RunId(1), standing - 1), method: Method::GradCam, layer: None, class: 1 });
+    session.send(Command::Cam {
+        at: At::Step(RunId(1), standing - 1),
+        method: Method::GradCam,
+        layer: None,
+        class: 1,
+        control: Control::default(),
+    });
     session.until("Cam", |e| matches!(e, Event::Cam { .. }).then_some(()));
     assert_eq!(trace.len(), standing);
     // On again, and stopped.

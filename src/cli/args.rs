@@ -104,6 +104,9 @@ pub struct AttackArgs {
     /// Seed of everything random.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
+    /// Change pixels only here: a map of the clean image, METHOD:CLASS:LEVEL such as cam:t0:0.7 (the hottest 30 %; CLASS is t0, t, an index or a name; max:0.5 as LEVEL means above half the maximum), or a .npy mask [H,W].
+    #[arg(long, value_name = "MAP")]
+    pub within: Option<String>,
     #[command(flatten)]
     pub params: AttackParams,
 }
@@ -120,7 +123,14 @@ impl AttackArgs {
             Some(name) => Target::Class(labels.find(name)?),
         };
         // Flags of other attacks are refused by name, so a typo in `--attack` does not pass silently.
-        Ok(AttackRequest { attack: self.attack.clone(), params: self.params.0.clone(), target, label, seed: self.seed })
+        Ok(AttackRequest {
+            attack: self.attack.clone(),
+            params: self.params.0.clone(),
+            target,
+            label,
+            seed: self.seed,
+            within: self.within.clone(),
+        })
     }
 }
 

@@ -87,29 +87,10 @@ impl CaseArgs {
     /// Opens the model and the two images, attacking if need be.
     pub fn open(&self, model_args: &ModelArgs) -> anyhow::Result<Case> {
         match (&self.image, &self.adv) {
-            (None, _) => self.of_run(model_args),
+            (None, _) => of_run(&self.first, self.model.as_deref(), model_args),
             (Some(image), Some(adversarial)) => self.of_files(image, adversarial, model_args),
             (Some(image), None) => self.of_attack(image, model_args),
         }
-    }
-
-    fn of_run(&self, model_args: &ModelArgs) -> anyhow::Result<Case> {
-        let path = &self.first;
-        if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) {
-            return Err(Error::Parameter("give an image after the model, or a run written by `psescope attack --out`".into()).into());
-        }
-        let run = file::load(path)?;
-        let frame = run.result().ok_or_else(|| Error::Input(format!("{} holds no frames; record it again", path.display())))?;
-        let model = find_model(&run.meta, path, self.model.as_deref()).map_err(Error::Model)?;
-        let mut session = recorded::open_model(&run.meta, &run.trace, &model, model_args)?;
-        let target = match run.meta.target {
-            Some(target) => target,
-            None => reached(&mut session, &frame.image)?,
-        };
-        let (clean, adversarial, label) = (Arc::clone(&run.trace.clean), frame.image.clone(), run.meta.label);
-        let (attack, params, seed) = (run.meta.attack, run.meta.params, run.meta.seed);
-        let request = AttackRequest { attack, params, target: wanted(run.meta.target), label: Some(label), seed };
-        Ok(Case { session, image: run.meta.image, clean, adversarial, label, target, trace: Some(run.trace), request })
     }
 
     fn of_files(&self, image: &Path, adversarial: &Path, model_args: &ModelArgs) -> anyhow::Result<Case> {
@@ -148,12 +129,32 @@ fn wanted(target: Option<usize>) -> Target {
     target.map_or(Target::Untargeted, Target::Class)
 }
 
+/// The result of a recorded run, on the model it was recorded on.
+pub fn of_run(path: &Path, model: Option<&Path>, model_args: &ModelArgs) -> anyhow::Result<Case> {
+    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) {
+        return Err(Error::Parameter("give an image after the model, or a run written by `psescope attack --out`".into()).into());
+    }
+    let run = file::load(path)?;
+    let frame = run.result().ok_or_else(|| Error::Input(format!("{} holds no frames; record it again", path.display())))?;
+    let model = find_model(&run.meta, path, model).map_err(Error::Model)?;
+    let mut session = recorded::open_model(&run.meta, &run.trace, &model, model_args)?;
+    let target = match run.meta.target {
+        Some(target) => target,
+        None => reached(&mut session, &frame.image)?,
+    };
+    let (clean, adversarial, label) = (Arc::clone(&run.trace.clean), frame.image.clone(), run.meta.label);
+    let (attack, params, seed, within) = (run.meta.attack, run.meta.params, run.meta.seed, run.meta.within);
+    let request = AttackRequest { attack, params, target: wanted(run.meta.target), label: Some(label), seed, within };
+    Ok(Case { session, image: run.meta.image, clean, adversarial, label, target, trace: Some(run.trace), request })
+}
+
 /// The class an adversarial image reached: the target of an untargeted attack.
 fn reached(session: &mut Session, image: &Array3<f32>) -> anyhow::Result<usize> {
     Ok(scalars::predicted(session.network.logits(image.view().insert_axis(Axis(0)))?.row(0)))
 }
 
-fn stored(path: &Path, shape: [usize; 3]) -> anyhow::Result<Array3<f32>> {
+/// An adversarial image from a .npy file.
+pub fn stored(path: &Path, shape: [usize; 3]) -> anyhow::Result<Array3<f32>> {
     let bytes = std::fs::read(path).map_err(|e| Error::Input(format!("cannot read {}: {e}; give a .npy file", path.display())))?;
     Ok(pixels::from_npy(&bytes, shape)?)
 }

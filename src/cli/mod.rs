@@ -14,6 +14,7 @@ macro_rules! say {
 mod args;
 mod case;
 mod cmd;
+mod compare;
 mod config;
 mod exit;
 mod log;

@@ -48,6 +48,30 @@ pub fn heat(t: f32) -> [u8; 3] {
     blend(STOPS[i], STOPS[i + 1], x - i as f32)
 }
 
+/// Purple through white to orange, `t` from -1 (suppression) to 1 (promotion): keeps its order for colour-blind eyes, and its hues on 256 colours,
+/// where mixtures of orange and blue with a dark picture shift.
+pub fn purple_orange(t: f32) -> [u8; 3] {
+    const STOPS: [[u8; 3]; 9] = [
+        [45, 0, 75],
+        [84, 39, 136],
+        [128, 115, 172],
+        [178, 171, 210],
+        [247, 247, 247],
+        [253, 184, 99],
+        [224, 130, 20],
+        [179, 88, 6],
+        [127, 59, 8],
+    ];
+    let x = (t.clamp(-1.0, 1.0) + 1.0) / 2.0 * (STOPS.len() - 1) as f32;
+    let i = (x as usize).min(STOPS.len() - 2);
+    blend(STOPS[i], STOPS[i + 1], x - i as f32)
+}
+
+/// Blue through black to orange, `t` from -1 (suppression) to 1 (promotion): nothing is dark.
+pub fn blue_orange(t: f32) -> [u8; 3] {
+    blend([0; 3], if t < 0.0 { SUPPRESSION } else { PROMOTION }, t.abs())
+}
+
 /// `a` at 0, `b` at 1.
 pub fn blend(a: [u8; 3], b: [u8; 3], t: f32) -> [u8; 3] {
     let t = t.clamp(0.0, 1.0);

@@ -61,6 +61,11 @@ pub trait Oracle {
     fn batch(&self) -> usize {
         1
     }
+
+    /// Pixel value per channel that stands for "nothing": what the preprocessing maps to 0, the mean colour of most models.
+    fn neutral(&self) -> Vec<f32> {
+        vec![0.0; self.image_shape()[0]]
+    }
 }
 
 /// An activation and the gradient of one class's logit with respect to it.

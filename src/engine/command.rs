@@ -3,7 +3,10 @@
 use std::{path::PathBuf, sync::Arc};
 
 use super::{control::Control, findings::Findings, recorded::Recorded};
-use crate::core::explain::{cam::Method, psr};
+use crate::core::explain::{
+    cam::{CamMap, Method},
+    psr::{self, PsrMap},
+};
 
 /// Number of a run; events of an older run are ignored by whoever shows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -40,6 +43,8 @@ pub struct AttackRequest {
     pub label: Option<usize>,
     /// Seed of everything random.
     pub seed: u64,
+    /// Region outside of which nothing may change: see [`super::region::resolve`].
+    pub within: Option<String>,
 }
 
 /// Which image of a run is meant.
@@ -78,10 +83,14 @@ pub enum Command {
         run: RunId,
         /// Step of the run.
         step: usize,
-        /// Side of a cell in pixels.
-        cell: usize,
+        /// Height and width of a cell in pixels.
+        cell: [usize; 2],
         /// Floor, threshold, mode.
         settings: psr::Settings,
+        /// Exact maps of the same step, finished or not: what they know is not evaluated again.
+        known: Vec<Arc<PsrMap>>,
+        /// An estimate on the same grid: an exact evaluation takes its most influential cells first.
+        estimate: Option<Arc<PsrMap>>,
         /// Stops it; a newer request makes the older one stop.
         control: Control,
     },
@@ -95,6 +104,30 @@ pub enum Command {
         layer: Option<String>,
         /// Class.
         class: usize,
+        /// Stops it: some methods take long.
+        control: Control,
+    },
+    /// Measures whether a map can be believed. Answered by [`super::event::Event::Faithfulness`].
+    Faithfulness {
+        /// Image.
+        at: At,
+        /// The map.
+        map: Arc<CamMap>,
+        /// Stops it; a newer request makes the older one stop.
+        control: Control,
+    },
+    /// Follows promotion and suppression over the steps of a finished run. Answered by [`super::event::Event::Timeline`].
+    Timeline {
+        /// Run.
+        run: RunId,
+        /// Height and width of a cell in pixels.
+        cell: [usize; 2],
+        /// Floor, threshold; the mode is linear.
+        settings: psr::Settings,
+        /// Target class; of an untargeted attack the class it reached.
+        target: usize,
+        /// Stops it.
+        control: Control,
     },
     /// Works through a folder in the background: every image predicted, attacked and explained. Replaces the one before.
     Triage {

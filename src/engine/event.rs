@@ -12,7 +12,11 @@ use super::{
     triage::background::News,
 };
 use crate::core::{
-    explain::{cam::CamMap, psr::PsrMap},
+    explain::{
+        cam::CamMap,
+        faithfulness::Faithfulness,
+        psr::{Moment, PsrMap},
+    },
     oracle::LayerInfo,
 };
 
@@ -147,6 +151,26 @@ pub enum Event {
     Revived(Box<Opened>),
     /// What a report of a run is made of, as far as it could be computed.
     Completed(Box<Findings>),
+    /// How far a map can be believed.
+    Faithfulness {
+        /// Image.
+        at: At,
+        /// The map that was measured.
+        map: Arc<CamMap>,
+        /// Curves.
+        result: Arc<Faithfulness>,
+    },
+    /// Promotion and suppression over the steps of a run, possibly with steps still missing.
+    Timeline {
+        /// Run.
+        run: RunId,
+        /// Height and width of a cell in pixels.
+        cell: [usize; 2],
+        /// The steps so far.
+        moments: Arc<Vec<Moment>>,
+        /// Whether it is complete.
+        done: bool,
+    },
     /// The engine changed: (engine and version, provider).
     Runtime(String, String),
 }

@@ -85,6 +85,7 @@ pub fn meta(about: About, request: &AttackRequest, trace: &Trace) -> RunMeta {
         seed: request.seed,
         label: trace.label,
         target: trace.target,
+        within: request.within.clone(),
         success,
         best,
         names: classes.into_iter().filter_map(|c| about.labels.get(c).map(|n| (c, n.clone()))).collect(),

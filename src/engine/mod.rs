@@ -11,6 +11,7 @@ pub mod findings;
 pub mod keep;
 pub mod recorded;
 pub mod recorder;
+pub mod region;
 pub mod run;
 pub mod sample;
 pub mod study;

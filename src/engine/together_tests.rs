@@ -51,7 +51,7 @@ fn several(attack: &str, targets: &[Target]) -> Vec<Prepared> {
     let params = [("steps", "30"), ("search-steps", "3")].into_iter().filter(|(n, _)| small(n));
     let params: Vec<_> = params.map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
     let request =
-        |target: &Target| AttackRequest { attack: attack.into(), params: params.clone(), target: target.clone(), label: None, seed: 3 };
+        |target: &Target| AttackRequest { attack: attack.into(), params: params.clone(), target: target.clone(), label: None, seed: 3, within: None };
     targets.iter().map(|t| prepare(&request(t), Arc::clone(&image), logits.view(), None).expect("sound")).collect()
 }
 
@@ -118,7 +118,7 @@ fn stopping_and_failing_reach_every_attack() {
 fn nine_thousand_steps_stay_within_the_frames_budget() {
     let (mut model, image, logits) = subject();
     let params = [("steps", "1000"), ("search-steps", "9")].map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec();
-    let request = AttackRequest { attack: "cw".into(), params, target: Target::Class(3), label: None, seed: 0 };
+    let request = AttackRequest { attack: "cw".into(), params, target: Target::Class(3), label: None, seed: 0, within: None };
     let budget = 64 << 10;
     let prepared = prepare(&request, Arc::clone(&image), logits.view(), None).expect("sound").with_budget(budget);
     assert!(prepared.run(&mut model, &Control::default(), |_| {}).expect("runs"));

@@ -15,12 +15,13 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use ndarray::{Array1, Array3, Axis};
 
 use super::{
-    Handle, analysis,
+    Handle,
+    analysis::{self, PsrRequest},
     command::{At, AttackRequest, Command, RunId},
     control::Control,
     event::{Ending, Event, Opened},
     recorded::Recorded,
-    run, sample,
+    region, run, sample,
     subject::{Subject, SubjectOptions},
     trace::Trace,
     triage::background::{self, News},
@@ -29,8 +30,8 @@ use crate::{
     core::{
         error::{Error, Result},
         explain::{
-            cam::{self, Method},
-            psr,
+            cam::{self, CamMap, Method},
+            faithfulness, psr,
         },
         oracle::{Layers as _, Oracle as _},
     },
@@ -103,6 +104,10 @@ fn forward(inbox: &Receiver<Command>, queue: &Sender<Command>) {
                 stop(&mut map);
                 stop(&mut attack);
             }
+            Command::Faithfulness { control, .. } | Command::Timeline { control, .. } => {
+                stop(&mut map);
+                map = Some(control.clone());
+            }
             Command::Cam { .. } | Command::RescanRuntime | Command::Triage { .. } | Command::Thumbnail(_) => {}
         }
         if queue.send(command).is_err() {
@@ -112,6 +117,9 @@ fn forward(inbox: &Receiver<Command>, queue: &Sender<Command>) {
     stop(&mut map);
     stop(&mut attack);
 }
+
+/// Steps that a timeline looks at.
+const MOMENTS: usize = 40;
 
 /// A model and an image, ready to be attacked and explained.
 struct Open {
@@ -173,8 +181,6 @@ impl Worker {
             Command::Open { model, image } => self.open(&model, &image),
             Command::OpenImage(image) => self.open_image(&image),
             Command::Attack { run, request, control } => self.attack(run, request, control),
-            Command::Psr { run, step, cell, settings, control } => self.psr(run, step, cell, settings, &control),
-            Command::Cam { at, method, layer, class } => self.cam(at, method, layer, class),
             Command::Triage { folder, request, control } => self.triage(folder, request, control),
             Command::Thumbnail(path) => {
                 let image = self.open.as_ref().and_then(|open| open.subject.image(&path).ok());
@@ -184,6 +190,13 @@ impl Worker {
             Command::View(recorded) => self.view(recorded),
             Command::Revive => self.revive(),
             Command::Complete { findings, control } => self.complete(findings, &control),
+            Command::Psr { run, step, cell, settings, known, estimate, control } => {
+                let request = PsrRequest { step, cell, settings, known: &known, estimate: estimate.as_deref() };
+                self.psr(run, &request, &control)
+            }
+            Command::Cam { at, method, layer, class, control } => self.cam(at, method, layer, class, &control),
+            Command::Faithfulness { at, map, control } => self.faithfulness(at, map, &control),
+            Command::Timeline { run, cell, settings, target, control } => self.timeline(run, cell, settings, target, &control),
             Command::RescanRuntime => self.rescan(),
             Command::Shutdown => Ok(()),
         }
@@ -272,14 +285,14 @@ impl Worker {
 
     fn attack(&mut self, run: RunId, request: AttackRequest, control: Control) -> Result<()> {
         self.stop_running();
-        let open = self.open.as_ref().ok_or_else(|| Error::Input("open a model and an image first".into()))?;
-        let prepared = match run::prepare(&request, Arc::clone(&open.image), open.logits.view(), None) {
+        let prepared = match self.prepare(&request, &control) {
             Ok(prepared) => prepared,
             Err(error) => {
                 self.tell(Event::Ended { run, ending: Ending::Failed(error.to_string()), best: None });
                 return Ok(());
             }
         };
+        let open = self.open.as_ref().ok_or_else(|| Error::Input("open a model and an image first".into()))?;
         let trace = Arc::clone(&prepared.trace);
         self.runs.push((run, Arc::clone(&trace)));
         self.tell(Event::Started { run, label: trace.label, target: trace.target, request, trace: Arc::clone(&trace) });
@@ -326,6 +339,23 @@ impl Worker {
         started.map(drop).map_err(|e| Error::Engine(format!("cannot start a thread: {e}")))
     }
 
+    /// Checks a request, and cuts out the region it is restricted to.
+    fn prepare(&mut self, request: &AttackRequest, control: &Control) -> Result<run::Prepared> {
+        let (open, events) = self.analyst(control)?;
+        let mut prepared = run::prepare(request, Arc::clone(&open.image), open.logits.view(), None)?;
+        if let Some(text) = &request.within {
+            let _bound = control.bind(open.analyst.interrupt());
+            let classes = (prepared.problem.label, prepared.problem.target);
+            let mut progress = |done, all| {
+                drop(events.send(Event::Busy(percent("region", done, all))));
+                control.checkpoint()
+            };
+            let found = region::resolve(&mut open.analyst, &open.subject.labels, open.image.view(), classes, text, &mut progress)?;
+            prepared.problem.mask = Some(found.weights());
+        }
+        Ok(prepared)
+    }
+
     fn stop_running(&mut self) {
         if let Some((control, thread)) = self.running.take() {
             control.stop();
@@ -333,35 +363,83 @@ impl Worker {
         }
     }
 
-    fn psr(&mut self, run: RunId, step: usize, cell: usize, settings: psr::Settings, control: &Control) -> Result<()> {
-        if control.stopped() {
-            return Err(Error::Stopped);
-        }
+    fn psr(&mut self, run: RunId, request: &PsrRequest, control: &Control) -> Result<()> {
         let trace = self.trace(run)?;
-        let open = self.open.as_mut().ok_or_else(|| Error::Input("open a model and an image first".into()))?;
-        let events = self.events.clone();
+        let (open, events) = self.analyst(control)?;
         let _bound = control.bind(open.analyst.interrupt());
-        analysis::psr(&mut open.analyst, &trace, step, cell, settings, &mut |map, done| {
+        let step = request.step;
+        analysis::psr(&mut open.analyst, &trace, request, &mut |map, done| {
             drop(events.send(Event::Psr { run, step, map: Arc::new(map.clone()), done }));
             control.checkpoint()
         })
     }
 
-    fn cam(&mut self, at: At, method: Method, layer: Option<String>, class: usize) -> Result<()> {
-        let image = match at {
-            At::Clean => None,
-            At::Step(run, step) => Some(analysis::frame(&*self.trace(run)?, step)?),
-        };
-        let open = self.open.as_mut().ok_or_else(|| Error::Input("open a model and an image first".into()))?;
-        let image = image.as_ref().map_or_else(|| open.image.view(), |f| f.image.view());
-        let map = cam::compute(&mut open.analyst, image, method, layer.as_deref(), class)?;
+    fn cam(&mut self, at: At, method: Method, layer: Option<String>, class: usize, control: &Control) -> Result<()> {
+        let image = self.image(at)?;
+        let (open, events) = self.analyst(control)?;
+        let _bound = control.bind(open.analyst.interrupt());
+        let title = method.info().title;
+        let map = cam::compute_with(&mut open.analyst, image.view(), method, layer.as_deref(), class, &mut |done, all| {
+            drop(events.send(Event::Busy(percent(title, done, all))));
+            control.checkpoint()
+        })?;
         self.tell(Event::Cam { at, map: Arc::new(map) });
         Ok(())
+    }
+
+    fn faithfulness(&mut self, at: At, map: Arc<CamMap>, control: &Control) -> Result<()> {
+        let image = self.image(at)?;
+        let (open, events) = self.analyst(control)?;
+        let _bound = control.bind(open.analyst.interrupt());
+        let result = faithfulness::evaluate(&mut open.analyst, image.view(), map.defined().view(), map.class, 0, &mut |done, all| {
+            drop(events.send(Event::Busy(percent("faithfulness", done, all))));
+            control.checkpoint()
+        })?;
+        self.tell(Event::Faithfulness { at, map, result: Arc::new(result) });
+        Ok(())
+    }
+
+    fn timeline(&mut self, run: RunId, cell: [usize; 2], settings: psr::Settings, target: usize, control: &Control) -> Result<()> {
+        let trace = self.trace(run)?;
+        let (open, events) = self.analyst(control)?;
+        let _bound = control.bind(open.analyst.interrupt());
+        let (_, height, width) = trace.clean.dim();
+        let grid = psr::Grid::rectangular(height, width, cell)?;
+        let question =
+            psr::Question { clean: trace.clean.view(), adversarial: trace.clean.view(), classes: (trace.label, target), grid, settings };
+        let tell =
+            |moments: &[psr::Moment], done| drop(events.send(Event::Timeline { run, cell, moments: Arc::new(moments.to_vec()), done }));
+        let moments = analysis::timeline(&mut open.analyst, &trace, &question, open.logits.view(), MOMENTS, &mut |moments| {
+            tell(moments, false);
+            control.checkpoint()
+        })?;
+        tell(&moments, true);
+        Ok(())
+    }
+
+    /// What is open, and the channel to tell about it; nothing for a job that was stopped before it began.
+    fn analyst(&mut self, control: &Control) -> Result<(&mut Open, Sender<Event>)> {
+        control.checkpoint()?;
+        let events = self.events.clone();
+        let open = self.open.as_mut().ok_or_else(|| Error::Input("open a model and an image first".into()))?;
+        Ok((open, events))
+    }
+
+    fn image(&self, at: At) -> Result<Arc<Array3<f32>>> {
+        let open = self.open.as_ref().ok_or_else(|| Error::Input("open a model and an image first".into()))?;
+        Ok(match at {
+            At::Clean => Arc::clone(&open.image),
+            At::Step(run, step) => Arc::new(analysis::frame(&*self.trace(run)?, step)?.image.clone()),
+        })
     }
 
     fn trace(&self, run: RunId) -> Result<Arc<Trace>> {
         self.runs.iter().find(|(id, _)| *id == run).map(|(_, t)| Arc::clone(t)).ok_or(Error::Stopped)
     }
+}
+
+fn percent(what: &str, done: usize, all: usize) -> String {
+    format!("{what} {} %", done * 100 / all.max(1))
 }
 
 fn describe(panic: &(dyn std::any::Any + Send)) -> String {

@@ -118,6 +118,7 @@ fn params(params: &Params) -> Value {
 pub fn pse(map: &PsrMap, whole: &Cell) -> Value {
     let cell = |c: &Cell| json!({"row": c.row, "col": c.col, "s_raw": c.s_raw, "b_raw": c.b_raw, "s": c.s, "b": c.b, "r": c.r, "type": c.kind.name()});
     let share = map.shares();
+    let (totals, gap) = (map.totals(), map.additivity_gap(whole));
     json!({
         "schema": "psescope.pse/1",
         "version": env!("CARGO_PKG_VERSION"),
@@ -132,6 +133,8 @@ pub fn pse(map: &PsrMap, whole: &Cell) -> Value {
         "share": {"suppression": share.suppression, "promotion": share.promotion, "balanced": share.balanced, "inert": share.inert},
         "type": whole.kind.name(),
         "whole": {"s_raw": whole.s_raw, "b_raw": whole.b_raw},
+        "totals": {"s_raw": totals.0, "b_raw": totals.1},
+        "additivity_gap": {"s": gap.0, "b": gap.1},
         "forwards": map.forwards,
         "seconds": map.seconds,
     })

@@ -2,6 +2,7 @@
 
 pub mod chart;
 pub mod csv;
+pub mod explain;
 pub mod facts;
 pub mod figure;
 pub mod html;

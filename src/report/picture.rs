@@ -42,6 +42,20 @@ pub fn cam_overlay(image: ArrayView3<f32>, raw: ArrayView2<f32>, strength: f32) 
     picture
 }
 
+/// A signed map over the image: orange above zero, blue below, the picture in grey where nothing changed.
+pub fn difference_overlay(image: ArrayView3<f32>, map: ArrayView2<f32>, strength: f32) -> RgbImage {
+    let mut picture = to_rgb8(image);
+    let (width, height) = picture.dimensions();
+    let map = upsample::bilinear(map, [height as usize, width as usize]);
+    let limit = map.iter().fold(0.0f32, |a, v| a.max(v.abs())).max(f32::MIN_POSITIVE);
+    for (x, y, pixel) in picture.enumerate_pixels_mut() {
+        let value = map[[y as usize, x as usize]] / limit;
+        let grey = [(colour::luma(pixel.0) * 150.0) as u8; 3];
+        pixel.0 = colour::blend(grey, colour::blue_orange(value.signum()), value.abs() * strength);
+    }
+    picture
+}
+
 /// A promotion-suppression map over the image: orange promotes, blue suppresses, grey does both, inert cells stay as they are.
 pub fn psr_overlay(image: ArrayView3<f32>, map: &PsrMap, strength: f32) -> RgbImage {
     let mut picture = to_rgb8(image);

@@ -70,10 +70,16 @@ pub fn pse(map: &PsrMap, whole: &Cell, true_name: &str, target_name: &str) -> St
         share.inert * 100.0
     );
     let _ = writeln!(out, "whole perturbation: {} (true logit {:+.3}, target logit {:+.3})", whole.kind.name(), -whole.s_raw, whole.b_raw);
+    let (totals, gap) = (map.totals(), map.additivity_gap(whole));
+    let _ = writeln!(
+        out,
+        "cells add up to: s {:+.3}, b {:+.3} logits; additivity gap s {:+.3}, b {:+.3} (0 for a network that is linear along d)",
+        totals.0, totals.1, gap.0, gap.1
+    );
     if share.inert > 0.5 {
         let _ = writeln!(
             out,
-            "most cells stay under the floor of {} logits: try a coarser grid (--grid) or a lower floor (--psr-floor)",
+            "most cells stay under the floor of {} logits: try a coarser grid (--grid), a lower floor (--psr-floor) or one relative to the spread of the clean logits (--floor-relative 0.02)",
             map.settings.floor
         );
     }

@@ -46,6 +46,15 @@ impl Affine {
         Ok(())
     }
 
+    /// The pixel that becomes 0, per channel of the picture, kept within 0..1.
+    pub fn neutral(&self) -> Vec<f32> {
+        let mut pixel = vec![0.0; self.scale.len()];
+        for (m, (scale, offset)) in self.scale.iter().zip(&self.offset).enumerate() {
+            pixel[self.channel(m)] = (-offset / scale).clamp(0.0, 1.0);
+        }
+        pixel
+    }
+
     fn channel(&self, m: usize) -> usize {
         if self.bgr { self.scale.len() - 1 - m } else { m }
     }

@@ -84,13 +84,21 @@ fn objective_spec(objective: &Objective) -> Instrumentation {
 }
 
 impl Network {
-    /// The value of a layer as `[N, C, H, W]`: networks such as Swin and ConvNeXt keep channels last inside.
+    /// The value of a layer as `[N, C, H, W]`: networks such as Swin and ConvNeXt keep channels last inside, and transformers have
+    /// tokens, of which those in front of the patches (class tokens) are dropped.
     fn channels_first(&self, layer: &str, value: ArrayD<f32>) -> ArrayD<f32> {
         let Some(info) = self.layers.iter().find(|l| l.name == layer) else { return value };
         let [h, w] = info.spatial;
         match *value.shape() {
             [_, a, b, c] if [a, b, c] == [h, w, info.units] && [a, b, c] != [info.units, h, w] => {
                 value.permuted_axes(vec![0, 3, 1, 2]).as_standard_layout().into_owned()
+            }
+            [n, t, c] if c == info.units && t >= h * w => {
+                let patches = value.slice_axis(Axis(1), Slice::from(t - h * w..)).to_owned();
+                match patches.into_shape_with_order((n, h, w, c)) {
+                    Ok(map) => map.permuted_axes([0, 3, 1, 2]).as_standard_layout().into_owned().into_dyn(),
+                    Err(_) => value,
+                }
             }
             _ => value,
         }
@@ -339,6 +347,10 @@ impl Oracle for Network {
 
     fn batch(&self) -> usize {
         self.backend.preferred_batch()
+    }
+
+    fn neutral(&self) -> Vec<f32> {
+        self.affine.neutral()
     }
 }
 

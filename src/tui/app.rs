@@ -107,7 +107,14 @@ impl std::fmt::Debug for Options {
 
 /// Untargeted ifgsm with eps 8/255.
 pub fn default_attack() -> AttackRequest {
-    AttackRequest { attack: "ifgsm".into(), params: vec![("eps".into(), "8/255".into())], target: Target::Untargeted, label: None, seed: 0 }
+    AttackRequest {
+        attack: "ifgsm".into(),
+        params: vec![("eps".into(), "8/255".into())],
+        target: Target::Untargeted,
+        label: None,
+        seed: 0,
+        within: None,
+    }
 }
 
 /// Least time between frames.
@@ -348,7 +355,14 @@ impl App<'_> {
     /// Whether the screen changes by itself.
     fn moving(&self) -> bool {
         let m = &self.model;
-        m.running() || m.busy.is_some() || m.psr.pending().is_some() || m.psr.waiting() || m.notices.shown().is_some() || self.cam_waits()
+        m.running()
+            || m.busy.is_some()
+            || m.psr.pending().is_some()
+            || m.psr.waiting()
+            || m.notices.shown().is_some()
+            || self.cam_waits()
+            || super::screen::pixels::blinking(m)
+            || super::screen::cam::blinking(m)
     }
 
     fn cam_waits(&self) -> bool {

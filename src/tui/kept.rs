@@ -32,8 +32,14 @@ pub fn kept(model: &Model) -> Option<(RunMeta, Maps, Arc<Trace>)> {
 pub fn viewing(model: &mut Model, id: RunId, recorded: Arc<Recorded>) {
     let meta = &recorded.run.meta;
     let target = meta.target.map_or(Target::Untargeted, Target::Class);
-    let request =
-        AttackRequest { attack: meta.attack.clone(), params: meta.params.clone(), target, label: Some(meta.label), seed: meta.seed };
+    let request = AttackRequest {
+        attack: meta.attack.clone(),
+        params: meta.params.clone(),
+        target,
+        label: Some(meta.label),
+        seed: meta.seed,
+        within: meta.within.clone(),
+    };
     let newest = meta.steps.len().checked_sub(1);
     model.request = request.clone();
     model.last_run = model.last_run.max(id.0);

@@ -205,7 +205,8 @@ impl Model {
     /// Contexts in which keys are looked up, nearest first.
     pub fn contexts(&self) -> Vec<Context> {
         use Context::{
-            Always, App, Attack, Cam, Cells, Confirm, Export, Filter, Form, Help, Picker, Pixels, Prompt, Psr, Run, Time, Triage,
+            Always, App, Attack, Cam, Cells, Confirm, Export, Filter, Form, Help, Picker, PixelCursor, Pixels, Prompt, Psr, Run, Time,
+            Triage,
         };
         match self.dialogs.last() {
             Some(Dialog::Form(_)) => vec![Form, Always],
@@ -216,6 +217,7 @@ impl Model {
             Some(Dialog::Export(_)) => vec![Export, Always],
             None => match self.screen {
                 Screen::Attack => vec![Attack, Run, Time, Psr, App, Always],
+                Screen::Pixels if self.pixels.in_pixels => vec![PixelCursor, Pixels, Psr, Time, Run, App, Always],
                 Screen::Pixels if self.pixels.in_cells => vec![Cells, Pixels, Psr, Time, Run, App, Always],
                 Screen::Pixels => vec![Pixels, Psr, Time, Run, App, Always],
                 Screen::Cam => vec![Cam, Time, Run, App, Always],

@@ -2,9 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use ndarray::ArrayView1;
+
 use super::{effect::Effect, keymap::Binding, model::Model, msg::Action, notice::Severity, screen::Screen};
 use crate::{
-    core::explain::psr::{Kind, Mode, PsrMap, Settings, judge},
+    core::explain::psr::{Kind, Mode, Moment, PsrMap, Settings, judge, relative_floor},
     engine::{
         command::{Command, RunId},
         control::Control,
@@ -19,8 +21,8 @@ pub struct MapKey {
     pub run: RunId,
     /// Step.
     pub step: usize,
-    /// Side of a cell in pixels.
-    pub cell: usize,
+    /// Height and width of a cell in pixels.
+    pub cell: [usize; 2],
     /// How it was evaluated.
     pub mode: Mode,
 }
@@ -45,10 +47,14 @@ pub struct Pending {
 /// Settings and the maps so far.
 #[derive(Debug, Clone)]
 pub struct State {
-    /// Side of a cell in pixels; 0 until an image is open.
+    /// Shorter side of a cell in pixels; 0 until an image is open.
     pub cell: usize,
+    /// Height and width of a cell, in shorter sides.
+    pub shape: [usize; 2],
     /// Smallest effect that counts, in logit units.
     pub floor: f32,
+    /// The floor as a fraction of the standard deviation of the clean logits, when it follows that.
+    pub relative: Option<f32>,
     /// Dominance threshold on |log2(b/s)|.
     pub threshold: f32,
     /// Evaluation asked for last.
@@ -59,13 +65,27 @@ pub struct State {
     pending: Option<Pending>,
     want: Option<(MapKey, Duration)>,
     failed: Option<MapKey>,
+    timeline: Option<Strip>,
+}
+
+/// Promotion and suppression over the steps.
+#[derive(Debug, Clone)]
+pub struct Strip {
+    /// Run and height and width of a cell.
+    key: (RunId, [usize; 2]),
+    /// The steps so far.
+    pub moments: Arc<Vec<Moment>>,
+    /// Whether all are there.
+    pub done: bool,
 }
 
 impl Default for State {
     fn default() -> Self {
         Self {
             cell: 0,
+            shape: [1, 1],
             floor: 0.1,
+            relative: None,
             threshold: 1.0,
             mode: Mode::Linear,
             strength: 0.75,
@@ -73,6 +93,7 @@ impl Default for State {
             pending: None,
             want: None,
             failed: None,
+            timeline: None,
         }
     }
 }
@@ -84,6 +105,12 @@ pub enum Msg {
     Coarser,
     /// Smaller cells.
     Finer,
+    /// Square, wide or tall cells.
+    Shape,
+    /// Floor in logits, or relative to the spread of the clean logits.
+    Relative,
+    /// Promotion and suppression over the steps.
+    Timeline,
     /// One forward run per cell.
     Exact,
     /// One gradient.
@@ -112,6 +139,9 @@ const fn key(action: Msg, name: &'static str, help: &'static str, hint: &'static
 pub const KEYS: &[Binding] = &[
     key(Msg::Coarser, "grid-coarser", "Larger grid cells.", "grid", "g"),
     key(Msg::Finer, "grid-finer", "Smaller grid cells.", "grid", "G"),
+    key(Msg::Shape, "grid-shape", "Square cells, wide ones, tall ones.", "", "o"),
+    key(Msg::Timeline, "psr-timeline", "Follows promotion and suppression over the steps, or hides that again.", "over time", "i"),
+    key(Msg::Relative, "floor-relative", "Floor in logits, or relative to the spread of the clean logits.", "", "b"),
     key(Msg::Exact, "map-exact", "Evaluates the map exactly: one forward run per cell.", "exact map", "E"),
     key(Msg::Linear, "map-linear", "Estimates the map from one gradient.", "", "n"),
     key(Msg::Path, "map-path", "Estimates the map from gradients along the way from the clean image.", "", "p"),
@@ -138,14 +168,85 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
         Msg::Exact => return ask(model, Mode::Exact),
         Msg::Linear => return ask(model, Mode::Linear),
         Msg::Path => return ask(model, Mode::Path),
-        Msg::FloorDown => state.floor = (state.floor / 2.0).max(1e-4),
-        Msg::FloorUp => state.floor = (state.floor * 2.0).min(10.0),
+        Msg::Shape => {
+            state.shape = match state.shape {
+                [1, 1] => [1, 2],
+                [1, 2] => [2, 1],
+                _ => [1, 1],
+            };
+            model.pixels.selected = 0;
+        }
+        Msg::Relative => {
+            state.relative = if state.relative.is_some() { None } else { Some(0.1) };
+            state.floor = 0.1;
+            follow_spread(model);
+        }
+        Msg::Timeline => return toggle_timeline(model),
+        Msg::FloorDown => scale_floor(model, 0.5),
+        Msg::FloorUp => scale_floor(model, 2.0),
         Msg::ThresholdDown => state.threshold = (state.threshold - 0.25).max(0.25),
         Msg::ThresholdUp => state.threshold = (state.threshold + 0.25).min(8.0),
         Msg::Weaker => state.strength = (state.strength - 0.1).max(0.1),
         Msg::Stronger => state.strength = (state.strength + 0.1).min(1.0),
     }
     Vec::new()
+}
+
+fn scale_floor(model: &mut Model, factor: f32) {
+    let state = &mut model.psr;
+    match &mut state.relative {
+        Some(fraction) => *fraction = (*fraction * factor).clamp(1e-4, 10.0),
+        None => state.floor = (state.floor * factor).clamp(1e-4, 10.0),
+    }
+    follow_spread(model);
+}
+
+/// A relative floor in logits.
+fn follow_spread(model: &mut Model) {
+    if let (Some(fraction), Some(opened)) = (model.psr.relative, &model.opened) {
+        model.psr.floor = relative_floor(ArrayView1::from(&opened.logits[..]), fraction);
+    }
+}
+
+/// Height and width of the cells in use.
+pub fn cell(model: &Model) -> [usize; 2] {
+    model.psr.shape.map(|n| n * model.psr.cell.max(1))
+}
+
+fn toggle_timeline(model: &mut Model) -> Vec<Effect> {
+    model.pixels.strip = !model.pixels.strip;
+    if model.pixels.strip && model.screen == Screen::Attack {
+        model.screen = Screen::Pixels;
+    }
+    Vec::new()
+}
+
+/// The timeline of the present run on the present grid.
+pub fn strip(model: &Model) -> Option<&Strip> {
+    let key = (model.run.as_ref()?.id, cell(model));
+    model.psr.timeline.as_ref().filter(|s| s.key == key)
+}
+
+/// Asks for the timeline when it is wanted and there is none yet.
+fn follow_strip(model: &mut Model) -> Vec<Effect> {
+    if !model.pixels.strip || model.screen != Screen::Pixels || model.running() || strip(model).is_some() || model.psr.pending.is_some() {
+        return Vec::new();
+    }
+    let Some(run) = &model.run else { return Vec::new() };
+    let (id, label) = (run.id, run.label);
+    let last = run.trace.as_ref().and_then(|t| t.step(run.best.or(run.newest)?)).map(|s| s.predicted);
+    let Some(target) = run.target.or(last).filter(|t| *t != label) else { return Vec::new() };
+    let settings = Settings { floor: model.psr.floor, threshold: model.psr.threshold, mode: Mode::Linear };
+    let cell = cell(model);
+    model.psr.timeline = Some(Strip { key: (id, cell), moments: Arc::default(), done: false });
+    vec![Effect::Engine(Command::Timeline { run: id, cell, settings, target, control: Control::default() })]
+}
+
+/// A part of the timeline arrived.
+pub fn timed(model: &mut Model, run: RunId, cell: [usize; 2], moments: Arc<Vec<Moment>>, done: bool) {
+    if let Some(strip) = model.psr.timeline.as_mut().filter(|s| s.key == (run, cell)) {
+        (strip.moments, strip.done) = (moments, done);
+    }
 }
 
 /// Default side of a cell for an image: about fourteen cells along the shorter side.
@@ -177,7 +278,7 @@ fn resize(model: &mut Model, finer: bool) {
 pub fn current(model: &Model, mode: Mode) -> Option<MapKey> {
     let run = model.run.as_ref()?;
     let step = run.trace.as_ref()?.nearest_frame(model.position()?)?;
-    Some(MapKey { run: run.id, step, cell: model.psr.cell, mode })
+    Some(MapKey { run: run.id, step, cell: cell(model), mode })
 }
 
 /// Whether promotion has no meaning here: without a target it is towards the predicted class, which is still the true one.
@@ -219,7 +320,12 @@ fn send(model: &mut Model, key: MapKey) -> Vec<Effect> {
     let settings = Settings { floor: model.psr.floor, threshold: model.psr.threshold, mode: key.mode };
     model.psr.pending = Some(Pending { key, since: model.now, control: control.clone() });
     model.psr.want = None;
-    effects.push(Effect::Engine(Command::Psr { run: key.run, step: key.step, cell: key.cell, settings, control }));
+    let of_step = |m: &&Stored| m.key.run == key.run && m.key.step == key.step;
+    let exact = key.mode == Mode::Exact;
+    let maps = || model.psr.maps.iter().filter(of_step).filter(|_| exact);
+    let known = maps().filter(|m| m.key.mode == Mode::Exact).map(|m| Arc::clone(&m.map)).collect();
+    let estimate = maps().find(|m| m.key.mode == Mode::Linear && m.key.cell == key.cell).map(|m| Arc::clone(&m.map));
+    effects.push(Effect::Engine(Command::Psr { run: key.run, step: key.step, cell: key.cell, settings, known, estimate, control }));
     effects
 }
 
@@ -235,6 +341,10 @@ pub fn stop(model: &mut Model) -> Option<Effect> {
 pub fn follow(model: &mut Model) -> Vec<Effect> {
     if model.screen == Screen::Cam || model.flowing() || model.psr.cell == 0 || model.without_model().is_some() {
         return Vec::new();
+    }
+    let strip = follow_strip(model);
+    if !strip.is_empty() {
+        return strip;
     }
     let Some(key) = current(model, Mode::Linear) else { return Vec::new() };
     let same = |k: MapKey| MapKey { mode: Mode::Linear, ..k } == key;
@@ -260,7 +370,7 @@ pub fn arrived(model: &mut Model, run: RunId, step: usize, map: Arc<PsrMap>, don
     if model.run.as_ref().is_none_or(|r| r.id != run) {
         return;
     }
-    let key = MapKey { run, step, cell: map.grid.cell_h.max(map.grid.cell_w), mode: map.settings.mode };
+    let key = MapKey { run, step, cell: [map.grid.cell_h, map.grid.cell_w], mode: map.settings.mode };
     let state = &mut model.psr;
     state.maps.retain(|m| m.key != key);
     if state.maps.len() >= KEPT {
@@ -281,8 +391,8 @@ pub fn failed(model: &mut Model) {
 
 /// Forgets everything; the image changed.
 pub fn reset(model: &mut Model, side: usize) {
-    let State { floor, threshold, strength, .. } = model.psr;
-    model.psr = State { floor, threshold, strength, cell: default_cell(side), ..State::default() };
+    let State { threshold, strength, .. } = model.psr;
+    model.psr = State { threshold, strength, cell: default_cell(side), ..State::default() };
 }
 
 /// What there is to show for the current position.
@@ -292,6 +402,8 @@ pub struct Shown {
     pub map: PsrMap,
     /// Whether all cells are there.
     pub done: bool,
+    /// Cells that the exact evaluation has not reached yet, from the estimate.
+    pub estimated: Vec<bool>,
     /// Rank correlation of the estimate and the exact effects, when both exist: suppression, promotion.
     pub spearman: Option<(Option<f64>, Option<f64>)>,
 }
@@ -316,9 +428,10 @@ impl State {
     /// Takes the maps of a recorded run, and shows the last of them.
     pub fn restore(&mut self, run: RunId, maps: &[StepPsr]) {
         for StepPsr { step, map } in maps.iter().rev().take(KEPT).rev() {
-            let cell = map.grid.cell_h.max(map.grid.cell_w);
+            let cell = [map.grid.cell_h, map.grid.cell_w];
             let key = MapKey { run, step: *step, cell, mode: map.settings.mode };
-            (self.cell, self.mode) = (cell, map.settings.mode);
+            let side = cell[0].min(cell[1]).max(1);
+            (self.cell, self.shape, self.mode) = (side, cell.map(|n| (n / side).max(1)), map.settings.mode);
             (self.floor, self.threshold) = (map.settings.floor, map.settings.threshold);
             self.maps.push(Stored { key, map: Arc::clone(map), done: true });
         }
@@ -334,10 +447,18 @@ pub fn shown(model: &Model) -> Option<Shown> {
     let key = current(model, model.psr.mode)?;
     let with = |mode| model.psr.find(MapKey { mode, ..key }).filter(|m| m.map.cells.iter().any(Option::is_some));
     let stored = [model.psr.mode, Mode::Linear, Mode::Path, Mode::Exact].into_iter().find_map(with)?;
-    let map = reclassified(&stored.map, model.psr.floor, model.psr.threshold);
+    let mut map = reclassified(&stored.map, model.psr.floor, model.psr.threshold);
     let other = if stored.key.mode == Mode::Exact { with(Mode::Linear).or_else(|| with(Mode::Path)) } else { with(Mode::Exact) };
     let spearman = other.filter(|o| o.done && stored.done).map(|o| stored.map.rank_correlation(&o.map));
-    Some(Shown { map, done: stored.done, spearman })
+    let mut estimated = vec![false; map.cells.len()];
+    if let Some(estimate) = with(Mode::Linear).filter(|_| stored.key.mode == Mode::Exact && !stored.done) {
+        let estimate = reclassified(&estimate.map, model.psr.floor, model.psr.threshold);
+        for ((cell, guess), flag) in map.cells.iter_mut().zip(estimate.cells).zip(&mut estimated).filter(|((c, _), _)| c.is_none()) {
+            *flag = guess.is_some();
+            *cell = guess;
+        }
+    }
+    Some(Shown { map, done: stored.done, estimated, spearman })
 }
 
 /// The same raw effects under another floor and threshold.

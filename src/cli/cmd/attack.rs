@@ -13,6 +13,7 @@ use ndarray::{Array1, Array3, Axis};
 use crate::{
     cli::{
         args::{AttackArgs, ModelArgs, output_dir},
+        compare::Comparison,
         exit::Done,
         progress,
         session::{Session, interruptible},
@@ -20,8 +21,10 @@ use crate::{
     core::{error::Error, oracle::Oracle as _},
     engine::{
         command::AttackRequest,
+        control::Control,
         findings::Findings,
         keep::{self, About},
+        region::{self, Region},
         run::{self, Prepared},
         trace::{
             Trace,
@@ -29,7 +32,7 @@ use crate::{
             maps::Maps,
         },
     },
-    report::{json::AttackReport, npy, picture, text},
+    report::{explain, json::AttackReport, npy, picture, text},
 };
 
 /// Attack one image.
@@ -56,6 +59,9 @@ pub struct AttackCommand {
     /// Write x0.npy, adv.npy and delta.npy (float32 [C,H,W], pixel space) into this folder.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     npy: Option<PathBuf>,
+    /// With --within: run the same attack everywhere too, and print success, norms, interpretability score and promotion-suppression shares of both.
+    #[arg(long, requires = "within", help_heading = "Output")]
+    compare: bool,
     /// End with 1 when the attack did not reach its goal.
     #[arg(long, help_heading = "Output")]
     exit_code: bool,
@@ -75,6 +81,8 @@ pub struct Attacked {
     pub image: Array3<f32>,
     /// Whether the goal was reached.
     pub success: bool,
+    /// Where it was allowed to change pixels, when not everywhere.
+    pub region: Option<Region>,
     /// Whether a signal ended it early.
     pub stopped: bool,
     /// Wall seconds.
@@ -84,13 +92,25 @@ pub struct Attacked {
 /// Opens the image and runs the attack, with progress on stderr.
 pub fn perform(session: &mut Session, image: &Path, args: &AttackArgs) -> anyhow::Result<Attacked> {
     let request = args.request(&session.subject.labels)?;
+    attack(session, image, request, &interruptible())
+}
+
+/// Opens the image and runs what is asked for.
+fn attack(session: &mut Session, image: &Path, request: AttackRequest, control: &Control) -> anyhow::Result<Attacked> {
     let (x0, clean) = session.predict(image)?;
-    let prepared = run::prepare(&request, Arc::clone(&x0), clean.view(), None)?;
+    let mut prepared = run::prepare(&request, Arc::clone(&x0), clean.view(), None)?;
+    let mut region = None;
+    if let Some(text) = &request.within {
+        let classes = (prepared.problem.label, prepared.problem.target);
+        let found =
+            region::resolve(&mut session.network, &session.subject.labels, x0.view(), classes, text, &mut |_, _| control.checkpoint())?;
+        prepared.problem.mask = Some(found.weights());
+        region = Some(found);
+    }
     let bar = progress::bar(prepared.steps(), "steps");
     let started = Instant::now();
-    let control = interruptible();
     let _bound = control.bind(session.network.interrupt());
-    let outcome = prepared.run(&mut session.network, &control, |index| bar.set_position(index as u64));
+    let outcome = prepared.run(&mut session.network, control, |index| bar.set_position(index as u64));
     let seconds = started.elapsed().as_secs_f64();
     bar.finish_and_clear();
     let (success, stopped) = match outcome {
@@ -100,7 +120,7 @@ pub fn perform(session: &mut Session, image: &Path, args: &AttackArgs) -> anyhow
     };
     let frame = prepared.trace.best().and_then(|i| prepared.trace.frame(i));
     let image = frame.map_or_else(|| (*x0).clone(), |f| f.image.clone());
-    Ok(Attacked { request, prepared, clean, image, success, stopped, seconds })
+    Ok(Attacked { request, prepared, clean, image, success, region, stopped, seconds })
 }
 
 /// The maps of the result; what the model cannot give is said on stderr.
@@ -124,7 +144,16 @@ impl AttackCommand {
     /// Runs the subcommand.
     pub fn run(self) -> anyhow::Result<Done> {
         let mut session = Session::open(&self.model, &self.model_args)?;
-        let attacked = perform(&mut session, &self.image, &self.attack)?;
+        let control = interruptible();
+        let request = self.attack.request(&session.subject.labels)?;
+        let attacked = attack(&mut session, &self.image, request.clone(), &control)?;
+        let comparison = match &attacked.region {
+            Some(region) if self.compare && !attacked.stopped => {
+                let everywhere = attack(&mut session, &self.image, AttackRequest { within: None, ..request }, &control)?;
+                Some(Comparison::of(&mut session, region, &attacked, &everywhere)?)
+            }
+            _ => None,
+        };
         let logits = session.network.logits(attacked.image.view().insert_axis(Axis(0)))?.row(0).to_owned();
         self.write_files(&mut session, &attacked)?;
         let image = self.image.display().to_string();
@@ -140,9 +169,22 @@ impl AttackCommand {
             seconds: attacked.seconds,
         };
         if self.json {
-            say!("{}", report.to_json());
+            let mut out = report.to_json();
+            if let Some(region) = &attacked.region {
+                out["within"] = explain::region(region);
+            }
+            if let Some(comparison) = &comparison {
+                out["compare"] = comparison.to_json();
+            }
+            say!("{out}");
         } else {
             say!("{}", text::attack(&report).trim_end());
+            if let Some(region) = &attacked.region {
+                say!("  within    {}: {:.1} % of the pixels", region.text, region.area() * 100.0);
+            }
+            if let Some(comparison) = &comparison {
+                say!("{}", comparison.to_text().trim_end());
+            }
         }
         if attacked.stopped {
             return Err(Error::Stopped.into());

@@ -4,6 +4,7 @@
 
 use ndarray::{Array2, Array3, ArrayView3, Axis, Ix4, Zip};
 
+use super::score_cam;
 use crate::core::{
     error::{Error, Result},
     oracle::{LayerInfo, Layers},
@@ -24,6 +25,8 @@ pub enum Method {
     LayerCam,
     /// `sum_k g_k(p) A_k(p)` (Draelos, Carin 2020).
     HiResCam,
+    /// Weights `softmax_k Z(x o N(up(A_k)))`, one forward run per channel (Wang et al. 2020).
+    ScoreCam,
     /// First principal component of the activation over positions (Muhammad, Yeasin 2020); looks at no class.
     EigenCam,
 }
@@ -60,6 +63,14 @@ pub static METHODS: &[MethodInfo] = &[
         true,
     ),
     info(Method::HiResCam, "hirescam", "HiResCAM", "Gradient times activation, place by place: faithful for linear heads.", true, false),
+    info(
+        Method::ScoreCam,
+        "scorecam",
+        "Score-CAM",
+        "Channels weighted by the score that their own place leaves: no gradient, one forward run per channel.",
+        false,
+        true,
+    ),
     info(Method::EigenCam, "eigencam", "Eigen-CAM", "First principal component of the activation: no class, no gradient.", false, false),
 ];
 
@@ -111,6 +122,16 @@ impl CamMap {
     }
 }
 
+/// `C(x', c) - C(x0, c)` of two maps as their method defines them: positive where the evidence for the class grew, negative
+/// where it shrank.
+pub fn difference(clean: &CamMap, adversarial: &CamMap) -> Result<Array2<f32>> {
+    let same = clean.method == adversarial.method && clean.layer == adversarial.layer && clean.class == adversarial.class;
+    if !same || clean.raw.dim() != adversarial.raw.dim() {
+        return Err(Error::Parameter("only two maps of one method, layer and class have a difference".into()));
+    }
+    Ok(adversarial.defined() - clean.defined())
+}
+
 /// The layer a method uses unless told otherwise: the head's for [`Method::Cam`], else the last one that still has a
 /// spatial extent.
 pub fn default_layer(network: &dyn Layers, method: Method) -> Result<String> {
@@ -127,6 +148,18 @@ pub fn default_layer(network: &dyn Layers, method: Method) -> Result<String> {
 
 /// Computes a raw map of one image `[C, H, W]` for a class.
 pub fn compute(network: &mut dyn Layers, image: ArrayView3<f32>, method: Method, layer: Option<&str>, class: usize) -> Result<CamMap> {
+    compute_with(network, image, method, layer, class, &mut |_, _| Ok(()))
+}
+
+/// [`compute`] for methods that take long: `progress` gets forward runs done and their number; an error ends the work.
+pub fn compute_with(
+    network: &mut dyn Layers,
+    image: ArrayView3<f32>,
+    method: Method,
+    layer: Option<&str>,
+    class: usize,
+    progress: &mut dyn FnMut(usize, usize) -> Result<()>,
+) -> Result<CamMap> {
     let classes = network.classes();
     if class >= classes {
         return Err(Error::Parameter(format!("class {class} does not exist; this model has classes 0 to {}", classes.saturating_sub(1))));
@@ -156,6 +189,11 @@ pub fn compute(network: &mut dyn Layers, image: ArrayView3<f32>, method: Method,
             weighted(&a, head.weights.row(class).iter().copied())
         }
         Method::EigenCam => eigen(&activation(network, batch, &layer)?),
+        Method::ScoreCam => {
+            let a = activation(network, batch, &layer)?;
+            let weights = score_cam::weights(network, image, &a, class, progress)?;
+            weighted(&a, weights.into_iter())
+        }
         _ => {
             let both = network.layer_gradient(batch, &layer, class)?;
             let a = both.activation.index_axis_move(Axis(0), 0);
@@ -222,8 +260,8 @@ fn from_gradient(method: Method, a: &Array3<f32>, g: &Array3<f32>) -> Array2<f32
         }
         Method::LayerCam => placewise(a, g, |g| g.max(0.0)),
         Method::HiResCam => placewise(a, g, |g| g),
-        // CAM and Eigen-CAM need no gradient and never come here; Grad-CAM is what is left.
-        Method::GradCam | Method::Cam | Method::EigenCam => {
+        // The methods without a gradient never come here; Grad-CAM is what is left.
+        Method::GradCam | Method::Cam | Method::ScoreCam | Method::EigenCam => {
             let count = (a.dim().1 * a.dim().2).max(1) as f64;
             let weights: Vec<f32> = channels().map(|(_, g)| (sum(&mut g.iter().map(|v| f64::from(*v))) / count) as f32).collect();
             weighted(a, weights.into_iter())

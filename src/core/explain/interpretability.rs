@@ -40,7 +40,7 @@ pub fn region(map: ArrayView2<f32>, threshold: Threshold) -> Result<(Array2<bool
         return Err(Error::Input("the map has no finite values, so no region can be cut out of it".into()));
     }
     let nu = match threshold {
-        Threshold::Percentile(p) => percentile(map, p),
+        Threshold::Percentile(p) => quantile(&sorted(map), p),
         Threshold::OfMaximum(f) => f * map.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v)),
         Threshold::Value(v) => v,
     };
@@ -55,6 +55,11 @@ pub fn interpretability(map: ArrayView2<f32>, delta: ArrayView3<f32>, threshold:
         return Err(Error::Input(format!("the map has {:?} values and the image {height}x{width} pixels; upsample it first", map.dim())));
     }
     let (inside, nu) = region(map, threshold)?;
+    Ok(of_region(inside.view(), delta, nu))
+}
+
+/// IS of a perturbation `[C, H, W]` for a region `[H, W]` that is already cut out; `nu` is only handed on.
+pub fn of_region(inside: ArrayView2<bool>, delta: ArrayView3<f32>, nu: f32) -> Option<Interpretability> {
     let (mut all, mut kept) = (0.0f64, 0.0f64);
     for channel in delta.axis_iter(Axis(0)) {
         for (d, b) in channel.iter().zip(&inside) {
@@ -64,21 +69,33 @@ pub fn interpretability(map: ArrayView2<f32>, delta: ArrayView3<f32>, threshold:
         }
     }
     if all == 0.0 {
-        return Ok(None);
+        return None;
     }
     let area = inside.iter().filter(|b| **b).count() as f64 / inside.len() as f64;
     let (score, baseline) = ((kept / all).sqrt(), area.sqrt());
-    Ok(Some(Interpretability { nu, score, area, baseline, lift: (baseline > 0.0).then(|| score / baseline) }))
+    Some(Interpretability { nu, score, area, baseline, lift: (baseline > 0.0).then(|| score / baseline) })
 }
 
-/// The score at several percentiles, for a curve.
+/// The score at several percentiles, for a curve; the map is sorted once.
 pub fn curve(map: ArrayView2<f32>, delta: ArrayView3<f32>, percentiles: &[f32]) -> Result<Vec<Option<Interpretability>>> {
-    percentiles.iter().map(|p| interpretability(map, delta, Threshold::Percentile(*p))).collect()
+    // What does not fit is refused there.
+    interpretability(map, delta, Threshold::Value(0.0))?;
+    let values = sorted(map);
+    let score = |p: &f32| {
+        let nu = quantile(&values, *p);
+        of_region(map.mapv(|v| v > nu).view(), delta, nu)
+    };
+    Ok(percentiles.iter().map(score).collect())
 }
 
-fn percentile(map: ArrayView2<f32>, p: f32) -> f32 {
+fn sorted(map: ArrayView2<f32>) -> Vec<f32> {
     let mut values: Vec<f32> = map.iter().copied().collect();
     values.sort_unstable_by(f32::total_cmp);
+    values
+}
+
+/// Linearly interpolated.
+fn quantile(values: &[f32], p: f32) -> f32 {
     let at = f64::from(p.clamp(0.0, 100.0)) / 100.0 * (values.len() - 1) as f64;
     let (low, high) = (values[at.floor() as usize], values[at.ceil() as usize]);
     (f64::from(low) + f64::from(high - low) * (at - at.floor())) as f32

@@ -1,9 +1,13 @@
 //! Explanations of a perturbation: one file each.
 
 pub mod cam;
+pub mod faithfulness;
+mod impute;
 pub mod interpretability;
 pub mod layers;
 pub mod psr;
+pub mod region;
+pub mod score_cam;
 pub mod sensitivity;
 pub mod units;
 pub mod upsample;

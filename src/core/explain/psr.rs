@@ -6,11 +6,15 @@
 mod exact;
 mod grid;
 mod linear;
+mod split;
 mod summary;
+mod timeline;
 
-pub use exact::{coarse_to_fine, exact, most_influential_first};
+pub use exact::{coarse_to_fine, exact, exact_from, most_influential_first};
 pub use linear::{linear, path};
+pub use split::{Side, Split, mostly_inside, split};
 pub use summary::{Shares, effect, judge, relative_floor};
+pub use timeline::{Moment, moment, sample, turning_point};
 
 use ndarray::ArrayView3;
 

@@ -7,7 +7,9 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{
     cam::{self, Method},
+    faithfulness,
     psr::{self, Grid, Kind, Mode, Question, Settings},
+    score_cam,
 };
 use crate::core::{
     attack::testing::{Linear, Pooled},
@@ -206,4 +208,178 @@ fn methods_by_name_and_bad_layers() {
     assert!(refuse(Method::GradCam, "nothing", 0).contains("features"));
     assert!(refuse(Method::Cam, "pooled", 0).contains("features"));
     assert!(refuse(Method::Cam, "features", 9).contains("0 to 1"));
+}
+
+/// Reads its image as an activation but answers the same logits to every image.
+struct Constant(Pooled);
+
+impl Oracle for Constant {
+    fn classes(&self) -> usize {
+        self.0.classes()
+    }
+
+    fn image_shape(&self) -> [usize; 3] {
+        self.0.shape
+    }
+
+    fn logits(&mut self, images: ndarray::ArrayView4<f32>) -> crate::core::error::Result<Array2<f32>> {
+        Ok(Array2::from_shape_fn((images.dim().0, self.0.classes()), |(_, c)| c as f32))
+    }
+
+    fn gradient(
+        &mut self,
+        images: ndarray::ArrayView4<f32>,
+        objective: crate::core::oracle::Objective,
+    ) -> crate::core::error::Result<crate::core::oracle::Evaluation> {
+        self.0.gradient(images, objective)
+    }
+}
+
+#[test]
+fn h2_score_cam() {
+    let (net, image) = h2();
+    // A model that ignores its input gives every channel the same weight.
+    let equal = score_cam::weights(&mut Constant(net), image.view(), &image, 1, &mut |_, _| Ok(())).unwrap();
+    assert_eq!(equal, [0.5, 0.5]);
+    // By hand: masks are min-max per channel, 2x2 at the image's size; the model is GAP and one linear layer.
+    let (mut net, image) = h2();
+    let masks = [array![[0.5f32, 1.0], [0.0, 0.5]], array![[0.0f32, 1.0 / 3.0], [1.0, 0.0]]];
+    let z: Vec<f32> = masks
+        .iter()
+        .map(|m| {
+            let mean = |k: usize| (0..4).map(|p| image[(k, p / 2, p % 2)] * m[(p / 2, p % 2)]).sum::<f32>() / 4.0;
+            2.0 * mean(0) - mean(1) + 0.25
+        })
+        .collect();
+    let weight = 1.0 / (1.0 + (z[1] - z[0]).exp());
+    let mut seen = Vec::new();
+    let map = cam::compute_with(&mut net, image.view(), Method::ScoreCam, None, 0, &mut |done, all| {
+        seen.push((done, all));
+        Ok(())
+    })
+    .unwrap();
+    let want = Array2::from_shape_fn((2, 2), |(y, x)| weight * image[(0, y, x)] + (1.0 - weight) * image[(1, y, x)]);
+    close(&map.raw, &want);
+    assert_eq!(seen.last(), Some(&(2, 2)));
+    let stopped = cam::compute_with(&mut net, image.view(), Method::ScoreCam, None, 0, &mut |_, _| Err(Error::Stopped));
+    assert!(matches!(stopped, Err(Error::Stopped)));
+}
+
+#[test]
+fn differences_need_maps_of_one_kind() {
+    let (mut net, image) = h2();
+    let brighter = &image * 2.0;
+    let mut map = |image: &Array3<f32>, class| cam::compute(&mut net, image.view(), Method::GradCam, None, class).unwrap();
+    let (before, after, other) = (map(&image, 0), map(&brighter, 0), map(&brighter, 1));
+    // Grad-CAM of a linear network doubles with its activation; the ReLU is part of the map.
+    close(&cam::difference(&before, &after).unwrap(), &before.defined());
+    assert!(cam::difference(&before, &other).is_err());
+}
+
+#[test]
+fn an_exact_map_goes_on_where_another_left_off() {
+    let (model, clean) = Linear::random([3, 12, 12], 4, 1.0, 11);
+    let mut model = Linear { batch: 3, ..model };
+    let mut adversarial = clean.clone();
+    // One changed pixel in each quarter but the last, which changes all over.
+    for (y, x) in [(1, 2), (3, 9), (8, 4)] {
+        adversarial[(1, y, x)] += 0.2;
+    }
+    adversarial.slice_mut(ndarray::s![.., 6.., 6..]).mapv_inplace(|v| v - 0.1);
+    let ask = question(&clean, &adversarial, Mode::Exact, 6);
+    let fresh = |model: &mut Linear, cell| {
+        let ask = question(&clean, &adversarial, Mode::Exact, cell);
+        psr::evaluate(model, &ask, &mut |_| Ok(())).unwrap()
+    };
+    // Stopped after the first batch: going on costs only the rest, and gives the same map.
+    let mut partial = None;
+    let stopped = psr::exact(&mut model, &ask, &[0, 1, 2, 3], &mut |map| {
+        partial = Some(map.clone());
+        Err(Error::Stopped)
+    });
+    assert!(matches!(stopped, Err(Error::Stopped)));
+    let partial = partial.unwrap();
+    assert_eq!(partial.evaluated().count(), 3);
+    let resumed = psr::exact_from(&mut model, &ask, &[], &[&partial], &mut |_| Ok(())).unwrap();
+    let whole = fresh(&mut model, 6);
+    assert_eq!((resumed.forwards, whole.forwards), (2, 5));
+    assert_eq!(resumed.cells, whole.cells);
+    // On a grid cut from it, the three single pixels are known; the four pieces of the last quarter are not.
+    let finer = question(&clean, &adversarial, Mode::Exact, 3);
+    let carried = psr::exact_from(&mut model, &finer, &[], &[&whole], &mut |_| Ok(())).unwrap();
+    assert_eq!(carried.forwards, 1 + 4);
+    for (a, b) in carried.evaluated().zip(fresh(&mut model, 3).evaluated()) {
+        assert_abs_diff_eq!(a.s_raw, b.s_raw, epsilon = 1e-6);
+        assert_eq!(a.kind, b.kind);
+    }
+    // An estimate is no exact map.
+    let estimate = psr::linear(&mut model, &ask).unwrap();
+    assert_eq!(psr::exact_from(&mut model, &ask, &[], &[&estimate], &mut |_| Ok(())).unwrap().forwards, 5);
+    // Rectangles partition too.
+    let grid = Grid::rectangular(12, 12, [2, 5]).unwrap();
+    assert_eq!((grid.rows(), grid.cols(), grid.bounds(17)), (6, 3, [10, 10, 2, 2]));
+    let map = psr::evaluate(&mut model, &Question { grid, ..ask }, &mut |_| Ok(())).unwrap();
+    assert_abs_diff_eq!(map.totals().0, whole.totals().0, epsilon = 1e-5);
+}
+
+#[test]
+fn inside_and_outside_add_up_on_a_linear_model() {
+    let (mut model, clean) = Linear::random([3, 8, 8], 3, 1.0, 5);
+    let adversarial = clean.mapv(|v| v + if v > 0.5 { 0.05 } else { -0.04 });
+    let ask = question(&clean, &adversarial, Mode::Exact, 2);
+    let map = psr::evaluate(&mut model, &ask, &mut |_| Ok(())).unwrap();
+    // The region follows the cells, so cells and pixels agree.
+    let region = Array2::from_shape_fn((8, 8), |(y, x)| y < 4 && x >= 2);
+    let split = psr::split(&mut model, &ask, &map, region.view()).unwrap();
+    assert_eq!((split.inside.cells, split.outside.cells), (6, 10));
+    assert_abs_diff_eq!(split.area, 24.0 / 64.0);
+    assert_abs_diff_eq!(split.inside.change + split.outside.change, 1.0, epsilon = 1e-9);
+    for side in [&split.inside, &split.outside] {
+        assert_abs_diff_eq!(side.totals.0, f64::from(side.whole.s_raw), epsilon = 1e-4);
+        assert_abs_diff_eq!(side.totals.1, f64::from(side.whole.b_raw), epsilon = 1e-4);
+    }
+    assert_abs_diff_eq!(split.inside.totals.0 + split.outside.totals.0, map.totals().0, epsilon = 1e-9);
+    let small = Array2::from_elem((4, 4), true);
+    assert!(psr::split(&mut model, &ask, &map, small.view()).is_err());
+}
+
+#[test]
+fn the_timeline_of_a_linear_model_is_exact() {
+    let (mut model, clean, adversarial) = h1();
+    let z = |model: &mut Linear, x: &Array3<f32>| model.logits(x.view().insert_axis(ndarray::Axis(0))).unwrap().row(0).to_owned();
+    let z0 = z(&mut model, &clean);
+    let half = (&clean + &adversarial) / 2.0;
+    for (step, image, share) in [(0, &clean, 0.0), (1, &half, 0.5), (2, &adversarial, 1.0)] {
+        let now = z(&mut model, image);
+        let moment = psr::moment(&mut model, &question(&clean, image, Mode::Linear, 1), step, z0.view(), now.view()).unwrap();
+        assert_abs_diff_eq!(moment.whole.s_raw, 0.9 * share, epsilon = 1e-6);
+        assert_abs_diff_eq!(moment.totals.1, 0.6 * f64::from(share), epsilon = 1e-6);
+    }
+}
+
+#[test]
+fn a_true_map_is_more_faithful_than_its_opposite() {
+    // Only the upper left quarter matters to class 0.
+    let weights = Array2::from_shape_fn((2, 3 * 64), |(c, i)| if c == 0 && i % 64 / 8 < 4 && i % 8 < 4 { 0.4 } else { 0.0 });
+    let mut model = Linear::new([3, 8, 8], weights, array![-5.0, 0.0]);
+    // Bright there and dark elsewhere: what is removed is filled in darker.
+    let image = Array3::from_shape_fn((3, 8, 8), |(c, y, x)| if y < 4 && x < 4 { 0.7 + 0.1 * c as f32 } else { 0.1 });
+    let map = Array2::from_shape_fn((4, 4), |(y, x)| if y < 2 && x < 2 { 1.0 } else { 0.0 });
+    let mut measure = |map: Array2<f32>| faithfulness::evaluate(&mut model, image.view(), map.view(), 0, 7, &mut |_, _| Ok(())).unwrap();
+    let (good, bad) = (measure(map.clone()), measure(map.mapv(|v| 1.0 - v)));
+    assert!(good.deletion.auc() < good.control.0 && good.insertion.auc() > good.control.1, "{good:?}");
+    assert!(bad.deletion.auc() > bad.control.0 && bad.insertion.auc() < bad.control.1, "{bad:?}");
+    assert!(good.road() > 0.0 && bad.road() < 0.0, "{} {}", good.road(), bad.road());
+    assert_eq!(good, measure(map.clone()), "seeded");
+    // The ends are the image and the empty picture.
+    let p = |z: f64| 1.0 / (1.0 + (-z).exp());
+    let z: f64 = image.indexed_iter().filter(|((_, y, x), _)| *y < 4 && *x < 4).map(|(_, v)| 0.4 * f64::from(*v)).sum::<f64>() - 5.0;
+    assert_abs_diff_eq!(good.deletion.scores[0], p(z), epsilon = 1e-5);
+    assert_abs_diff_eq!(good.insertion.scores[faithfulness::STEPS], p(z), epsilon = 1e-5);
+    assert_abs_diff_eq!(good.insertion.scores[0], p(-5.0), epsilon = 1e-6);
+    let curve = faithfulness::Curve { fractions: vec![0.0, 0.5, 1.0], scores: vec![1.0, 0.5, 0.0] };
+    assert_abs_diff_eq!(curve.auc(), 0.5);
+    assert!(faithfulness::evaluate(&mut model, image.view(), map.view(), 9, 0, &mut |_, _| Ok(())).is_err());
+    let stopped = faithfulness::evaluate(&mut model, image.view(), map.view(), 0, 0, &mut |_, _| Err(Error::Stopped));
+    assert!(matches!(stopped, Err(Error::Stopped)));
 }

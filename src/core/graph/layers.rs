@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use ndarray::{Array1, Array2};
 
-use super::{Layout, Prepared};
+use super::{Layout, Prepared, tokens};
 use crate::core::{
     onnx::{Dim, Graph, Node},
     oracle::{LayerInfo, LinearHead},
@@ -37,19 +37,23 @@ const JOINS: &[&str] = &["Add", "Sum", "Concat", "Mul", "Conv", "ConvTranspose",
 /// The maps `[N, C, H, W]` (or `[N, H, W, C]` in channels-last parts) with H and W above 1 between image and logits,
 /// first to last: outputs of activations, residual sums, gates, concatenations and bare convolutions, leaving out what an
 /// activation or a sum follows at once, additions of constants, and side branches such as squeeze-and-excitation gates.
+/// Of transformers, the residual sums, activations and normalised values `[N, T, C]` whose tokens are a grid of patches.
 pub fn spatial_layers(prepared: &Prepared) -> Vec<LayerInfo> {
     let graph = &prepared.graph;
     let users = users(graph);
     let maps = maps(prepared);
+    let grids = tokens::grids(prepared, &maps);
     let mut layers = Vec::new();
     for node in &graph.nodes {
         let Some(output) = node.outputs.first() else { continue };
         let op = node.op.as_str();
-        let Some([units, height, width]) = maps.get(output.as_str()).copied().and_then(|last| map_shape(graph, output, last)) else {
-            continue;
-        };
+        let map = maps.get(output.as_str()).copied().and_then(|last| map_shape(graph, output, last));
+        let grid = grids.get(output.as_str()).filter(|_| map.is_none());
+        let Some([units, height, width]) = map.or_else(|| token_shape(graph, output, grid)) else { continue };
         let varying = node.inputs.iter().filter(|i| !graph.initializers.contains_key(*i)).count();
-        let counts = ACTIVATIONS.contains(&op) || JOINS.contains(&op) && (varying > 1 || !ELEMENTWISE.contains(&op));
+        let counts = ACTIVATIONS.contains(&op)
+            || (grid.is_some() && op == "LayerNormalization")
+            || JOINS.contains(&op) && (varying > 1 || !ELEMENTWISE.contains(&op));
         let next: Vec<&Node> = users.get(output.as_str()).into_iter().flatten().map(|&i| &graph.nodes[i]).collect();
         if !counts || height <= 1 || width <= 1 || next.is_empty() || rolled(graph, node) || superseded(graph, node, &next, &users) {
             continue;
@@ -101,12 +105,20 @@ fn superseded(graph: &Graph, node: &Node, next: &[&Node], users: &HashMap<&str, 
 }
 
 /// Channels, height, width.
-fn map_shape(graph: &Graph, name: &str, channels_last: bool) -> Option<[usize; 3]> {
+pub(super) fn map_shape(graph: &Graph, name: &str, channels_last: bool) -> Option<[usize; 3]> {
     match graph.types.get(name)?.shape.as_deref()? {
         [Dim::Batch(1), a, b, c] => {
             let (a, b, c) = (a.fixed()?, b.fixed()?, c.fixed()?);
             Some(if channels_last { [c, a, b] } else { [a, b, c] })
         }
+        _ => None,
+    }
+}
+
+/// Channels, height, width of a grid of tokens.
+fn token_shape(graph: &Graph, name: &str, grid: Option<&tokens::TokenGrid>) -> Option<[usize; 3]> {
+    match graph.types.get(name)?.shape.as_deref()? {
+        [Dim::Batch(1), _, c] => grid.map(|g| Some([c.fixed()?, g.height, g.width]))?,
         _ => None,
     }
 }

@@ -13,6 +13,7 @@ mod layers;
 mod loss;
 pub mod normalise;
 mod tap;
+mod tokens;
 mod units;
 
 pub use gate::masked;

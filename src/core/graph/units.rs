@@ -37,7 +37,9 @@ pub(super) fn channels_last(prepared: &Prepared) -> HashSet<String> {
 pub fn unit_layers(prepared: &Prepared) -> Vec<UnitLayer> {
     let graph = &prepared.graph;
     let last = channels_last(prepared);
-    let spatial: HashMap<String, LayerInfo> = spatial_layers(prepared).into_iter().map(|l| (l.name.clone(), l)).collect();
+    // Grids of tokens are maps to look at, but as tensors they are sequences.
+    let is_map = |l: &LayerInfo| graph.types.get(&l.name).and_then(|t| t.shape.as_ref()).is_some_and(|s| s.len() == 4);
+    let spatial: HashMap<String, LayerInfo> = spatial_layers(prepared).into_iter().filter(is_map).map(|l| (l.name.clone(), l)).collect();
     let users = users(graph);
     let mut layers = Vec::new();
     for node in &graph.nodes {

@@ -54,6 +54,9 @@ pub struct RunMeta {
     pub label: usize,
     /// Target class.
     pub target: Option<usize>,
+    /// Region outside of which nothing was allowed to change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<String>,
     /// Whether the goal was reached.
     pub success: bool,
     /// Step that holds the result.

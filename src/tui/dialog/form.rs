@@ -265,6 +265,7 @@ fn submit(model: &mut Model) -> Vec<Effect> {
         target: state.target.clone(),
         label: parse_label(&label, labels.as_ref().map(|l| l.as_slice()).unwrap_or_default()).unwrap_or(None),
         seed: state.text_of(|w| matches!(w, What::Seed)).parse().unwrap_or(0),
+        within: None,
     };
     model.dialogs.pop();
     run::start(model, request)

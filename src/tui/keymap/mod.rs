@@ -32,6 +32,8 @@ pub enum Context {
     Pixels,
     /// Screen 2 with the cell cursor.
     Cells,
+    /// Screen 2 with the pixel cursor.
+    PixelCursor,
     /// Screen 3.
     Cam,
     /// The folder.
@@ -85,6 +87,7 @@ pub static SECTIONS: &[Section] = &[
     Section { context: Context::Attack, title: "Attack screen", bindings: attack::KEYS },
     Section { context: Context::Pixels, title: "Pixels screen", bindings: pixels::KEYS },
     Section { context: Context::Cells, title: "Pixels screen, cell cursor", bindings: pixels::CELL_KEYS },
+    Section { context: Context::PixelCursor, title: "Pixels screen, pixel cursor", bindings: pixels::PIXEL_KEYS },
     Section { context: Context::Psr, title: "Promotion / suppression map", bindings: psr::KEYS },
     Section { context: Context::Cam, title: "CAM screen", bindings: cam::KEYS },
     Section { context: Context::Triage, title: "Triage screen", bindings: triage::KEYS },

@@ -7,17 +7,20 @@ use std::{
     time::Duration,
 };
 
-use ratatui::{buffer::Buffer, layout::Rect};
+use ndarray::Array2;
+use ratatui::layout::Rect;
 
 use crate::{
     core::explain::{
         cam::{CamMap, METHODS, Method},
-        interpretability::{Interpretability, Threshold, interpretability},
+        faithfulness::Faithfulness,
+        interpretability::{self, Interpretability, Threshold},
+        region::{ClassRef, RegionSpec},
         upsample::bilinear,
     },
     engine::{
         command::{At, Command, RunId},
-        event::Opened,
+        control::Control,
         trace::maps::StepCam,
     },
     tui::{
@@ -28,19 +31,32 @@ use crate::{
         model::Model,
         msg::Action,
         notice::Severity,
-        screen::Screen,
-        text,
-        theme::Role,
-        view::{ViewCache, draw, picture},
-        widget::{
-            overlay::draw_heat,
-            pixel_grid::{Ink, Placed, Raster},
+        screen::{
+            Screen,
+            cam_charts::{self, Compare, LEVELS},
         },
     },
 };
 
 /// A map asked for: image, method, layer asked for, class.
-type Ask = (At, Method, Option<String>, usize);
+pub(super) type Ask = (At, Method, Option<String>, usize);
+
+/// What the wide panel shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Chart {
+    /// Nothing: the maps have the room.
+    #[default]
+    None,
+    /// The interpretability score over the threshold.
+    Scores,
+    /// Deletion, insertion, ROAD.
+    Faithfulness,
+    /// An attack within a region beside the same one everywhere.
+    Compare,
+}
+
+/// A region cut out of a map: whose, at which level, and its pixels.
+type Cut = (Ask, f32, Arc<Array2<bool>>);
 
 /// Settings and the maps so far.
 #[derive(Debug, Clone)]
@@ -55,15 +71,29 @@ pub struct State {
     pub strength: f32,
     /// Picture and map beside each other instead of one over the other.
     pub beside: bool,
+    /// Clean and adversarial maps in turn at the same place.
+    pub blink: bool,
+    /// The two maps of x' as differences from those of x0.
+    pub difference: bool,
+    /// Quantile level above which a pixel belongs to the region.
+    pub level: f32,
+    /// What the wide panel shows.
+    pub chart: Chart,
+    /// The attack within a region that was asked for last.
+    pub compare: Option<Compare>,
     /// Map with the focus.
     pub focus: usize,
     /// Whether it fills the screen.
     pub zoom: bool,
     has_linear_head: bool,
-    maps: HashMap<Ask, Arc<CamMap>>,
+    pub(super) maps: HashMap<Ask, Arc<CamMap>>,
     asked: HashSet<Ask>,
-    scores: HashMap<(Ask, RunId, usize), Interpretability>,
-    rest: Option<(usize, Duration)>,
+    scores: HashMap<(Ask, RunId, usize), Vec<Option<Interpretability>>>,
+    pub(super) rest: Option<(usize, Duration)>,
+    pending: Vec<(Ask, Control)>,
+    region: Option<Cut>,
+    pub(super) believed: HashMap<Ask, Arc<Faithfulness>>,
+    doubted: Option<Ask>,
 }
 
 impl Default for State {
@@ -74,6 +104,11 @@ impl Default for State {
             class: None,
             strength: 0.7,
             beside: false,
+            blink: false,
+            difference: false,
+            level: 0.7,
+            chart: Chart::None,
+            compare: None,
             focus: 0,
             zoom: false,
             has_linear_head: false,
@@ -81,6 +116,10 @@ impl Default for State {
             asked: HashSet::new(),
             scores: HashMap::new(),
             rest: None,
+            pending: Vec::new(),
+            region: None,
+            believed: HashMap::new(),
+            doubted: None,
         }
     }
 }
@@ -89,7 +128,7 @@ impl State {
     /// Forgets the maps; another image or model is open.
     pub fn reset(&mut self, has_linear_head: bool) {
         let method = if has_linear_head { Method::Cam } else { Method::GradCam };
-        *self = Self { strength: self.strength, beside: self.beside, method, has_linear_head, ..Self::default() };
+        *self = Self { strength: self.strength, beside: self.beside, level: self.level, method, has_linear_head, ..Self::default() };
     }
 
     /// The maps of a run and of its clean image.
@@ -145,9 +184,14 @@ impl State {
         self.class = class;
     }
 
+    fn toggle(&mut self, chart: Chart) {
+        self.chart = if self.chart == chart { Chart::None } else { chart };
+    }
+
     /// Something could not be computed: it is not asked for again by itself.
     pub fn failed(&mut self) {
         self.rest = None;
+        self.pending.clear();
     }
 }
 
@@ -164,8 +208,22 @@ pub enum Msg {
     Weaker,
     /// Stronger overlay.
     Stronger,
-    /// Over each other or side by side.
+    /// Over each other, side by side, or clean and adversarial in turn.
     Flip,
+    /// Differences instead of the maps of x'.
+    Difference,
+    /// Lower level: a larger region.
+    LevelDown,
+    /// Higher level: a smaller region.
+    LevelUp,
+    /// The score over the threshold.
+    Scores,
+    /// Whether the map with the focus can be believed.
+    Faithfulness,
+    /// Attack inside the region.
+    Inside,
+    /// The comparison of the two attacks.
+    Compare,
     /// Fill the screen with one map, or back.
     Zoom,
     /// Next map.
@@ -183,7 +241,20 @@ pub const KEYS: &[Binding] = &[
     key(Msg::Method, "cam-method", "Next method.", "method", "n"),
     key(Msg::Layer, "cam-layer", "Chooses the layer.", "layer", "o"),
     key(Msg::Class, "cam-class", "Chooses the second class.", "class", "c"),
-    key(Msg::Flip, "cam-flip", "Map over the picture, or beside it.", "overlay", "v"),
+    key(Msg::Flip, "cam-flip", "Map over the picture, beside it, or clean and adversarial maps in turn.", "view", "v"),
+    key(
+        Msg::Inside,
+        "cam-attack-inside",
+        "Repeats the attack inside the region of the map with the focus and compares the two.",
+        "attack inside",
+        "I",
+    ),
+    key(Msg::Scores, "cam-scores", "Interpretability score over the threshold, or hides it.", "IS", "i"),
+    key(Msg::Faithfulness, "cam-faithfulness", "Measures whether the map with the focus can be believed, or hides that.", "believe?", "f"),
+    key(Msg::Difference, "cam-difference", "Shows C(x',c) - C(x0,c) instead of the maps of x'.", "difference", "d"),
+    key(Msg::LevelDown, "cam-level-down", "Lowers the threshold: a larger region.", "", "x"),
+    key(Msg::LevelUp, "cam-level-up", "Raises the threshold: a smaller region.", "", "X"),
+    key(Msg::Compare, "cam-compare", "Shows the attack inside the region beside the one everywhere, or hides that.", "", "C"),
     key(Msg::Zoom, "cam-zoom", "Fills the screen with the map that has the focus, or goes back.", "zoom", "z"),
     key(Msg::Weaker, "cam-weaker", "Weaker overlay.", "", "-"),
     key(Msg::Stronger, "cam-stronger", "Stronger overlay.", "", "+ ="),
@@ -200,7 +271,23 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
         Msg::Class => model.dialogs.push(Dialog::Picker(picker::State::cam_classes(model))),
         Msg::Weaker => state.strength = (state.strength - 0.1).max(0.1),
         Msg::Stronger => state.strength = (state.strength + 0.1).min(1.0),
-        Msg::Flip => state.beside = !state.beside,
+        Msg::Flip => {
+            (state.beside, state.blink) = match (state.beside, state.blink) {
+                (false, false) => (true, false),
+                (true, _) => (false, true),
+                (false, true) => (false, false),
+            }
+        }
+        Msg::Difference => state.difference = !state.difference,
+        Msg::LevelDown => state.level = ((state.level * 20.0).round() - 1.0).max(0.0) / 20.0,
+        Msg::LevelUp => state.level = ((state.level * 20.0).round() + 1.0).min(19.0) / 20.0,
+        Msg::Scores => state.toggle(Chart::Scores),
+        Msg::Compare => state.toggle(Chart::Compare),
+        Msg::Faithfulness => {
+            state.doubted = None;
+            state.toggle(Chart::Faithfulness);
+        }
+        Msg::Inside => return cam_charts::attack_inside(model),
         Msg::Zoom => state.zoom = !state.zoom,
         Msg::Next => state.focus = (state.focus + 1) % 4,
         Msg::Previous => state.focus = (state.focus + 3) % 4,
@@ -239,7 +326,7 @@ pub fn classes(model: &Model) -> Option<(usize, usize)> {
 }
 
 /// The four maps that belong on the screen.
-fn wanted(model: &Model) -> Vec<Ask> {
+pub(super) fn wanted(model: &Model) -> Vec<Ask> {
     let Some((truth, other)) = classes(model) else { return Vec::new() };
     let adversarial = model.run.as_ref().zip(model.frame()).map(|(run, frame)| At::Step(run.id, frame.index));
     let ask = |at, class| (at, model.cam.method, model.cam.layer.clone(), class);
@@ -248,61 +335,163 @@ fn wanted(model: &Model) -> Vec<Ask> {
     out
 }
 
+/// The clean image's map whose region is meant: of the class that has the focus.
+fn region_ask(model: &Model) -> Option<Ask> {
+    let (truth, other) = classes(model)?;
+    Some((At::Clean, model.cam.method, model.cam.layer.clone(), if model.cam.focus % 2 == 0 { truth } else { other }))
+}
+
+/// The region in use and what to call it, once its map is there.
+pub fn region(model: &Model) -> Option<(Arc<Array2<bool>>, String)> {
+    let ask = region_ask(model)?;
+    let (_, level, region) = model.cam.region.as_ref().filter(|(a, level, _)| *a == ask && *level == model.cam.level)?;
+    let class = if model.cam.focus % 2 == 0 { "t0" } else { "t" };
+    Some((Arc::clone(region), format!("{}:{class}:{level}", ask.1.info().name)))
+}
+
+/// The region in use as an attack takes it.
+pub fn region_text(model: &Model) -> Option<String> {
+    let (_, method, layer, class) = region_ask(model)?;
+    let class = ClassRef::Named(class.to_string());
+    Some(RegionSpec { method, layer, class, threshold: Threshold::Percentile(model.cam.level * 100.0) }.to_string())
+}
+
+/// Whether maps change by themselves.
+pub fn blinking(model: &Model) -> bool {
+    model.screen == Screen::Cam && model.cam.blink && model.frame().is_some()
+}
+
 /// Called after every message: asks for what is missing once the cursor rests.
 pub fn follow(model: &mut Model) -> Vec<Effect> {
-    if model.screen != Screen::Cam || model.opened.is_none() || model.flowing() {
+    if model.opened.is_none() {
         return Vec::new();
+    }
+    let inspecting = model.screen == Screen::Pixels && (model.pixels.in_cells || model.pixels.in_pixels);
+    let wanted: Vec<Ask> = match model.screen {
+        Screen::Cam => wanted(model),
+        // The inspector says whether a cell lies in the region; a slow map is not computed for that alone.
+        _ if inspecting && model.cam.method != Method::ScoreCam => region_ask(model).into_iter().collect(),
+        _ => Vec::new(),
+    };
+    let mut effects = abandon(model, &wanted);
+    if wanted.is_empty() || model.flowing() {
+        return effects;
     }
     let position = model.position().unwrap_or(0);
     match model.cam.rest {
         Some((at, since)) if at == position => {
             if model.now < since + Duration::from_millis(120) && model.run.is_some() {
-                return Vec::new();
+                return effects;
             }
         }
         _ => {
             model.cam.rest = Some((position, model.now));
-            return Vec::new();
+            return effects;
         }
     }
-    score(model);
-    if model.without_model().is_some() {
-        return Vec::new();
+    cut(model);
+    if model.screen == Screen::Cam {
+        score(model);
+        effects.extend(doubt(model));
+        effects.extend(cam_charts::follow(model));
     }
-    let missing: Vec<Ask> = wanted(model).into_iter().filter(|a| !model.cam.maps.contains_key(a) && !model.cam.asked.contains(a)).collect();
-    missing
-        .into_iter()
-        .map(|ask| {
-            model.cam.asked.insert(ask.clone());
-            let (at, method, layer, class) = ask;
-            Effect::Engine(Command::Cam { at, method, layer, class })
-        })
-        .collect()
+    if model.without_model().is_some() {
+        return effects;
+    }
+    for ask in wanted {
+        if model.cam.maps.contains_key(&ask) || !model.cam.asked.insert(ask.clone()) {
+            continue;
+        }
+        let control = Control::default();
+        model.cam.pending.push((ask.clone(), control.clone()));
+        let (at, method, layer, class) = ask;
+        effects.push(Effect::Engine(Command::Cam { at, method, layer, class, control }));
+    }
+    effects
 }
 
-/// Interpretability scores are taken over the hottest thirty percent of a map.
-const PERCENTILE: f32 = 70.0;
+/// Stops maps that nobody looks at any more.
+fn abandon(model: &mut Model, wanted: &[Ask]) -> Vec<Effect> {
+    let state = &mut model.cam;
+    let (keep, stale): (Vec<_>, Vec<_>) = std::mem::take(&mut state.pending).into_iter().partition(|(ask, _)| wanted.contains(ask));
+    state.pending = keep;
+    let mut effects = Vec::new();
+    for (ask, control) in stale {
+        if !state.maps.contains_key(&ask) {
+            state.asked.remove(&ask);
+            effects.push(Effect::Stop(control));
+        }
+    }
+    effects
+}
 
-/// Scores the perturbation of the present step against the maps that are there.
+/// Cuts the region out of its map.
+fn cut(model: &mut Model) {
+    let level = model.cam.level;
+    let (Some(ask), Some(opened)) = (region_ask(model), &model.opened) else { return };
+    if model.cam.region.as_ref().is_some_and(|(a, l, _)| *a == ask && *l == level) {
+        return;
+    }
+    let Some(map) = model.cam.maps.get(&ask) else { return };
+    let (_, h, w) = opened.image.dim();
+    let large = bilinear(map.defined().view(), [h, w]);
+    if let Ok((region, _)) = interpretability::region(large.view(), Threshold::Percentile(level * 100.0)) {
+        model.cam.region = Some((ask, level, Arc::new(region)));
+    }
+}
+
+/// Asks whether the map with the focus can be believed.
+fn doubt(model: &mut Model) -> Vec<Effect> {
+    if model.cam.chart != Chart::Faithfulness || model.running() {
+        return Vec::new();
+    }
+    let Some(ask) = wanted(model).get(model.cam.focus).cloned() else { return Vec::new() };
+    let Some(map) = model.cam.maps.get(&ask).map(Arc::clone) else { return Vec::new() };
+    if model.cam.believed.contains_key(&ask) || model.cam.doubted.as_ref() == Some(&ask) {
+        return Vec::new();
+    }
+    let at = ask.0;
+    model.cam.doubted = Some(ask);
+    vec![Effect::Engine(Command::Faithfulness { at, map, control: Control::default() })]
+}
+
+/// A map was measured.
+pub fn believed(model: &mut Model, at: At, map: &CamMap, result: Arc<Faithfulness>) {
+    let asks = [Some(map.layer.clone()), None].map(|layer| (at, map.method, layer, map.class));
+    for ask in asks {
+        if model.cam.maps.contains_key(&ask) {
+            model.cam.believed.insert(ask, Arc::clone(&result));
+        }
+    }
+}
+
+/// Scores the perturbation of the present step against the maps that are there: the curve over the threshold of each.
 fn score(model: &mut Model) {
     let (Some(frame), Some(run)) = (model.frame(), model.run.as_ref().map(|r| r.id)) else { return };
     let (_, height, width) = frame.delta.dim();
     if model.cam.scores.len() > KEPT {
         model.cam.scores.clear();
     }
+    let levels: Vec<f32> = (0..LEVELS).map(|i| 100.0 * i as f32 / LEVELS as f32).collect();
     for ask in wanted(model) {
         let key = (ask.clone(), run, frame.index);
         let Some(map) = model.cam.maps.get(&ask).filter(|_| !model.cam.scores.contains_key(&key)) else { continue };
-        let large = bilinear(map.raw.view(), [height, width]);
-        if let Ok(Some(score)) = interpretability(large.view(), frame.delta.view(), Threshold::Percentile(PERCENTILE)) {
-            model.cam.scores.insert(key, score);
+        let large = bilinear(map.defined().view(), [height, width]);
+        if let Ok(curve) = interpretability::curve(large.view(), frame.delta.view(), &levels) {
+            model.cam.scores.insert(key, curve);
         }
     }
 }
 
+/// The curve of one of the four maps for the present step.
+pub(super) fn curve_of<'a>(model: &'a Model, ask: &Ask) -> Option<&'a Vec<Option<Interpretability>>> {
+    model.cam.scores.get(&(ask.clone(), model.run.as_ref()?.id, model.frame()?.index))
+}
+
 /// Score of one of the four maps for the present step.
-fn score_of(model: &Model, ask: &Ask) -> Option<Interpretability> {
-    model.cam.scores.get(&(ask.clone(), model.run.as_ref()?.id, model.frame()?.index)).copied()
+pub(super) fn score_of(model: &Model, ask: &Ask) -> Option<Interpretability> {
+    let at = (model.cam.level * LEVELS as f32).round() as usize;
+    curve_of(model, ask)?.get(at).copied().flatten()
 }
 
 const KEPT: usize = 400;
@@ -317,6 +506,7 @@ pub fn arrived(model: &mut Model, at: At, map: Arc<CamMap>) {
         state.asked.retain(|(a, ..)| *a == At::Clean);
     }
     for key in [named, usual] {
+        state.pending.retain(|(ask, _)| *ask != key);
         if state.asked.contains(&key) && !state.maps.contains_key(&key) {
             state.maps.insert(key, Arc::clone(&map));
         }
@@ -329,180 +519,6 @@ pub fn waiting(model: &Model) -> bool {
 }
 
 /// Whether maps of the present position are not there.
-fn missing(model: &Model) -> bool {
+pub fn missing(model: &Model) -> bool {
     wanted(model).iter().any(|a| !model.cam.maps.contains_key(a))
-}
-
-/// Draws it.
-pub fn view(model: &Model, opened: &Opened, cache: &mut ViewCache, body: Rect, buf: &mut Buffer) {
-    let board = layout::board(body, model.cam.focus, model.cam.zoom, false);
-    let asks = wanted(model);
-    let maps: Vec<Option<Arc<CamMap>>> = (0..4).map(|i| asks.get(i).and_then(|a| model.cam.maps.get(a)).cloned()).collect();
-    let limit = limit(&maps);
-    for (pane, area) in board.panes {
-        map_pane(model, opened, cache, (pane, maps[pane].as_deref(), limit), area, buf);
-    }
-    if let Some(area) = board.side {
-        panel(model, &maps, limit, area, buf);
-    }
-}
-
-/// 99.5th percentile of the positive parts of all maps: the shared scale.
-fn limit(maps: &[Option<Arc<CamMap>>]) -> f32 {
-    let mut all: Vec<f32> = maps.iter().flatten().flat_map(|m| m.raw.iter().copied()).filter(|v| *v > 0.0).collect();
-    all.sort_by(f32::total_cmp);
-    all.get(((all.len() as f32 - 1.0).max(0.0) * 0.995).round() as usize).copied().unwrap_or(1.0)
-}
-
-fn map_pane(model: &Model, opened: &Opened, cache: &mut ViewCache, what: (usize, Option<&CamMap>, f32), area: Rect, buf: &mut Buffer) {
-    let theme = &model.theme;
-    let (pane, map, limit) = what;
-    let adversarial = pane >= 2;
-    let class = classes(model).map(|(t0, t)| if pane % 2 == 0 { t0 } else { t });
-    let (x, t) = (if adversarial { "x'" } else { "x0" }, if pane % 2 == 0 { "t0" } else { "t" });
-    let word = match (adversarial, area.width >= 24) {
-        (true, true) => "adversarial",
-        (true, false) => "adv.",
-        (false, _) => "clean",
-    };
-    let title = format!("C({x},{t}) {word}");
-    let range =
-        map.filter(|_| area.width >= 40).map(|m| format!("  {} to {}", text::number(low(m)), text::number(high(m)))).unwrap_or_default();
-    let room = usize::from(area.width).saturating_sub(text::width(&range) + 6);
-    let caption = class.map(|c| format!("{}{range}", text::truncate(&model.short_label(c), room, theme.ellipsis()))).unwrap_or_default();
-    let inner = draw::frame(theme, area, &title, &caption, pane == model.cam.focus, buf);
-    if adversarial && model.frame().is_none() {
-        return draw::centred(buf, inner, &[("appears once an attack has run".into(), theme.style(Role::Dim))]);
-    }
-    let placed = if model.cam.beside {
-        let (photo, heat) = halves(inner);
-        if let (Some(map), Some(placed)) = (map, Placed::new(opened.image.dim().2, opened.image.dim().1, heat, Ink::of(theme))) {
-            draw_heat(&map.raw, limit, 1.0, None, &placed, theme, buf);
-        }
-        in_pane(model, opened, cache, adversarial, photo)
-    } else {
-        in_pane(model, opened, cache, adversarial, inner)
-    };
-    let Some((placed, raster)) = placed else { return };
-    raster.draw(&placed, theme, buf);
-    if let Some(map) = map.filter(|_| !model.cam.beside) {
-        draw_heat(&map.raw, limit, model.cam.strength, Some(&raster), &placed, theme, buf);
-    }
-}
-
-fn in_pane(model: &Model, opened: &Opened, cache: &mut ViewCache, adversarial: bool, area: Rect) -> Option<(Placed, Arc<Raster>)> {
-    if adversarial { picture::adversarial(model, opened, cache, area) } else { picture::clean(model, opened, cache, area) }
-}
-
-/// Room for a picture and its map, along the longer side.
-fn halves(area: Rect) -> (Rect, Rect) {
-    if area.height * 2 > area.width {
-        let half = area.height / 2;
-        (Rect { height: half, ..area }, Rect { y: area.y + half, height: area.height - half, ..area })
-    } else {
-        let half = area.width / 2;
-        (Rect { width: half, ..area }, Rect { x: area.x + half, width: area.width - half, ..area })
-    }
-}
-
-fn low(map: &CamMap) -> f32 {
-    map.raw.iter().copied().fold(f32::INFINITY, f32::min)
-}
-
-fn high(map: &CamMap) -> f32 {
-    map.raw.iter().copied().fold(f32::NEG_INFINITY, f32::max)
-}
-
-fn panel(model: &Model, maps: &[Option<Arc<CamMap>>], limit: f32, area: Rect, buf: &mut Buffer) {
-    let theme = &model.theme;
-    let inner = draw::frame(theme, area, "activation maps", "", false, buf);
-    let inner = Rect { x: inner.x + 1, width: inner.width.saturating_sub(2), ..inner };
-    let method = model.cam.method.info().title;
-    let shown = maps.iter().flatten().next();
-    let layer = shown.map_or_else(|| model.cam.layer.clone().unwrap_or_else(|| "the usual one".into()), |m| m.layer.clone());
-    let size = shown.map(|m| m.raw.dim()).map(|(h, w)| format!(", {w}{}{h}", theme.glyph("×", "x"))).unwrap_or_default();
-    // Eight rows where there are eight; the two that belong together share one where there are not.
-    let mut rows: Vec<(&str, String, Role)> = if inner.height >= 8 {
-        vec![("method", format!("{method}{size}"), Role::Text), ("layer", layer, Role::Text)]
-    } else {
-        vec![("method", format!("{method}{size} at {layer}"), Role::Text)]
-    };
-    if let Some((truth, other)) = classes(model) {
-        rows.push(("t0", format!("{} (true)", model.short_label(truth)), Role::TrueClass));
-        let what = if model.cam.class.is_some() {
-            "chosen"
-        } else if model.run.as_ref().is_some_and(|r| r.target.is_some()) {
-            "target"
-        } else {
-            "best other"
-        };
-        rows.push(("t", format!("{} ({what})", model.short_label(other)), Role::TargetClass));
-    }
-    for (ask, name) in wanted(model).iter().zip(["x0,t0", "x0,t", "x',t0", "x',t"]) {
-        if let Some(s) = score_of(model, ask) {
-            let lift = s.lift.map(|l| format!(" lift {l:.2}")).unwrap_or_default();
-            let even = if inner.width >= 32 { format!(" even {:.2}", s.baseline) } else { String::new() };
-            let value = if inner.width >= 24 { format!("IS {:.2}{even}{lift}", s.score) } else { format!("IS {:.2}", s.score) };
-            rows.push((name, value, Role::Text));
-        }
-    }
-    let mut y = inner.y;
-    for (name, value, role) in rows {
-        if y < inner.bottom() {
-            draw::text(buf, inner.x, y, 7, name, theme.style(Role::Dim));
-            let column = if inner.width >= 70 { inner.width / 2 - 1 } else { inner.width };
-            let room = column.saturating_sub(8);
-            draw::text(buf, inner.x + 8, y, room, &text::truncate(&value, usize::from(room), theme.ellipsis()), theme.style(role));
-            y += 1;
-        }
-    }
-    if model.flowing() || waiting(model) && model.cam.rest.is_some() {
-        let note = if model.flowing() { "follows when the attack pauses or ends" } else { "computing" };
-        if y < inner.bottom() {
-            draw::text(buf, inner.x, y, inner.width, note, theme.style(Role::Warn));
-            y += 1;
-        }
-    }
-    if let Some(why) = model.without_model().filter(|_| missing(model)) {
-        for line in text::wrap(&why, usize::from(inner.width)) {
-            if y < inner.bottom() {
-                draw::text(buf, inner.x, y, inner.width, &line, theme.style(Role::Warn));
-                y += 1;
-            }
-        }
-    }
-    // Beside the rows where there is width for it, under them where not.
-    let rest = if inner.width >= 70 {
-        Rect { x: inner.x + inner.width / 2, width: inner.width - inner.width / 2, ..inner }
-    } else {
-        Rect { y: y + 1, height: inner.bottom().saturating_sub(y + 1), ..inner }
-    };
-    scale(model, limit, rest, buf);
-}
-
-fn scale(model: &Model, limit: f32, area: Rect, buf: &mut Buffer) {
-    let theme = &model.theme;
-    if area.height < 2 {
-        return;
-    }
-    let width = area.width.min(40);
-    let map = ndarray::Array2::from_shape_fn((1, usize::from(width)), |(_, x)| x as f32 / f32::from(width - 1));
-    let bar = Placed {
-        area: Rect { width, height: 1, ..area },
-        w: usize::from(width),
-        h: if theme.coloured_pictures() && !theme.ascii { 2 } else { 1 },
-        ink: Ink::of(theme),
-    };
-    draw_heat(&map, 1.0, 1.0, None, &bar, theme, buf);
-    draw::text(buf, area.x, area.y + 1, 4, "0", theme.style(Role::Dim));
-    let top = text::number(limit);
-    draw::right(buf, Rect { y: area.y + 1, width, height: 1, ..area }, &top, theme.style(Role::Dim));
-    let unit = if model.cam.method == Method::Cam { "logits" } else { "raw units" };
-    let gap = if area.height > 9 { 3 } else { 2 };
-    let note = format!(
-        "One scale for all four maps, in {unit}, clipped at 99.5%. IS: share of the change in the hottest 30% of a map; even: if spread evenly; lift: IS / even."
-    );
-    for (i, line) in text::wrap(&note, usize::from(area.width)).iter().enumerate().take(usize::from(area.height.saturating_sub(gap))) {
-        draw::text(buf, area.x, area.y + gap + i as u16, area.width, line, theme.style(Role::Dim));
-    }
 }

@@ -2,6 +2,9 @@
 
 pub mod attack;
 pub mod cam;
+pub mod cam_charts;
+pub mod cam_view;
+pub mod pixel_views;
 pub mod pixels;
 pub mod triage;
 

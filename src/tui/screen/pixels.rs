@@ -12,7 +12,7 @@ use ratatui::{buffer::Buffer, layout::Rect};
 use crate::{
     core::{
         colour::kind_sign,
-        explain::psr::{Cell, Kind, Mode, PsrMap, effect},
+        explain::psr::{Cell, Grid, Kind, Mode, PsrMap, effect, mostly_inside},
     },
     engine::event::Opened,
     tui::{
@@ -21,7 +21,9 @@ use crate::{
         layout,
         model::Model,
         msg::Action,
-        psr, text,
+        psr,
+        screen::{Screen, cam, pixel_views},
+        text,
         theme::Role,
         view::{ViewCache, draw, picture},
         widget::{overlay::role, pixel_grid::Placed},
@@ -44,6 +46,20 @@ pub enum Sort {
     Position,
 }
 
+/// What the picture shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum View {
+    /// The promotion-suppression map over x'.
+    #[default]
+    Map,
+    /// x0 and x' side by side.
+    Beside,
+    /// x0 and x' in turn.
+    Blink,
+    /// The perturbation, amplified.
+    Change,
+}
+
 /// The cell cursor and the table's order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State {
@@ -55,6 +71,16 @@ pub struct State {
     pub sort: Sort,
     /// Whether the picture fills the screen.
     pub zoom: bool,
+    /// What the picture shows.
+    pub view: View,
+    /// Whether arrows move the pixel cursor.
+    pub in_pixels: bool,
+    /// Pixel cursor: row, column.
+    pub pixel: [usize; 2],
+    /// Doublings of the picture.
+    pub closer: u32,
+    /// Whether the shares over the steps take the table's place.
+    pub strip: bool,
 }
 
 /// What can be asked.
@@ -68,6 +94,18 @@ pub enum Msg {
     Sort,
     /// Picture alone, or back.
     Zoom,
+    /// Next view of the picture.
+    View,
+    /// Closer, around the cursor.
+    Closer,
+    /// Farther.
+    Farther,
+    /// Arrows move a cursor over the pixels from now on.
+    EnterPixels,
+    /// Arrows step in time again.
+    LeavePixels,
+    /// Pixel cursor down and right by these.
+    Pixel(i8, i8),
     /// Cell above.
     Up,
     /// Cell below.
@@ -90,6 +128,10 @@ const fn key(action: Msg, name: &'static str, help: &'static str, hint: &'static
 pub const KEYS: &[Binding] = &[
     key(Msg::Enter, "cells", "Moves the arrows to the cells of the map.", "cells", "<enter> <tab>"),
     key(Msg::Sort, "sort-cells", "Sorts the table by strength, promotion, suppression, share of the change, or position.", "sort", "s"),
+    key(Msg::View, "pixels-view", "Map, clean beside adversarial, both in turn, or the change.", "view", "v"),
+    key(Msg::EnterPixels, "pixel-cursor", "Moves the arrows to single pixels and shows the values under the cursor.", "pixel", "c"),
+    key(Msg::Closer, "pixels-closer", "Twice as close, around the cursor.", "", "Z"),
+    key(Msg::Farther, "pixels-farther", "Half as close.", "", "u"),
     key(Msg::Zoom, "zoom-map", "Fills the screen with the map, or goes back.", "", "z"),
 ];
 
@@ -104,9 +146,35 @@ pub const CELL_KEYS: &[Binding] = &[
     key(Msg::Leave, "cells-leave", "Arrows step in time again.", "back", "<esc> <tab> <enter>"),
 ];
 
+/// Keys with the pixel cursor.
+pub const PIXEL_KEYS: &[Binding] = &[
+    key(Msg::Pixel(0, -1), "pixel-left", "Pixel to the left.", "pixel", "<left> h"),
+    key(Msg::Pixel(0, 1), "pixel-right", "Pixel to the right.", "pixel", "<right> l"),
+    key(Msg::Pixel(-1, 0), "pixel-up", "Pixel above.", "pixel", "<up> k"),
+    key(Msg::Pixel(1, 0), "pixel-down", "Pixel below.", "pixel", "<down> j"),
+    key(Msg::Pixel(0, -8), "pixel-far-left", "Eight pixels to the left.", "", "H <S-left>"),
+    key(Msg::Pixel(0, 8), "pixel-far-right", "Eight pixels to the right.", "", "L <S-right>"),
+    key(Msg::Pixel(-8, 0), "pixel-far-up", "Eight pixels up.", "", "K <S-up>"),
+    key(Msg::Pixel(8, 0), "pixel-far-down", "Eight pixels down.", "", "J <S-down>"),
+    key(Msg::LeavePixels, "pixels-leave", "Arrows step in time again.", "back", "<esc> c <enter>"),
+];
+
 /// Does it.
 pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
     match msg {
+        Msg::View => {
+            model.pixels.view = match model.pixels.view {
+                View::Map => View::Beside,
+                View::Beside => View::Blink,
+                View::Blink => View::Change,
+                View::Change => View::Map,
+            }
+        }
+        Msg::Closer => model.pixels.closer = (model.pixels.closer + 1).min(5),
+        Msg::Farther => model.pixels.closer = model.pixels.closer.saturating_sub(1),
+        Msg::EnterPixels => enter_pixels(model),
+        Msg::LeavePixels => model.pixels.in_pixels = false,
+        Msg::Pixel(down, right) => move_pixel(model, down, right),
         Msg::Enter => model.pixels.in_cells = true,
         Msg::Leave => model.pixels.in_cells = false,
         Msg::Sort => {
@@ -126,11 +194,38 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
     Vec::new()
 }
 
+/// Whether the picture changes by itself.
+pub fn blinking(model: &Model) -> bool {
+    model.screen == Screen::Pixels && model.pixels.view == View::Blink && model.frame().is_some()
+}
+
+/// Begins in the middle of the chosen cell, or of the picture.
+fn enter_pixels(model: &mut Model) {
+    let Some(opened) = &model.opened else { return };
+    let (_, h, w) = opened.image.dim();
+    if model.pixels.in_cells {
+        let ([ch, cw], selected) = (psr::cell(model), model.pixels.selected);
+        let cols = w.div_ceil(cw);
+        model.pixels.pixel = [(selected / cols * ch + ch / 2).min(h - 1), (selected % cols * cw + cw / 2).min(w - 1)];
+        model.pixels.in_cells = false;
+    } else if model.pixels.pixel == [0, 0] {
+        model.pixels.pixel = [h / 2, w / 2];
+    }
+    model.pixels.in_pixels = true;
+}
+
+fn move_pixel(model: &mut Model, down: i8, right: i8) {
+    let Some(opened) = &model.opened else { return };
+    let (_, h, w) = opened.image.dim();
+    let [y, x] = model.pixels.pixel;
+    model.pixels.pixel = [y.saturating_add_signed(down.into()).min(h - 1), x.saturating_add_signed(right.into()).min(w - 1)];
+}
+
 /// Rows and columns of the grid in use.
 fn shape(model: &Model) -> Option<(usize, usize)> {
     let (_, h, w) = model.opened.as_ref()?.image.dim();
-    let cell = model.psr.cell.max(1);
-    Some((h.div_ceil(cell), w.div_ceil(cell)))
+    let [ch, cw] = psr::cell(model);
+    Some((h.div_ceil(ch), w.div_ceil(cw)))
 }
 
 fn move_cell(model: &mut Model, msg: Msg) {
@@ -168,7 +263,8 @@ pub fn clicked(model: &mut Model, body: Rect, x: u16, y: u16) {
     let Some((_, cols)) = shape(model) else { return };
     let sx = usize::from(x - placed.area.x) * w / usize::from(placed.area.width);
     let sy = usize::from(y - placed.area.y) * h / usize::from(placed.area.height);
-    model.pixels.selected = sy / model.psr.cell.max(1) * cols + sx / model.psr.cell.max(1);
+    let [ch, cw] = psr::cell(model);
+    model.pixels.selected = sy / ch * cols + sx / cw;
     model.pixels.in_cells = true;
 }
 
@@ -207,15 +303,10 @@ fn sorted(model: &Model, map: &PsrMap) -> Vec<usize> {
 pub fn view(model: &Model, opened: &Opened, cache: &mut ViewCache, body: Rect, buf: &mut Buffer) {
     let theme = &model.theme;
     let board = layout::pixels_board(body, model.pixels.zoom);
-    let title = match model.frame() {
-        Some(frame) if board.picture.width < 38 => format!("step {}", frame.index),
-        Some(frame) => format!("promotion / suppression, step {}", frame.index),
-        None => "promotion / suppression".into(),
-    };
-    let cells = model.pixels.in_cells;
+    let title = pixel_views::title(model, board.picture.width < 38);
+    let cells = model.pixels.in_cells || model.pixels.in_pixels;
     let inner = draw::frame(theme, board.picture, &title, "", cells, buf);
-    let selected = cells.then_some(model.pixels.selected);
-    let shown = picture::psr_map(model, opened, cache, inner, selected, buf);
+    let shown = pixel_views::draw_view(model, opened, cache, inner, buf);
     let Some(shown) = shown else {
         if let Some(area) = board.summary {
             first_time(model, area, buf);
@@ -223,24 +314,37 @@ pub fn view(model: &Model, opened: &Opened, cache: &mut ViewCache, body: Rect, b
         for area in [board.cell, board.table].into_iter().flatten() {
             draw::frame(theme, area, "", "", false, buf);
         }
+        if let Some(area) = board.cell.or(board.summary).filter(|_| model.pixels.in_pixels) {
+            pixel_views::pixel_panel(model, opened, area, buf);
+        }
         return;
     };
     let summary = psr::Summary::of(&shown.map);
     let scale = if board.picture.width >= 56 { format!("  colours to {} logits", text::number(summary.limit)) } else { String::new() };
-    let legend = format!("+ promotes  - suppresses  = both{scale}");
+    let legend = match model.pixels.view {
+        View::Map => format!("+ promotes  - suppresses  = both{scale}"),
+        View::Beside => "clean beside adversarial".into(),
+        View::Blink => "clean and adversarial in turn".into(),
+        View::Change => "grey: unchanged".into(),
+    };
     draw::frame(theme, board.picture, &title, &legend, cells, buf);
     match (board.summary, board.cell) {
+        (Some(area), None) if model.pixels.in_pixels => pixel_views::pixel_panel(model, opened, area, buf),
         (Some(area), None) if cells => cell_panel(model, &shown.map, area, buf),
         (Some(area), other) => {
             summary_panel(model, &shown, &summary, area, buf);
-            if let Some(area) = other {
-                cell_panel(model, &shown.map, area, buf);
+            match other {
+                Some(area) if model.pixels.in_pixels => pixel_views::pixel_panel(model, opened, area, buf),
+                Some(area) => cell_panel(model, &shown.map, area, buf),
+                None => {}
             }
         }
         _ => {}
     }
-    if let Some(area) = board.table {
-        table(model, &shown.map, area, buf);
+    match board.table {
+        Some(area) if model.pixels.strip => pixel_views::strip_panel(model, area, buf),
+        Some(area) => table(model, &shown.map, area, buf),
+        None => {}
     }
 }
 
@@ -282,7 +386,10 @@ fn summary_panel(model: &Model, shown: &psr::Shown, s: &psr::Summary, area: Rect
     let estimate = if map.settings.mode == Mode::Exact { Role::Good } else { Role::Warn };
     let inner = draw::frame(theme, area, "whole map", "", false, buf);
     let mut lines: Vec<Vec<Piece>> = vec![
-        vec![(picture::mode_name(map.settings.mode).into(), estimate), text_of(format!(", {cols}{x}{rows} of {} px", map.grid.cell_w))],
+        vec![
+            (picture::mode_name(map.settings.mode).into(), estimate),
+            text_of(format!(", {cols}{x}{rows} of {} px", cell_size(&map.grid, x))),
+        ],
         vec![(format!("+ promotion   {:>4}", text::percent(s.share(1))), Role::Promotion), dim(format!("  {} cells", s.counts[1]))],
         vec![(format!("- suppression {:>4}", text::percent(s.share(0))), Role::Suppression), dim(format!("  {} cells", s.counts[0]))],
         vec![
@@ -297,7 +404,16 @@ fn summary_panel(model: &Model, shown: &psr::Shown, s: &psr::Summary, area: Rect
         lines.push(vec![dim("additivity gap "), text_of(format!("s {}, b {}", text::signed(s as f32), text::signed(b as f32)))]);
     }
     let (floor, threshold, limit) = (text::number(map.settings.floor), text::number(map.settings.threshold), text::number(s.limit));
-    lines.push(vec![dim(format!("floor {floor} logits, threshold {threshold}"))]);
+    match model.psr.relative {
+        Some(fraction) => lines.push(vec![dim(format!("floor {} std = {floor}, threshold {threshold}", text::number(fraction)))]),
+        None => lines.push(vec![dim(format!("floor {floor} logits, threshold {threshold}"))]),
+    }
+    if let Some((region, name)) = cam::region(model) {
+        let within = mostly_inside(&map.grid, region.view());
+        let count = |kind| map.evaluated().zip(&within).filter(|(c, inside)| **inside && c.kind == kind).count();
+        let (plus, minus, both) = (count(Kind::Promotion), count(Kind::Suppression), count(Kind::Balanced));
+        lines.insert(4, vec![dim(format!("inside {name}: ")), text_of(format!("+{plus} -{minus} ={both}"))]);
+    }
     if s.largest > s.limit {
         lines.push(vec![dim(format!("colours to {limit} (99.5%), max {}", text::number(s.largest)))]);
     } else if s.largest > 0.0 {
@@ -316,7 +432,7 @@ fn summary_panel(model: &Model, shown: &psr::Shown, s: &psr::Summary, area: Rect
         _ => lines.push(vec![dim(format!("{} forward runs, {}", map.forwards, text::seconds(map.seconds)))]),
     }
     if s.mostly_inert() {
-        let hint = vec![("mostly inert: g enlarges the cells".into(), Role::Warn)];
+        let hint = vec![("mostly inert: g larger cells, f lower floor".into(), Role::Warn)];
         lines.insert(lines.len().min(usize::from(inner.height).saturating_sub(1)), hint);
     }
     put(model, inner, &lines, buf);
@@ -329,6 +445,10 @@ fn whole(model: &Model, map: &PsrMap) -> Option<Cell> {
     let (truth, target) = map.classes;
     let now = record.target_logit.or_else(|| record.top.iter().find(|(c, _)| *c == target).map(|(_, z)| *z))?;
     Some(effect(opened.logits.get(truth)? - record.true_logit, now - opened.logits.get(target)?, &map.settings))
+}
+
+fn cell_size(grid: &Grid, x: &str) -> String {
+    if grid.cell_h == grid.cell_w { grid.cell_w.to_string() } else { format!("{}{x}{}", grid.cell_w, grid.cell_h) }
 }
 
 fn kind_name(kind: Kind) -> &'static str {
@@ -352,6 +472,11 @@ fn cell_panel(model: &Model, map: &PsrMap, area: Rect, buf: &mut Buffer) {
     let (truth, target) = map.classes;
     let (y0, x0) = (row * map.grid.cell_h, col * map.grid.cell_w);
     let (y1, x1) = ((y0 + map.grid.cell_h).min(map.grid.height), (x0 + map.grid.cell_w).min(map.grid.width));
+    let place = match cam::region(model) {
+        Some((region, name)) if mostly_inside(&map.grid, region.view()).get(index) == Some(&true) => format!(", in {name}"),
+        Some((_, name)) => format!(", out of {name}"),
+        None => String::new(),
+    };
     let lines = vec![
         vec![(format!("{} {}", kind_sign(cell.kind), kind_name(cell.kind)), role(cell.kind))],
         vec![(format!("s {:>7}", text::signed(cell.s_raw)), Role::Suppression), dim(format!("  {} recovers", model.short_label(truth)))],
@@ -362,7 +487,7 @@ fn cell_panel(model: &Model, map: &PsrMap, area: Rect, buf: &mut Buffer) {
             text_of(format!("log2 {}", text::signed(cell.r))),
         ],
         vec![dim("share of the squared change "), text_of(format!("{:.1}%", share * 100.0))],
-        vec![dim(format!("pixels x {x0}-{}, y {y0}-{}", x1 - 1, y1 - 1))],
+        vec![dim(format!("pixels x {x0}-{}, y {y0}-{}{place}", x1 - 1, y1 - 1))],
     ];
     put(model, inner, &lines, buf);
 }

@@ -65,12 +65,31 @@ pub fn psr_map(
     selected: Option<usize>,
     buf: &mut Buffer,
 ) -> Option<psr::Shown> {
+    let whole = [0, 0, opened.image.dim().1, opened.image.dim().2];
     let (placed, base) = adversarial(model, opened, cache, area)?;
+    psr_over(model, (placed, &base, whole), area, selected, buf)
+}
+
+/// Draws the map over a part of the image (top, left, height, width) that is already placed.
+pub fn psr_over(
+    model: &Model,
+    (placed, base, part): (Placed, &Raster, [usize; 4]),
+    area: Rect,
+    selected: Option<usize>,
+    buf: &mut Buffer,
+) -> Option<psr::Shown> {
     match psr::shown(model) {
         Some(shown) => {
             let summary = psr::Summary::of(&shown.map);
-            let overlay = PsrOverlay { map: &shown.map, limit: summary.limit, strength: model.psr.strength, selected };
-            overlay.draw(&base, &placed, &model.theme, buf);
+            let overlay = PsrOverlay {
+                map: &shown.map,
+                limit: summary.limit,
+                strength: model.psr.strength,
+                selected,
+                part,
+                guessed: &shown.estimated,
+            };
+            overlay.draw(base, &placed, &model.theme, buf);
             Some(shown)
         }
         None => {

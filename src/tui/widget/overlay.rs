@@ -6,13 +6,13 @@ use ratatui::{buffer::Buffer, style::Style};
 use super::pixel_grid::{Ink, Placed, RAMP, Raster};
 use crate::{
     core::{
-        colour::{blend, heat, kind_colour, kind_sign, luma},
+        colour::{blend, blue_orange, heat, kind_colour, kind_sign, luma, purple_orange},
         explain::{
             psr::{Cell, Kind, PsrMap},
             upsample::bilinear,
         },
     },
-    tui::theme::{Role, Theme},
+    tui::theme::{Depth, Role, Theme},
 };
 
 /// A grid over a picture.
@@ -26,14 +26,19 @@ pub struct PsrOverlay<'a> {
     pub strength: f32,
     /// The chosen cell.
     pub selected: Option<usize>,
+    /// Part of the image that is drawn: top, left, height, width.
+    pub part: [usize; 4],
+    /// Cells that are only estimated so far: drawn fainter.
+    pub guessed: &'a [bool],
 }
 
 impl PsrOverlay<'_> {
     fn index(&self, placed: &Placed, x: usize, y: usize) -> usize {
         let grid = &self.map.grid;
         let cols = grid.cols();
-        let sx = (2 * x + 1) * grid.width / (2 * placed.w);
-        let sy = (2 * y + 1) * grid.height / (2 * placed.h);
+        let [top, left, height, width] = self.part;
+        let sx = left + (2 * x + 1) * width / (2 * placed.w);
+        let sy = top + (2 * y + 1) * height / (2 * placed.h);
         (sy / grid.cell_h) * cols + sx / grid.cell_w
     }
 
@@ -57,7 +62,19 @@ impl PsrOverlay<'_> {
             if let Some(cell) = self.cell(index)
                 && let Some(colour) = kind_colour(cell.kind)
             {
-                pixel = blend(pixel, colour, self.strength * (0.3 + 0.7 * self.weight(cell)));
+                let faint = if self.guessed.get(index) == Some(&true) { 0.4 } else { 1.0 };
+                let weight = faint * (0.3 + 0.7 * self.weight(cell));
+                pixel = match theme.depth {
+                    // Few colours: mixtures with the picture would change hue, so cells take pure shades and the picture shows between.
+                    Depth::Ansi256 => {
+                        if (x + y) % 2 == 0 || self.strength > 0.95 {
+                            few_colours(cell.kind, weight)
+                        } else {
+                            pixel
+                        }
+                    }
+                    _ => blend(pixel, colour, self.strength * weight),
+                };
             }
             if self.selected == Some(index) && self.on_outline(placed, x, y) { [255; 3] } else { pixel }
         });
@@ -78,23 +95,43 @@ impl PsrOverlay<'_> {
     fn centres(&self, placed: &Placed) -> Vec<(usize, u16, u16)> {
         let grid = &self.map.grid;
         let (rows, cols) = (grid.rows(), grid.cols());
-        let sx = placed.w as f32 / grid.width as f32;
-        let sy = f32::from(placed.area.height) / grid.height as f32;
+        let [top, left, height, width] = self.part;
+        let sx = placed.w as f32 / width as f32;
+        let sy = f32::from(placed.area.height) / height as f32;
         if grid.cell_w as f32 * sx < 1.9 || grid.cell_h as f32 * sy < 0.99 {
             return Vec::new();
         }
         let middle = |i: usize, cell: usize, side: usize| (i * cell + ((i + 1) * cell).min(side)) as f32 / 2.0;
         (0..rows * cols)
-            .map(|i| {
-                let x = (middle(i % cols, grid.cell_w, grid.width) * sx) as u16;
-                let y = (middle(i / cols, grid.cell_h, grid.height) * sy) as u16;
-                (i, placed.area.x + x.min(placed.area.width - 1), placed.area.y + y.min(placed.area.height - 1))
+            .filter_map(|i| {
+                let x = middle(i % cols, grid.cell_w, grid.width) - left as f32;
+                let y = middle(i / cols, grid.cell_h, grid.height) - top as f32;
+                let within = x >= 0.0 && y >= 0.0 && x < width as f32 && y < height as f32;
+                within.then_some((i, (x * sx) as u16, (y * sy) as u16))
             })
+            .map(|(i, x, y)| (i, placed.area.x + x.min(placed.area.width - 1), placed.area.y + y.min(placed.area.height - 1)))
             .collect()
     }
 
+    /// The strongest grid cell under each character, where cells are too small to carry a sign of their own.
+    fn strongest(&self, placed: &Placed) -> Vec<(usize, u16, u16)> {
+        let per = placed.rows_per_cell();
+        let size = |i: &usize| self.cell(*i).map_or(0.0, |c| if c.kind == Kind::Inert { 0.0 } else { c.s.max(c.b) });
+        let mut out = Vec::new();
+        for y in 0..placed.area.height {
+            for x in 0..placed.area.width {
+                let rows = (usize::from(y) * per..(usize::from(y) + 1) * per).filter(|r| *r < placed.h);
+                let best = rows.map(|r| self.index(placed, usize::from(x), r)).max_by(|a, b| size(a).total_cmp(&size(b)));
+                out.extend(best.map(|i| (i, placed.area.x + x, placed.area.y + y)));
+            }
+        }
+        out
+    }
+
     fn draw_signs(&self, raster: &Raster, placed: &Placed, theme: &Theme, buf: &mut Buffer) {
-        for (index, x, y) in self.centres(placed) {
+        let centres = self.centres(placed);
+        let places = if centres.is_empty() && self.map.grid.len() <= 400 { self.strongest(placed) } else { centres };
+        for (index, x, y) in places {
             let sign = match self.cell(index) {
                 Some(cell) if cell.kind != Kind::Inert => kind_sign(cell.kind),
                 Some(_) => continue,
@@ -135,6 +172,77 @@ impl PsrOverlay<'_> {
                 if outlined {
                     cell.set_style(theme.style(Role::Selected));
                 }
+            }
+        }
+    }
+}
+
+/// Pure shades of purple and orange for terminals with 256 colours.
+fn few_colours(kind: Kind, weight: f32) -> [u8; 3] {
+    match kind {
+        Kind::Promotion => purple_orange(0.25 + 0.4 * weight),
+        Kind::Suppression => purple_orange(-0.35 - 0.4 * weight),
+        _ => kind_colour(kind).unwrap_or_default(),
+    }
+}
+
+/// Draws a signed map over a picture, or alone: above zero towards orange, below towards blue (purple on 256 colours), the picture in grey where
+/// nothing changed. `limit` is where the colours saturate; without colours `+` and `-` say the sign.
+pub fn draw_signed(map: &Array2<f32>, limit: f32, strength: f32, base: Option<&Raster>, placed: &Placed, theme: &Theme, buf: &mut Buffer) {
+    if map.is_empty() {
+        return;
+    }
+    let smooth = bilinear(map.view(), [placed.h, placed.w]);
+    let value = |x: usize, y: usize| (smooth[[y, x]] / limit.max(1e-9)).clamp(-1.0, 1.0);
+    if placed.ink == Ink::Glyph {
+        let area = placed.area.intersection(buf.area);
+        for y in area.top()..area.bottom() {
+            for x in area.left()..area.right() {
+                let v = value(usize::from(x - placed.area.x), usize::from(y - placed.area.y));
+                let (sign, role) = if v > 0.1 {
+                    ('+', Role::Promotion)
+                } else if v < -0.1 {
+                    ('-', Role::Suppression)
+                } else {
+                    (' ', Role::Dim)
+                };
+                let shown = v.abs() > 0.6 || (x + y) % 2 == 0 && v.abs() > 0.3 || (x % 3 == 0 && y % 2 == 0);
+                buf[(x, y)].set_char(if shown { sign } else { ' ' }).set_style(theme.style(role));
+            }
+        }
+        return;
+    }
+    let raster = Raster::from_fn(placed.w, placed.h, |x, y| {
+        let v = value(x, y);
+        let grey = base.map_or([0; 3], |b| [(luma(b.at(x, y)) * 150.0) as u8; 3]);
+        match theme.depth {
+            Depth::Ansi256 if v.abs() < 0.08 => grey,
+            Depth::Ansi256 if base.is_none() || (x + y) % 2 == 0 => purple_orange(v.signum() * (0.25 + 0.5 * v.abs())),
+            Depth::Ansi256 => grey,
+            _ => blend(grey, blue_orange(v.signum()), strength * v.abs().powf(0.7)),
+        }
+    });
+    raster.draw(placed, theme, buf);
+}
+
+/// Marks the border of a region `[H, W]` of the whole image on a placed picture.
+pub fn draw_border(region: &Array2<bool>, placed: &Placed, theme: &Theme, buf: &mut Buffer) {
+    let (h, w) = region.dim();
+    let per = placed.rows_per_cell();
+    let rows = usize::from(placed.area.height);
+    let inside = |x: usize, y: usize| region[[((2 * y + 1) * h / (2 * rows)).min(h - 1), ((2 * x + 1) * w / (2 * placed.w)).min(w - 1)]];
+    for y in 0..rows {
+        for x in 0..placed.w {
+            let edge = inside(x, y)
+                && [(x.wrapping_sub(1), y), (x + 1, y), (x, y.wrapping_sub(1)), (x, y + 1)]
+                    .into_iter()
+                    .any(|(nx, ny)| nx < placed.w && ny < rows && !inside(nx, ny));
+            let at = (placed.area.x + x as u16, placed.area.y + y as u16);
+            if edge && buf.area.contains(at.into()) {
+                let cell = &mut buf[at];
+                let under = if per == 2 { cell.fg } else { cell.bg };
+                let style = Style { fg: theme.pixel([255; 3]), bg: Some(under), ..Style::default() };
+                cell.set_symbol(theme.glyph("·", "o")).set_style(style);
             }
         }
     }

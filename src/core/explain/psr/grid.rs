@@ -8,10 +8,15 @@ use crate::core::error::{Error, Result};
 impl Grid {
     /// Square cells of `cell` pixels.
     pub fn square(height: usize, width: usize, cell: usize) -> Result<Self> {
-        if cell == 0 || height == 0 || width == 0 {
+        Self::rectangular(height, width, [cell, cell])
+    }
+
+    /// Cells of this height and width in pixels.
+    pub fn rectangular(height: usize, width: usize, cell: [usize; 2]) -> Result<Self> {
+        if cell.contains(&0) || height == 0 || width == 0 {
             return Err(Error::Parameter("a grid cell needs at least one pixel".into()));
         }
-        Ok(Self { height, width, cell_h: cell.min(height), cell_w: cell.min(width) })
+        Ok(Self { height, width, cell_h: cell[0].min(height), cell_w: cell[1].min(width) })
     }
 
     /// About `count` cells per side: the side of a cell is rounded up, so that there may be fewer, never more.

@@ -1,0 +1,227 @@
+//! Screen 2's pictures and the values under the pixel cursor: the map, clean beside adversarial, both in turn, the change; whole or closer.
+
+use std::sync::Arc;
+
+use ndarray::{Array3, s};
+use ratatui::{buffer::Buffer, layout::Rect, style::Modifier};
+
+use super::pixels::View;
+use crate::{
+    core::explain::psr::{Moment, turning_point},
+    engine::event::Opened,
+    tui::{
+        model::Model,
+        psr, text,
+        theme::Role,
+        view::{ViewCache, draw, picture},
+        widget::pixel_grid::{Ink, Placed, Raster},
+    },
+};
+
+/// The part of the image on the screen: top, left, height, width. Closer views follow the pixel cursor, or the cell cursor.
+pub fn part(model: &Model, opened: &Opened) -> [usize; 4] {
+    let (_, h, w) = opened.image.dim();
+    let factor = 1 << model.pixels.closer;
+    let (ph, pw) = ((h / factor).max(4).min(h), (w / factor).max(4).min(w));
+    let [y, x] = centre(model, [h, w]);
+    let from = |at: usize, part: usize, all: usize| at.saturating_sub(part / 2).min(all - part);
+    [from(y, ph, h), from(x, pw, w), ph, pw]
+}
+
+fn centre(model: &Model, [h, w]: [usize; 2]) -> [usize; 2] {
+    if model.pixels.in_pixels || !model.pixels.in_cells {
+        return model.pixels.pixel.map(|v| if v == usize::MAX { 0 } else { v });
+    }
+    let [ch, cw] = psr::cell(model);
+    let cols = w.div_ceil(cw);
+    let (row, col) = (model.pixels.selected / cols, model.pixels.selected % cols);
+    [(row * ch + ch / 2).min(h - 1), (col * cw + cw / 2).min(w - 1)]
+}
+
+/// Draws what the view asks for; returns the map, if there is one, and where the (last) picture lies.
+pub fn draw_view(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Rect, buf: &mut Buffer) -> Option<psr::Shown> {
+    let selected = model.pixels.in_cells.then_some(model.pixels.selected);
+    let part = part(model, opened);
+    let shown = match model.pixels.view {
+        View::Map if model.pixels.closer == 0 => picture::psr_map(model, opened, cache, area, selected, buf),
+        View::Map => {
+            let (placed, raster) = cropped(model, &adversarial(model, opened), part, area, None)?;
+            picture::psr_over(model, (placed, &raster, part), area, selected, buf)
+        }
+        View::Beside => {
+            let (first, second) = halves(area);
+            for (image, area) in [(Arc::clone(&opened.image), first), (adversarial(model, opened), second)] {
+                if let Some((placed, raster)) = cropped(model, &image, part, area, None) {
+                    raster.draw(&placed, &model.theme, buf);
+                    cursor(model, part, &placed, buf);
+                }
+            }
+            return psr::shown(model);
+        }
+        View::Blink => {
+            let image = if blink_phase(model) { Arc::clone(&opened.image) } else { adversarial(model, opened) };
+            let (placed, raster) = cropped(model, &image, part, area, None)?;
+            raster.draw(&placed, &model.theme, buf);
+            psr::shown(model)
+        }
+        View::Change => {
+            let delta = &*adversarial(model, opened) - &*opened.image;
+            let gain = picture::gain(delta.iter().fold(0.0f32, |m, v| m.max(v.abs())));
+            let (placed, raster) = cropped(model, &delta, part, area, Some(gain))?;
+            raster.draw(&placed, &model.theme, buf);
+            psr::shown(model)
+        }
+    };
+    if let Some(placed) = Placed::new(part[3], part[2], area, Ink::of(&model.theme)) {
+        cursor(model, part, &placed, buf);
+    }
+    shown
+}
+
+/// Whether the clean image is up in a blinking view.
+pub fn blink_phase(model: &Model) -> bool {
+    (model.now.as_millis() / 600).is_multiple_of(2)
+}
+
+fn adversarial(model: &Model, opened: &Opened) -> Arc<Array3<f32>> {
+    model.frame().map_or_else(|| Arc::clone(&opened.image), |f| Arc::new(f.image.clone()))
+}
+
+fn cropped(model: &Model, image: &Array3<f32>, part: [usize; 4], area: Rect, gain: Option<u32>) -> Option<(Placed, Raster)> {
+    let [top, left, h, w] = part;
+    let placed = Placed::new(w, h, area, Ink::of(&model.theme))?;
+    let view = image.slice(s![.., top..top + h, left..left + w]);
+    let raster = match gain {
+        Some(gain) => Raster::perturbation(view, gain as f32, placed.w, placed.h),
+        None => Raster::photo(view, placed.w, placed.h),
+    };
+    Some((placed, raster))
+}
+
+fn halves(area: Rect) -> (Rect, Rect) {
+    if area.height * 2 > area.width {
+        let half = area.height / 2;
+        (Rect { height: half, ..area }, Rect { y: area.y + half, height: area.height - half, ..area })
+    } else {
+        let half = area.width / 2;
+        (Rect { width: half, ..area }, Rect { x: area.x + half, width: area.width - half, ..area })
+    }
+}
+
+/// The pixel cursor on a placed part of the image.
+fn cursor(model: &Model, [top, left, h, w]: [usize; 4], placed: &Placed, buf: &mut Buffer) {
+    let [y, x] = model.pixels.pixel;
+    if !model.pixels.in_pixels || y < top || x < left || y >= top + h || x >= left + w {
+        return;
+    }
+    let at = |v: usize, part: usize, cells: u16| ((2 * v + 1) * usize::from(cells) / (2 * part)) as u16;
+    let (cx, cy) = (placed.area.x + at(x - left, w, placed.area.width), placed.area.y + at(y - top, h, placed.area.height));
+    if buf.area.contains((cx, cy).into()) {
+        let style = model.theme.style(Role::Focus).add_modifier(Modifier::REVERSED | Modifier::BOLD);
+        buf[(cx, cy)].reset();
+        buf[(cx, cy)].set_symbol(model.theme.glyph("╋", "+")).set_style(style);
+    }
+}
+
+/// What the picture shows.
+pub fn title(model: &Model, narrow: bool) -> String {
+    let step = model.frame().map(|f| format!("step {}", f.index));
+    let zoom =
+        if model.pixels.closer > 0 { format!(" {}{}", 1 << model.pixels.closer, model.theme.glyph("×", "x")) } else { String::new() };
+    let what = match model.pixels.view {
+        View::Map if narrow => "",
+        View::Map => "promotion / suppression",
+        View::Beside => "x0 | x'",
+        View::Blink if blink_phase(model) => "x0 (blinking)",
+        View::Blink => "x' (blinking)",
+        View::Change => "change, amplified",
+    };
+    let parts: Vec<String> = [Some(what.to_owned()).filter(|w| !w.is_empty()), step].into_iter().flatten().collect();
+    format!("{}{zoom}", parts.join(", "))
+}
+
+/// Values of x0, x' and d under the cursor, per channel.
+pub fn pixel_panel(model: &Model, opened: &Opened, area: Rect, buf: &mut Buffer) {
+    let theme = &model.theme;
+    let [y, x] = model.pixels.pixel;
+    let inner = draw::frame(theme, area, &format!("pixel x {x}, y {y}"), "", true, buf);
+    let now = adversarial(model, opened);
+    let (channels, h, w) = opened.image.dim();
+    let mut lines = vec![(format!("   {:>7} {:>7} {:>10}", "x0", "x'", "d"), Role::Dim)];
+    for c in 0..channels.min(usize::from(inner.height.saturating_sub(2))) {
+        let name = if channels == 3 { ["R", "G", "B"][c].to_owned() } else { c.to_string() };
+        let (before, after) = (opened.image[[c, y.min(h - 1), x.min(w - 1)]], now[[c, y.min(h - 1), x.min(w - 1)]]);
+        lines.push((format!("{name:<2} {before:>7.4} {after:>7.4} {:>+6.2}/255", (after - before) * 255.0), Role::Text));
+    }
+    let [ch, cw] = psr::cell(model);
+    lines.push((format!("in cell row {}, column {}", y / ch, x / cw), Role::Dim));
+    if let Some((region, name)) = super::cam::region(model) {
+        let place = if region.get((y, x)).copied().unwrap_or(false) { "inside" } else { "outside" };
+        lines.push((format!("{place} {name}"), Role::Dim));
+    }
+    for (i, (line, role)) in lines.iter().enumerate().take(usize::from(inner.height)) {
+        draw::text(buf, inner.x + 1, inner.y + i as u16, inner.width.saturating_sub(2), line, theme.style(*role));
+    }
+}
+
+/// Stacked shares of the cells over the steps; estimates, except for the step of the turn.
+pub fn strip_panel(model: &Model, area: Rect, buf: &mut Buffer) {
+    let theme = &model.theme;
+    let Some(strip) = psr::strip(model).filter(|s| !s.moments.is_empty()) else {
+        let why = if model.running() { "follows when the attack has ended" } else { "following the steps" };
+        let inner = draw::frame(theme, area, "over time", "", false, buf);
+        return draw::centred(buf, inner, &[(why.into(), theme.style(Role::Dim))]);
+    };
+    let turn = match turning_point(&strip.moments) {
+        _ if !strip.done => format!("{} steps so far", strip.moments.len()),
+        Some(step) => format!("promotes from step {step} on"),
+        None => "never turned".into(),
+    };
+    let inner = draw::frame(theme, area, "cells over time (linear estimate)", &turn, false, buf);
+    let (w, h) = (usize::from(inner.width.saturating_sub(2)), usize::from(inner.height));
+    if w == 0 || h == 0 {
+        return;
+    }
+    let position = model.position().unwrap_or(0);
+    let chosen = strip.moments.iter().rposition(|m| m.step <= position).unwrap_or(0);
+    let rows = if h >= 4 { h - 1 } else { h };
+    for x in 0..w {
+        let at = x * strip.moments.len() / w;
+        let moment = &strip.moments[at];
+        column(model, moment, at == chosen, Rect { x: inner.x + 1 + x as u16, y: inner.y, width: 1, height: rows as u16 }, buf);
+    }
+    if rows < h {
+        let m = &strip.moments[chosen];
+        let line = format!(
+            "step {}: +{} -{} ={}; whole s {} b {}",
+            m.step,
+            text::percent(m.shares.promotion),
+            text::percent(m.shares.suppression),
+            text::percent(m.shares.balanced),
+            text::signed(m.whole.s_raw),
+            text::signed(m.whole.b_raw)
+        );
+        draw::text(buf, inner.x + 1, inner.y + rows as u16, w as u16, &line, theme.style(Role::Text));
+    }
+}
+
+/// One step: promotion on top, balanced, suppression at the bottom; what is left is inert.
+fn column(model: &Model, moment: &Moment, chosen: bool, area: Rect, buf: &mut Buffer) {
+    let n = f32::from(area.height);
+    let share = moment.shares;
+    let bounds = [share.suppression, share.suppression + share.balanced, share.suppression + share.balanced + share.promotion];
+    for y in 0..area.height {
+        let at = (n - f32::from(y) - 0.5) / n;
+        let (sign, role) = match bounds.iter().position(|b| at < *b) {
+            Some(0) => ("-", Role::Suppression),
+            Some(1) => ("=", Role::Balanced),
+            Some(_) => ("+", Role::Promotion),
+            None => (model.theme.glyph("·", "."), Role::Border),
+        };
+        let mut style = model.theme.style(role);
+        if chosen {
+            style = style.add_modifier(Modifier::REVERSED);
+        }
+        draw::text(buf, area.x, area.y + y, 1, sign, style);
+    }
+}
