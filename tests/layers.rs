@@ -250,12 +250,12 @@ fn layers_from_outside() {
     assert!(csv.lines().nth(1).is_some_and(|l| l.contains(",fire9,Concat,512,")), "{csv}");
     assert!(stdout(psescope(&home).arg("layers").arg(&run)).contains("turning point"));
     for (args, word) in [
-        (["--layers", "nowhere"], "no layer has 'nowhere'"),
-        (["--step", "77"], "steps 0 to 3"),
-        (["--turning", "2"], "cosine"),
-        (["--tolerance", "-1"], "tolerance"),
+        ("--layers=nowhere", "no layer has 'nowhere'"),
+        ("--step=77", "steps 0 to 3"),
+        ("--turning=2", "cosine"),
+        ("--unit-tolerance=-1", "tolerance"),
     ] {
-        let assert = psescope(&home).arg("layers").arg(&run).args(args).assert().code(2);
+        let assert = psescope(&home).arg("layers").arg(&run).arg(args).assert().code(2);
         let text = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
         assert!(text.contains(word), "{text}");
     }
