@@ -154,13 +154,12 @@ fn statistics_in_the_graph_are_those_of_the_maps() {
 
 #[test]
 fn estimates_are_exact_before_a_linear_head_and_attacks_run_on_the_masked_network() {
-    for (mut network, clean, moved) in cases() {
+    // Hundreds of forward runs: on the faster engine only.
+    for (mut network, clean, moved) in cases().pop() {
         let case = Case { clean: clean.view(), adversarial: moved.view(), classes: (388, 277) };
         let mut table = units::table(&mut network, case, HEAD, None, psr::Settings::default()).expect("a table");
         assert!(!table.exact);
         let estimate = table.clone();
-        // Few units keep the test short; the rest is cut off.
-        table.units.truncate(512);
         units::measure(&mut network, case, &mut table, &mut |_| Ok(())).expect("measured");
         assert!(table.exact);
         for (a, b) in estimate.units.iter().zip(&table.units) {
