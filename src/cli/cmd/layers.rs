@@ -35,7 +35,7 @@ pub struct LayersCommand {
     timeline: bool,
     /// A unit is unchanged when its mean response moves by less than this fraction of the layer's typical response.
     #[arg(long, value_name = "X", default_value = "0.01", value_parser = parse_number, help_heading = "Comparison")]
-    tolerance: f32,
+    unit_tolerance: f32,
     /// The turning point is the first layer whose cosine is below this.
     #[arg(long, value_name = "X", default_value = "0.9", value_parser = parse_number, help_heading = "Comparison")]
     turning: f32,
@@ -52,7 +52,7 @@ pub struct LayersCommand {
 impl LayersCommand {
     /// Runs the subcommand.
     pub fn run(self) -> anyhow::Result<Done> {
-        let settings = Settings { tolerance: decimal(self.tolerance), turning: decimal(self.turning) }.check()?;
+        let settings = Settings { tolerance: decimal(self.unit_tolerance), turning: decimal(self.turning) }.check()?;
         let mut case = self.case.open(&self.model_args)?;
         let step = case.at_step(self.step)?;
         let infos = select(&case.session.network, &self.layers)?;

@@ -24,7 +24,7 @@ use crate::{
         },
         onnx::{read, write},
         oracle::{Gated, Oracle as _, UnitGate},
-        tensor::{norm::Norms, preprocess},
+        tensor::{configs, norm::Norms},
     },
     engine::{command::AttackRequest, run},
     report::network::{self, Adaptive, MaskReport},
@@ -206,19 +206,11 @@ fn sorted(mut units: Vec<usize>) -> Vec<usize> {
     units
 }
 
-/// What a reader of the file needs besides the graph: class names and, when they have a name or are plain, mean and std.
+/// What a reader of the file needs besides the graph: class names and preprocessing.
 fn describe(case: &Case, metadata: &mut std::collections::BTreeMap<String, String>) {
     let subject = &case.session.subject;
-    let p = &subject.preprocess;
+    metadata.insert("psescope.preprocess".into(), configs::to_json(&subject.preprocess));
     metadata.entry("names".into()).or_insert_with(|| json!(subject.names.as_slice()).to_string());
-    let same = |q: &preprocess::Preprocess| (&q.mean, &q.std, q.scale, q.bgr, &q.resize) == (&p.mean, &p.std, p.scale, p.bgr, &p.resize);
-    let preset = preprocess::PRESETS.iter().find(|(name, _)| preprocess::Preprocess::preset(name, p.size).is_ok_and(|q| same(&q)));
-    let list = |values: &[f32]| values.iter().map(f32::to_string).collect::<Vec<_>>().join(",");
-    if let Some((name, _)) = preset {
-        metadata.insert("psescope.preprocess".into(), (*name).to_owned());
-    } else if !p.bgr {
-        metadata.extend([("mean".into(), list(&p.mean)), ("std".into(), list(&p.std)), ("scale".into(), p.scale.to_string())]);
-    }
 }
 
 /// The same attack on the gated network.

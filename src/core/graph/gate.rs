@@ -50,6 +50,10 @@ fn take_over(graph: &mut Graph, position: usize, tensor: &str, ty: &TensorType) 
     for output in graph.nodes[position].outputs.iter_mut().filter(|o| *o == tensor) {
         output.clone_from(&before);
     }
+    // Some engines want node names to be unique, and exporters name a node after its output.
+    if graph.nodes[position].name == tensor {
+        graph.nodes[position].name.clone_from(&before);
+    }
     graph.types.insert(before.clone(), ty.clone());
     before
 }
@@ -88,7 +92,7 @@ pub(super) fn apply(graph: &mut Graph, gate: &Gate) -> Result<(String, String)> 
 
 fn named(op: &str, inputs: &[&str], output: &str) -> Node {
     let mut node = Node::new(op, inputs, &[output]);
-    node.name = output.to_owned();
+    node.name = format!("gate_{output}");
     node
 }
 

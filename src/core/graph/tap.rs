@@ -3,7 +3,7 @@
 use super::{TapKind, grad::builder::Builder, units};
 use crate::core::{
     error::{Error, Result},
-    onnx::ValueInfo,
+    onnx::{Dim, ValueInfo},
 };
 
 /// Declares a value as a graph output, once.
@@ -53,7 +53,16 @@ pub(super) fn value(b: &Builder, tensor: &str, kind: TapKind, channels_last: boo
     }
     let unit = units::axis(rank, channels_last);
     let axes: Vec<usize> = (1..rank).filter(|&a| a != unit).collect();
+    // Global pooling runs in the blocked layout of convolutions, where a reduction would first undo it.
+    let pooled = rank == 4 && unit == 1;
+    let pool = |op: &str, x: &str| {
+        let mut to = b.ty(x).shape.unwrap_or_default();
+        to[2..].fill(Dim::Fixed(1));
+        b.squeeze(&b.emit(op, &[x], &[], b.dtype(x), to), &[2, 3])
+    };
     let statistic = match kind {
+        TapKind::UnitMean if pooled => pool("GlobalAveragePool", tensor),
+        TapKind::UnitMax if pooled => pool("GlobalMaxPool", tensor),
         TapKind::UnitMean => b.reduce("ReduceMean", tensor, &axes, false),
         TapKind::UnitMax => b.reduce("ReduceMax", tensor, &axes, false),
         TapKind::UnitShift => length(b, &b.sub(tensor, &b.slice(tensor, 0, 0, 1)), &axes),
@@ -62,6 +71,10 @@ pub(super) fn value(b: &Builder, tensor: &str, kind: TapKind, channels_last: boo
     Ok(output_as(b, &statistic, &format!("{prefix}_{tensor}")))
 }
 
+/// Through a sum of squares: engines have fast paths for sums, not for `ReduceL2`.
 fn length(b: &Builder, tensor: &str, axes: &[usize]) -> String {
-    if axes.is_empty() { b.unary("Abs", tensor) } else { b.reduce("ReduceL2", tensor, axes, false) }
+    if axes.is_empty() {
+        return b.unary("Abs", tensor);
+    }
+    b.unary("Sqrt", &b.reduce_sum(&b.mul(tensor, tensor), axes, false))
 }

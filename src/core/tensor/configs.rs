@@ -61,6 +61,27 @@ pub fn from_metadata(metadata: &BTreeMap<String, String>, size: [usize; 2]) -> R
     Ok(Some(named(Preprocess { bgr, ..range }, "Image.NominalPixelRange")))
 }
 
+/// The settings as a `preprocessor_config.json`, which [`parse`] and other programs read back.
+pub fn to_json(p: &Preprocess) -> String {
+    let [height, width] = p.size;
+    let resample = (0..=5).find(|code| Interpolation::from_pillow(*code) == Some(p.resize.interpolation));
+    let size = match p.resize.fit.shorter_edge(p.size) {
+        Some(edge) => serde_json::json!({"shortest_edge": edge}),
+        None => serde_json::json!({"height": height, "width": width}),
+    };
+    let mut json = serde_json::json!({
+        "do_resize": true, "size": size, "resample": resample,
+        "do_rescale": true, "rescale_factor": f64::from(p.scale) / 255.0,
+        "do_normalize": true, "image_mean": p.mean, "image_std": p.std,
+        "do_flip_channel_order": p.bgr, "num_channels": p.mean.len(),
+    });
+    if p.resize.fit != Fit::Exact {
+        json["do_center_crop"] = true.into();
+        json["crop_size"] = serde_json::json!({"height": height, "width": width});
+    }
+    json.to_string()
+}
+
 fn timm(json: &Value, name: &str, size: Option<[usize; 2]>) -> Result<Preprocess> {
     let own = json.get("input_size").and_then(floats).filter(|v| v.len() == 3).map(|v| [v[1] as usize, v[2] as usize]);
     let size = size.or(own).ok_or_else(|| missing(name, "input_size"))?;
@@ -188,6 +209,17 @@ mod tests {
         assert!(parse(r#"{"id2label":{"0":"a"}}"#, "config.json", None).unwrap().is_none());
         assert!(parse("{", "config.json", None).unwrap_err().to_string().contains("not valid JSON"));
         assert!(parse(r#"{"mean":[0.5],"std":[0.0],"input_size":[1,28,28]}"#, "config.json", None).is_err());
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for (name, _) in crate::core::tensor::preprocess::PRESETS {
+            let p = Preprocess::preset(name, [60, 64]).unwrap();
+            let again = parse(&to_json(&p), "x", Some([60, 64])).unwrap().unwrap();
+            assert_eq!((&again.mean, &again.std, again.scale, again.bgr), (&p.mean, &p.std, p.scale, p.bgr), "{name}");
+            assert_eq!(again.resize.interpolation, p.resize.interpolation, "{name}");
+            assert_eq!(again.resize.fit.shorter_edge([60, 64]), p.resize.fit.shorter_edge([60, 64]), "{name}");
+        }
     }
 
     #[test]
