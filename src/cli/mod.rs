@@ -68,6 +68,10 @@ enum Command {
     Grad(cmd::grad::GradCommand),
     /// What psescope sees in a model: inputs, logits, layers, gradient coverage, preprocessing, labels.
     Inspect(cmd::inspect::InspectCommand),
+    /// Over a folder: how many attacked images masking units brings back, and at what cost.
+    Recovery(cmd::recovery::RecoveryCommand),
+    /// Over a folder: which units an attack moves, and whether those are the interpretable ones.
+    Sensitivity(cmd::sensitivity::SensitivityCommand),
     /// Print pictures in the shell.
     Show(cmd::show::ShowCommand),
     /// What was found on this machine, what was chosen, and why.
@@ -106,6 +110,8 @@ impl Cli {
             Some(Command::Cam(c)) => c.run(),
             Some(Command::Grad(c)) => c.run(),
             Some(Command::Inspect(c)) => c.run(),
+            Some(Command::Recovery(c)) => c.run(),
+            Some(Command::Sensitivity(c)) => c.run(),
             Some(Command::Show(c)) => c.run(),
             Some(Command::Doctor(c)) => c.run(),
             Some(Command::Runtime(c)) => c.run(),

@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 
 use super::control::Control;
-use crate::core::explain::{cam::Method, psr};
+use crate::core::{
+    attack::{self, Attack, Params},
+    error::{Error, Result},
+    explain::{cam::Method, psr},
+};
 
 /// Number of a run; events of an older run are ignored by whoever shows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -38,6 +42,17 @@ pub struct AttackRequest {
     pub label: Option<usize>,
     /// Seed of everything random.
     pub seed: u64,
+}
+
+impl AttackRequest {
+    /// The attack, and its parameters with defaults filled in; refuses unknown names and values out of range.
+    pub fn checked(&self) -> Result<(&'static dyn Attack, Params)> {
+        let attack = attack::find(&self.attack).ok_or_else(|| {
+            let known = attack::REGISTRY.iter().map(|a| a.name()).collect::<Vec<_>>().join(", ");
+            Error::Parameter(format!("there is no attack '{}'; choose one of {known}", self.attack))
+        })?;
+        Ok((attack, Params::check(attack.params(), self.params.iter().map(|(n, v)| (n.as_str(), v.as_str())))?))
+    }
 }
 
 /// Which image of a run is meant.

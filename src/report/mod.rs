@@ -3,4 +3,7 @@
 pub mod json;
 pub mod npy;
 pub mod picture;
+pub mod recovery;
+pub mod scatter;
+pub mod sensitivity;
 pub mod text;

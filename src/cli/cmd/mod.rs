@@ -8,6 +8,8 @@ pub mod generate;
 pub mod grad;
 pub mod inspect;
 pub mod pse;
+pub mod recovery;
 pub mod runtime;
+pub mod sensitivity;
 pub mod show;
 pub mod tui;

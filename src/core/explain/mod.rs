@@ -3,6 +3,7 @@
 pub mod cam;
 pub mod interpretability;
 pub mod psr;
+pub mod recovery;
 pub mod sensitivity;
 pub mod upsample;
 
