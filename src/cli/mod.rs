@@ -72,6 +72,8 @@ enum Command {
     Recovery(cmd::recovery::RecoveryCommand),
     /// Over a folder: which units an attack moves, and whether those are the interpretable ones.
     Sensitivity(cmd::sensitivity::SensitivityCommand),
+    /// Attack every image of a folder: one row each, in parts that a cluster can share.
+    Triage(Box<cmd::triage::TriageCommand>),
     /// Print pictures in the shell.
     Show(cmd::show::ShowCommand),
     /// What was found on this machine, what was chosen, and why.
@@ -112,6 +114,7 @@ impl Cli {
             Some(Command::Inspect(c)) => c.run(),
             Some(Command::Recovery(c)) => c.run(),
             Some(Command::Sensitivity(c)) => c.run(),
+            Some(Command::Triage(c)) => c.run(),
             Some(Command::Show(c)) => c.run(),
             Some(Command::Doctor(c)) => c.run(),
             Some(Command::Runtime(c)) => c.run(),

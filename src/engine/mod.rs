@@ -14,6 +14,7 @@ pub mod sample;
 pub mod study;
 pub mod subject;
 pub mod trace;
+pub mod triage;
 pub mod worker;
 
 /// The two ends the interface holds of a running worker.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::core::{
     attack::{
-        self, Params, Problem, scalars,
+        self, Outcome, Params, Problem, Recorder, scalars,
         targets::{self, Rule},
     },
     error::{Error, Result},
@@ -72,6 +72,11 @@ impl Prepared {
     /// Upper bound of the number of steps, for progress.
     pub fn steps(&self) -> usize {
         self.attack.steps(&self.params)
+    }
+
+    /// Runs the attack with a recorder of the caller's own; the trace stays empty.
+    pub fn outcome(&self, oracle: &mut dyn Oracle, recorder: &mut dyn Recorder) -> Result<Outcome> {
+        self.attack.run(oracle, &self.problem, &self.params, recorder)
     }
 
     /// The last step that reached the goal and has its picture: what a run that was cut short amounts to.

@@ -7,3 +7,5 @@ pub mod recovery;
 pub mod scatter;
 pub mod sensitivity;
 pub mod text;
+pub mod triage_html;
+pub mod triage_text;

@@ -351,6 +351,21 @@ impl Layers for Network {
     }
 
     fn layer_gradient(&mut self, images: ArrayView4<f32>, layer: &str, class: usize) -> Result<LayerGradient> {
+        let (logits, activation, gradient) = self.tapped_gradient(images, layer, class)?;
+        let map = |value| -> Result<Array4<f32>> {
+            typed::<Ix4>(Some(value), Ix4::NDIM).map_err(|_| {
+                Error::Parameter(format!(
+                    "'{layer}' is not a map of height and width; choose a spatial layer (psescope inspect lists them)"
+                ))
+            })
+        };
+        Ok(LayerGradient { logits, activation: map(activation)?, gradient: map(gradient)? })
+    }
+}
+
+impl Network {
+    /// Logits, the value of a layer and the gradient there of one logit, channels of maps first.
+    fn tapped_gradient(&mut self, images: ArrayView4<f32>, layer: &str, class: usize) -> Result<(Array2<f32>, ArrayD<f32>, ArrayD<f32>)> {
         let classes = self.prepared.classes;
         if class >= classes {
             return Err(Error::Parameter(format!(
@@ -374,15 +389,9 @@ impl Layers for Network {
         };
         let mut results = self.run(&spec, images, self.gradient_batch, &extra, &outputs)?.into_iter();
         let logits = typed(results.next(), Ix2::NDIM)?;
-        let mut map = || -> Result<Array4<f32>> {
-            let value = results.next().map(|v| self.channels_first(layer, v));
-            typed::<Ix4>(value, Ix4::NDIM).map_err(|_| {
-                Error::Parameter(format!(
-                    "'{layer}' is not a map of height and width; choose a spatial layer (psescope inspect lists them)"
-                ))
-            })
-        };
-        Ok(LayerGradient { logits, activation: map()?, gradient: map()? })
+        let mut next =
+            || results.next().map(|v| self.channels_first(layer, v)).ok_or_else(|| Error::Engine("a gradient is missing".into()));
+        Ok((logits, next()?, next()?))
     }
 }
 

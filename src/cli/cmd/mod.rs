@@ -12,4 +12,5 @@ pub mod recovery;
 pub mod runtime;
 pub mod sensitivity;
 pub mod show;
+pub mod triage;
 pub mod tui;

@@ -14,10 +14,13 @@ use crate::{
         session::{Session, interruptible},
     },
     core::{error::Error, oracle::Layers as _},
-    engine::study::{
-        folder,
-        recovery::{self, Plan, Ranking},
-        target_word,
+    engine::{
+        study::{
+            self,
+            recovery::{self, Plan, Ranking},
+            target_word,
+        },
+        triage::listing,
     },
     report::{json::params, recovery::Curve},
 };
@@ -27,7 +30,7 @@ use crate::{
 pub struct RecoveryCommand {
     /// ONNX model.
     model: PathBuf,
-    /// Folder of images, read recursively.
+    /// Folder of images, read recursively, or a list file.
     folder: PathBuf,
     /// Layer whose units are masked. Without it, the last spatial one that does not hold the classes themselves.
     #[arg(long, value_name = "L", help_heading = "Masking")]
@@ -117,14 +120,14 @@ impl RecoveryCommand {
     }
 
     fn measure(&self, session: &mut Session, plan: &Plan) -> anyhow::Result<Curve> {
-        let mut paths = folder::images(&self.folder)?;
+        let mut paths = listing::of_path(&self.folder)?;
         paths.truncate(self.limit.unwrap_or(usize::MAX));
         let control = interruptible();
         let _bound = control.bind(session.network.interrupt());
         let bar = progress::bar(paths.len(), "images attacked");
         let (mut images, mut left_out) = (Vec::new(), (0, 0));
-        for path in &paths {
-            let name = folder::name(&self.folder, path);
+        for path in paths.iter().map(|item| &item.path) {
+            let name = study::name(&self.folder, path);
             match recovery::attack(&mut session.network, &session.subject, path, &name, plan, &control) {
                 Ok(Some(image)) => images.push(image),
                 Ok(None) => left_out.0 += 1,

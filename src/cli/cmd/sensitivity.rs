@@ -20,11 +20,12 @@ use crate::{
     engine::{
         concepts,
         study::{
-            Response, folder,
+            self, Response,
             journal::Journal,
             measure::{self, Measured, Plan},
             target_word,
         },
+        triage::listing,
     },
     report::{
         json::params,
@@ -37,7 +38,7 @@ use crate::{
 pub struct SensitivityCommand {
     /// ONNX model.
     model: PathBuf,
-    /// Folder of images, read recursively.
+    /// Folder of images, read recursively, or a list file.
     folder: PathBuf,
     #[command(flatten)]
     study: StudyArgs,
@@ -174,7 +175,7 @@ impl SensitivityCommand {
 
     /// Measures every image, those of an earlier try left out.
     fn gather(&self, session: &mut Session, plan: &Plan, about: &Value) -> anyhow::Result<(Vec<Measured>, Vec<(String, String)>)> {
-        let mut paths = folder::images(&self.folder)?;
+        let mut paths = listing::of_path(&self.folder)?;
         paths.truncate(self.study.limit.unwrap_or(usize::MAX));
         let (mut journal, mut done) = match &self.out {
             Some(dir) => {
@@ -188,8 +189,8 @@ impl SensitivityCommand {
         let _bound = control.bind(session.network.interrupt());
         let bar = progress::bar(paths.len(), "images");
         let (mut images, mut unreadable) = (Vec::new(), Vec::new());
-        for path in &paths {
-            let name = folder::name(&self.folder, path);
+        for path in paths.iter().map(|item| &item.path) {
+            let name = study::name(&self.folder, path);
             bar.set_message(name.clone());
             let known = |e: &Entry| matches!(e, Entry::Measured(m) if m.name == name) || matches!(e, Entry::Unreadable(n, _) if *n == name);
             let entry = match done.iter().position(known) {

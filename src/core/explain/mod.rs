@@ -2,9 +2,11 @@
 
 pub mod cam;
 pub mod interpretability;
+pub mod layers;
 pub mod psr;
 pub mod recovery;
 pub mod sensitivity;
+pub mod units;
 pub mod upsample;
 
 #[cfg(test)]

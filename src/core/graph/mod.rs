@@ -19,7 +19,7 @@ pub use grad::coverage::coverage;
 pub use instrument::instrument;
 pub use layers::{linear_head, spatial_layers};
 pub use normalise::normalise;
-pub use units::{UnitLayer, unit_layer, unit_layers};
+pub use units::{UnitLayer, passages, unit_layer, unit_layers};
 
 use super::{error::MissingRule, onnx::Graph};
 

@@ -53,6 +53,39 @@ pub fn unit_layers(prepared: &Prepared) -> Vec<UnitLayer> {
     layers
 }
 
+/// The tensors that every path from the image to the logits goes through, in order.
+pub fn passages(prepared: &Prepared) -> Vec<String> {
+    let graph = &prepared.graph;
+    // Values of the image that are still needed at this point of the topological order, by their last reader.
+    let mut last_reader: HashMap<&str, usize> = HashMap::from([(prepared.logits.as_str(), usize::MAX)]);
+    for (i, node) in graph.nodes.iter().enumerate() {
+        for input in &node.inputs {
+            last_reader.entry(input).and_modify(|at| *at = (*at).max(i)).or_insert(i);
+        }
+    }
+    let mut varying: HashSet<&str> = HashSet::from([prepared.image.as_str()]);
+    let mut open: Vec<&str> = vec![prepared.image.as_str()];
+    let mut found = Vec::new();
+    for (i, node) in graph.nodes.iter().enumerate() {
+        // Shapes carry no values.
+        if matches!(node.op.as_str(), "Shape" | "Size") || !node.inputs.iter().any(|n| varying.contains(n.as_str())) {
+            open.retain(|name| last_reader.get(name).is_some_and(|at| *at > i));
+            continue;
+        }
+        let outputs = node.outputs.iter().filter(|o| !o.is_empty()).map(String::as_str);
+        varying.extend(outputs.clone());
+        open.extend(outputs);
+        open.retain(|name| last_reader.get(name).is_some_and(|at| *at > i));
+        if let [only] = open.as_slice()
+            && *only != prepared.logits
+        {
+            found.push((*only).to_owned());
+        }
+    }
+    found.dedup();
+    found
+}
+
 /// Any computed float tensor with a batch and a unit dimension of known size, as a layer.
 pub fn unit_layer(prepared: &Prepared, name: &str) -> Option<UnitLayer> {
     let node = prepared.graph.nodes.iter().find(|n| n.outputs.iter().any(|o| o == name))?;

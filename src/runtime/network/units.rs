@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use ndarray::{Array2, ArrayD, ArrayView3, ArrayView4, Axis, Dimension as _, Ix2, IxDyn, Slice, concatenate};
+use ndarray::{Array2, Array4, ArrayD, ArrayView3, ArrayView4, Axis, Dimension as _, Ix2, Ix4, IxDyn, Slice, concatenate};
 use rayon::prelude::*;
 
 use super::{Inputs, Network, join, objective_inputs, objective_spec, typed};
@@ -10,7 +10,7 @@ use crate::{
     core::{
         error::{Error, Result},
         graph::{self, Gate, Instrumentation, Instrumented, TapKind, UnitLayer},
-        oracle::{Evaluation, LayerInfo, Objective, Replacement, Responses, UnitGate, UnitResponses, Units},
+        oracle::{Evaluation, LayerGradient, LayerInfo, Layers as _, Objective, Replacement, Responses, UnitGate, UnitResponses, Units},
     },
     runtime::backend::Array,
 };
@@ -18,6 +18,24 @@ use crate::{
 impl Units for Network {
     fn unit_layers(&self) -> Vec<LayerInfo> {
         self.units.iter().map(|u| u.info.clone()).collect()
+    }
+
+    fn main_layers(&self) -> Vec<String> {
+        let passages = graph::passages(&self.prepared);
+        let main: Vec<String> = self.units.iter().map(|u| u.info.name.clone()).filter(|n| passages.contains(n)).collect();
+        if main.is_empty() { self.units.iter().map(|u| u.info.name.clone()).collect() } else { main }
+    }
+
+    fn unit_maps(&mut self, images: ArrayView4<f32>, layer: &str) -> Result<Array4<f32>> {
+        let unit = self.unit_layer(layer)?;
+        let value = self.activation(images, layer)?;
+        as_maps(&unit, value)
+    }
+
+    fn unit_gradient(&mut self, images: ArrayView4<f32>, layer: &str, class: usize) -> Result<LayerGradient> {
+        let unit = self.unit_layer(layer)?;
+        let (logits, value, gradient) = self.tapped_gradient(images, layer, class)?;
+        Ok(LayerGradient { logits, activation: as_maps(&unit, value)?, gradient: as_maps(&unit, gradient)? })
     }
 
     fn responses(&mut self, images: ArrayView4<f32>, layers: &[&str], reference: Option<ArrayView3<f32>>) -> Result<Responses> {
@@ -162,6 +180,16 @@ fn feed(g: &Instrumented, gates: &[GateInput], range: &Range<usize>) -> Result<I
         inputs.push((replacement.clone(), rows_of(&gate.replacement, range)?));
     }
     Ok(inputs)
+}
+
+/// A value as it is handed out (channels of maps first) in the one form `[N, C, H, W]`.
+fn as_maps(layer: &UnitLayer, value: ArrayD<f32>) -> Result<Array4<f32>> {
+    let value = match layer.rank {
+        3 => value.permuted_axes(vec![0, 2, 1]).insert_axis(Axis(3)),
+        2 => value.insert_axis(Axis(2)).insert_axis(Axis(3)),
+        _ => value,
+    };
+    Ok(typed::<Ix4>(Some(value), Ix4::NDIM)?.as_standard_layout().into_owned())
 }
 
 /// Reshapes a gate's arrays to broadcast against the layer, wherever its units are.

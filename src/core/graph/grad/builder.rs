@@ -21,6 +21,8 @@ struct Inner {
     graph: Graph,
     /// Nodes added after the forward pass, in order.
     tail: Vec<Node>,
+    /// Value -> position of its node in the tail.
+    makers: HashMap<String, usize>,
     /// Forward nodes that are replaced by several, by position.
     replaced: HashMap<usize, Vec<Node>>,
     names: HashSet<String>,
@@ -40,6 +42,7 @@ impl Builder {
         let inner = Inner {
             graph,
             tail: Vec::new(),
+            makers: HashMap::new(),
             replaced: HashMap::new(),
             names,
             counters: HashMap::new(),
@@ -148,9 +151,17 @@ impl Builder {
         node.outputs.clone_from(&outputs);
         let mut inner = self.inner.borrow_mut();
         inner.graph.types.extend(outputs.iter().cloned().zip(types));
+        let position = inner.tail.len();
+        inner.makers.extend(outputs.iter().map(|o| (o.clone(), position)));
         inner.tail.push(node);
         inner.seen.insert(key, outputs.clone());
         outputs
+    }
+
+    /// The node that was emitted for a value.
+    pub fn emitted(&self, value: &str) -> Option<Node> {
+        let inner = self.inner.borrow();
+        inner.makers.get(value).map(|&i| inner.tail[i].clone())
     }
 
     /// Asks a forward node for one of its optional outputs.

@@ -4,7 +4,10 @@
 //! backwards and asks the rule of each operator ([`rules::REGISTRY`]) for the gradients of its inputs. Conventions at kinks follow torch:
 //! 0 at 0 for Relu and Clip, the first index for MaxPool, equal shares for Max, Min, ReduceMax and ReduceMin.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap, HashSet},
+};
 
 use super::super::{
     error::{Error, MissingRule, Result},
@@ -53,7 +56,7 @@ pub fn differentiate(b: &Builder, seeds: &[(String, String)], wanted: &[String])
     }
     let keep: HashSet<&str> = wanted.iter().map(String::as_str).collect();
     let private = private(&nodes, seeds, &keep);
-    let facts = Facts { depends: &depends, nodes: &nodes, producers: &producers, private: &private };
+    let facts = Facts { depends: &depends, nodes: &nodes, producers: &producers, private: &private, masked: RefCell::default() };
     let mut sweep = Sweep::default();
     for (index, node) in nodes.iter().enumerate().rev().filter(|(i, _)| live.contains(i)) {
         let gradient = |o: &String| {

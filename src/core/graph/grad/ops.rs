@@ -49,9 +49,40 @@ impl Builder {
         self.unary("Neg", x)
     }
 
-    /// x * factor; x itself for factor 1.
+    /// x * factor; x itself for factor 1. A factor that `x` already carries is taken over.
     pub fn scale(&self, x: &str, factor: f64) -> String {
+        if let Some((inner, first)) = self.scaled(x) {
+            return self.scale(&inner, first * factor);
+        }
         if (factor - 1.0).abs() < f64::EPSILON { x.to_owned() } else { self.mul(x, &self.scalar(factor, self.dtype(x))) }
+    }
+
+    /// The operands of an emitted product with a scalar constant.
+    fn scaled(&self, x: &str) -> Option<(String, f64)> {
+        let product = self.emitted(x).filter(|n| n.op == "Mul")?;
+        let factor = self.constant(&product.inputs[1]).filter(|c| c.dims.is_empty())?.to_f64()?[0];
+        Some((product.inputs[0].clone(), factor))
+    }
+
+    /// A sum of parts that were padded with zeros to complement each other along one axis, as their Concat.
+    fn join_padded(&self, parts: &[String]) -> Option<String> {
+        let rank = self.known(&parts[0]).len();
+        let mut pieces = Vec::new();
+        for part in parts {
+            let pad = self.emitted(part).filter(|n| n.op == "Pad" && n.inputs.len() == 2)?;
+            let amounts = self.constant(&pad.inputs[1])?.to_i64()?;
+            let mut open = (0..rank).filter(|&i| amounts[i] != 0 || amounts[i + rank] != 0);
+            let (axis, None) = (open.next()?, open.next()) else { return None };
+            let end = self.known(part)[axis].fixed()? as i64 - amounts[axis + rank];
+            pieces.push((axis, amounts[axis], end, pad.inputs[0].clone()));
+        }
+        pieces.sort();
+        let (axis, size) = (pieces[0].0, self.known(&parts[0])[pieces[0].0].fixed()? as i64);
+        let meet = pieces.windows(2).all(|p| p[0].0 == p[1].0 && p[0].2 == p[1].1);
+        if !meet || pieces[0].1 != 0 || pieces.last()?.2 != size {
+            return None;
+        }
+        Some(self.concat(&pieces.into_iter().map(|p| p.3).collect::<Vec<_>>(), axis))
     }
 
     /// x + term; x itself for 0.
@@ -68,6 +99,9 @@ impl Builder {
     pub fn sum(&self, parts: &[String]) -> String {
         if let [one] = parts {
             return one.clone();
+        }
+        if let Some(joined) = self.join_padded(parts) {
+            return joined;
         }
         if let [a, b] = parts {
             return self.add(a, b);
@@ -238,6 +272,18 @@ impl Builder {
         shape[axis] = Dim::Fixed(end - start);
         let at = |v: usize| self.ints(&[v as i64]);
         self.emit("Slice", &[x, &at(start), &at(end), &at(axis)], &[], self.dtype(x), shape)
+    }
+
+    /// `count` elements of an axis of known size, every `step`th from `start` on.
+    pub fn stride_slice(&self, x: &str, axis: usize, start: usize, count: usize, step: usize) -> String {
+        if step == 1 {
+            return self.slice(x, axis, start, start + count);
+        }
+        let mut shape = self.known(x);
+        shape[axis] = Dim::Fixed(count);
+        let at = |v: usize| self.ints(&[v as i64]);
+        let end = start + (count - 1) * step + 1;
+        self.emit("Slice", &[x, &at(start), &at(end), &at(axis), &at(step)], &[], self.dtype(x), shape)
     }
 
     /// Reverses axes.

@@ -1,9 +1,16 @@
 //! Activations. Masks are read from the output where it tells the side, so that Conv + activation stays fused.
 
 use super::Cx;
-use crate::core::error::Result;
+use crate::core::{
+    error::Result,
+    onnx::{Attr, DType},
+};
 
 pub fn relu(cx: &mut Cx) -> Result<()> {
+    if cx.masked(cx.y()) {
+        let g = cx.lazy()?;
+        return cx.push(0, g);
+    }
     let m = cx.b.positive(cx.y());
     cx.chain(&m)
 }
@@ -40,6 +47,11 @@ fn ramps(cx: &Cx) -> Result<Option<String>> {
         None => cx.constant(i).and_then(|t| t.to_f64()).and_then(|v| v.first().copied()).map(|v| Some(v as f32)),
     };
     let (Some(low), Some(high)) = (bound(1, "min"), bound(2, "max")) else { return Ok(None) };
+    if let (Some(0.0), Some(high)) = (low, high)
+        && let Some(inside) = roof(cx, high)?
+    {
+        return Ok(Some(inside));
+    }
     let above = low.map(|v| cx.b.beyond(cx.y(), v, true));
     let below = high.map(|v| cx.b.beyond(cx.y(), v, false));
     Ok(match (above, below) {
@@ -47,6 +59,21 @@ fn ramps(cx: &Cx) -> Result<Option<String>> {
         (Some(Some(one)), None) | (None, Some(Some(one))) => Some(one),
         _ => None,
     })
+}
+
+/// 1 where `0 < y < high` for a map of whole blocks of channels, from `min(y, high - y) = y - relu(2 y - high)`, which floats form
+/// exactly. ONNX Runtime fuses the four operators into two passes, where two ramps and their product are three.
+fn roof(cx: &Cx, high: f32) -> Result<Option<String>> {
+    const BLOCK: usize = 16;
+    let (b, y, shape) = (cx.b, cx.y(), cx.shape(0)?);
+    let channels = shape.get(1).and_then(|d| d.fixed()).filter(|c| c % BLOCK == 0 && shape.len() == 4);
+    let ordinary = (2f32.powi(-30)..=2f32.powi(30)).contains(&high);
+    let (Some(c), true) = (channels, ordinary && cx.dtype(0)? == DType::F32) else { return Ok(None) };
+    let each = |v: f64, dims: &[usize]| b.floats(dims, &vec![v; c], DType::F32);
+    let attrs = [("kernel_shape", Attr::Ints(vec![1, 1])), ("group", Attr::Int(c as i64))];
+    let conv = |inputs: &[&str]| b.emit("Conv", inputs, &attrs, DType::F32, shape.clone());
+    let over = b.unary("Relu", &conv(&[y, &each(2.0, &[c, 1, 1, 1]), &each(-f64::from(high), &[c])]));
+    Ok(Some(b.positive(&b.add(&conv(&[&over, &each(-1.0, &[c, 1, 1, 1])]), y))))
 }
 
 pub fn leaky_relu(cx: &mut Cx) -> Result<()> {
@@ -177,20 +204,24 @@ pub fn thresholded_relu(cx: &mut Cx) -> Result<()> {
 
 pub fn gelu(cx: &mut Cx) -> Result<()> {
     let (b, x) = (cx.b, cx.x(0)?);
-    let square = b.mul(x, x);
-    let slope = if cx.node.text("approximate", "none") == "tanh" {
+    let g = cx.lazy()?;
+    let half = b.scale(&g, 0.5);
+    // Twice the slope, the factor being in `half`.
+    let double = if cx.node.text("approximate", "none") == "tanh" {
+        let square = b.mul(x, x);
         let c = (2.0 / std::f64::consts::PI).sqrt();
         let inner = b.scale(&b.add(x, &b.scale(&b.mul(&square, x), 0.044_715)), c);
         let t = b.unary("Tanh", &inner);
         let inner_slope = b.shift(&b.scale(&square, 3.0 * 0.044_715 * c), c);
         let bend = b.mul(&b.mul(x, &b.from_scalar(1.0, &b.mul(&t, &t))), &inner_slope);
-        b.scale(&b.shift(&b.add(&t, &bend), 1.0), 0.5)
+        b.shift(&b.add(&t, &bend), 1.0)
     } else {
-        let cdf = b.shift(&b.scale(&b.unary("Erf", &b.scale(x, std::f64::consts::FRAC_1_SQRT_2)), 0.5), 0.5);
-        let density = b.scale(&b.unary("Exp", &b.scale(&square, -0.5)), 1.0 / (2.0 * std::f64::consts::PI).sqrt());
-        b.add(&cdf, &b.mul(x, &density))
+        let t = b.scale(x, std::f64::consts::FRAC_1_SQRT_2);
+        let bell = b.scale(&b.div(&t, &b.unary("Exp", &b.mul(&t, &t))), std::f64::consts::FRAC_2_SQRT_PI);
+        b.shift(&b.add(&b.unary("Erf", &t), &bell), 1.0)
     };
-    cx.chain(&slope)
+    let gx = b.mul(&half, &double);
+    cx.push(0, gx)
 }
 
 pub fn shrink(cx: &mut Cx) -> Result<()> {

@@ -37,9 +37,11 @@ pub fn reciprocal(cx: &mut Cx) -> Result<()> {
 
 pub fn erf(cx: &mut Cx) -> Result<()> {
     let (b, x) = (cx.b, cx.x(0)?);
-    let bell = b.unary("Exp", &b.neg(&b.mul(x, x)));
-    let slope = b.scale(&bell, std::f64::consts::FRAC_2_SQRT_PI);
-    cx.chain(&slope)
+    // Divided by exp(x^2) instead of multiplied by exp(-x^2): one pass less, and infinity gives the right limit. The factor comes
+    // last, where the one of the argument (as in GELU) joins it.
+    let g = cx.lazy()?;
+    let gx = b.scale(&b.div(&g, &b.unary("Exp", &b.mul(x, x))), std::f64::consts::FRAC_2_SQRT_PI);
+    cx.push(0, gx)
 }
 
 pub fn tanh(cx: &mut Cx) -> Result<()> {

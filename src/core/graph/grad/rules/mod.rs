@@ -1,6 +1,9 @@
 //! Gradient rules: one function per operator, one file per family, one line each in [`REGISTRY`].
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+};
 
 use super::{builder::Builder, missing};
 use crate::core::{
@@ -15,6 +18,7 @@ mod elementwise;
 mod index;
 mod math;
 mod matmul;
+mod max_pool;
 mod norm;
 mod phases;
 mod pool;
@@ -81,7 +85,7 @@ pub static REGISTRY: &[(&str, Rule)] = &[
     ("LpNormalization", norm::lp),
     ("MatMul", matmul::matmul),
     ("Max", elementwise::extremum),
-    ("MaxPool", pool::max_pool),
+    ("MaxPool", max_pool::max_pool),
     ("Mean", elementwise::mean),
     ("MeanVarianceNormalization", norm::mean_variance),
     ("Min", elementwise::extremum),
@@ -193,6 +197,8 @@ pub struct Facts<'a> {
     pub producers: &'a HashMap<&'a str, usize>,
     /// Values read once, whose gradient is neither given nor wanted.
     pub private: &'a HashSet<&'a str>,
+    /// Outputs of Relu whose gradient is already 0 where they are.
+    pub masked: RefCell<HashSet<String>>,
 }
 
 /// What a rule sees: the node, the gradients of its outputs, and where to put those of its inputs.
@@ -340,6 +346,16 @@ impl<'a> Cx<'a> {
     /// Whether this node alone reads a value and nobody asked for its gradient, so that gradients may go past it.
     pub fn private(&self, value: &str) -> bool {
         self.facts.private.contains(value)
+    }
+
+    /// Says that the gradient of a Relu's output comes masked, so that the rule of Relu need not.
+    pub fn set_masked(&self, value: &str) {
+        self.facts.masked.borrow_mut().insert(value.to_owned());
+    }
+
+    /// Whether the gradient of a Relu's output comes masked.
+    pub fn masked(&self, value: &str) -> bool {
+        self.facts.masked.borrow().contains(value)
     }
 
     /// Multiplies the gradient by a local slope of the shape of the first input, for functions of one variable.

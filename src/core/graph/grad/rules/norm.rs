@@ -1,4 +1,5 @@
-//! Normalisations. With `xhat = (x - mean) * inv`: `gx = inv * (g - mean(g) - xhat * mean(g * xhat))`.
+//! Normalisations. With `xhat = (x - mean) * inv`: `gx = inv * (g - mean(g) - xhat * mean(g * xhat))`, written so that everything
+//! small is multiplied first and `xhat` is never formed.
 
 use super::Cx;
 use crate::core::{
@@ -17,11 +18,11 @@ fn statistics(cx: &Cx, x: &str, axes: &[usize], epsilon: f64) -> (String, String
     (centred, inv)
 }
 
-/// The formula above, from `xhat` and `inv`; `centre` is false for normalisations that keep the mean.
-fn backward(cx: &Cx, g: &str, xhat: &str, inv: &str, axes: &[usize], centre: bool) -> String {
+/// The formula above, from `x - mean` and `inv`; `centre` is false for normalisations that keep the mean.
+fn backward(cx: &Cx, g: &str, centred: &str, inv: &str, axes: &[usize], centre: bool) -> String {
     let b = cx.b;
-    let along = b.reduce("ReduceMean", &b.mul(g, xhat), axes, true);
-    let mut rest = b.sub(g, &b.mul(xhat, &along));
+    let along = b.mul(&b.mul(&b.reduce("ReduceMean", &b.mul(g, centred), axes, true), inv), inv);
+    let mut rest = b.sub(g, &b.mul(centred, &along));
     if centre {
         rest = b.sub(&rest, &b.reduce("ReduceMean", g, axes, true));
     }
@@ -51,7 +52,7 @@ pub fn batch(cx: &mut Cx) -> Result<()> {
         let g = cx.g()?;
         let gs = b.mul(&g, &per_channel(cx, cx.x(1)?, rank)?);
         let (centred, inv) = statistics(cx, cx.x(0)?, &axes, epsilon(cx));
-        let gx = backward(cx, &gs, &b.mul(&centred, &inv), &inv, &axes, true);
+        let gx = backward(cx, &gs, &centred, &inv, &axes, true);
         return cx.push(0, gx);
     }
     let constant = |i: usize| cx.constant(i).and_then(|t| t.to_f64());
@@ -84,7 +85,7 @@ pub fn layer(cx: &mut Cx) -> Result<()> {
         let inv = b.cast(&b.forward_output(cx.index, 2, ty), dtype);
         (b.sub(x, &mean), inv)
     };
-    let gx = backward(cx, &gs, &b.mul(&centred, &inv), &inv, &axes, true);
+    let gx = backward(cx, &gs, &centred, &inv, &axes, true);
     cx.push(0, gx)
 }
 
@@ -97,7 +98,7 @@ pub fn rms(cx: &mut Cx) -> Result<()> {
     let gs = b.mul(&g, cx.x(1)?);
     let power = b.reduce("ReduceMean", &b.mul(x, x), &axes, true);
     let inv = b.unary("Reciprocal", &b.unary("Sqrt", &b.shift(&power, epsilon(cx))));
-    let gx = backward(cx, &gs, &b.mul(x, &inv), &inv, &axes, false);
+    let gx = backward(cx, &gs, x, &inv, &axes, false);
     cx.push(0, gx)
 }
 
@@ -108,7 +109,7 @@ pub fn instance(cx: &mut Cx) -> Result<()> {
     let g = cx.g()?;
     let gs = b.mul(&g, &per_channel(cx, cx.x(1)?, rank)?);
     let (centred, inv) = statistics(cx, cx.x(0)?, &axes, epsilon(cx));
-    let gx = backward(cx, &gs, &b.mul(&centred, &inv), &inv, &axes, true);
+    let gx = backward(cx, &gs, &centred, &inv, &axes, true);
     cx.push(0, gx)
 }
 
@@ -131,7 +132,7 @@ pub fn group(cx: &mut Cx) -> Result<()> {
         b.reshape(&b.mul(&g, &per_channel(cx, cx.x(1)?, shape.len())?), &folded)
     };
     let (centred, inv) = statistics(cx, &b.reshape(x, &folded), &[2], epsilon(cx));
-    let gx = backward(cx, &gs, &b.mul(&centred, &inv), &inv, &[2], true);
+    let gx = backward(cx, &gs, &centred, &inv, &[2], true);
     let gx = b.reshape_like(&gx, x);
     cx.push(0, gx)
 }
@@ -140,8 +141,8 @@ pub fn mean_variance(cx: &mut Cx) -> Result<()> {
     let rank = cx.shape(0)?.len();
     let axes: Vec<usize> = cx.node.ints("axes").unwrap_or(&[0, 2, 3]).iter().map(|&a| dims::axis(a, rank)).collect();
     let g = cx.g()?;
-    let (_, inv) = statistics(cx, cx.x(0)?, &axes, 0.0);
-    let gx = backward(cx, &g, cx.y(), &inv, &axes, true);
+    let (centred, inv) = statistics(cx, cx.x(0)?, &axes, 0.0);
+    let gx = backward(cx, &g, &centred, &inv, &axes, true);
     cx.push(0, gx)
 }
 
