@@ -1,6 +1,7 @@
 //! Explanations of a perturbation: one file each.
 
 pub mod cam;
+pub mod insight;
 pub mod interpretability;
 pub mod layers;
 pub mod psr;
