@@ -80,6 +80,8 @@ enum Command {
     Grad(cmd::grad::GradCommand),
     /// What psescope sees in a model: inputs, logits, layers, gradient coverage, preprocessing, labels.
     Inspect(cmd::inspect::InspectCommand),
+    /// What is known about a perturbation, in sentences.
+    Insight(cmd::insight::InsightCommand),
     /// Over a folder: how many attacked images masking units brings back, and at what cost.
     Recovery(cmd::recovery::RecoveryCommand),
     /// Over a folder: which units an attack moves, and whether those are the interpretable ones.
@@ -132,6 +134,7 @@ impl Cli {
             Some(Command::Mask(c)) => c.run(),
             Some(Command::Grad(c)) => c.run(),
             Some(Command::Inspect(c)) => c.run(),
+            Some(Command::Insight(c)) => c.run(),
             Some(Command::Recovery(c)) => c.run(),
             Some(Command::Sensitivity(c)) => c.run(),
             Some(Command::View(c)) => c.run(self.verbose),

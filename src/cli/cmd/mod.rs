@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod export;
 pub mod generate;
 pub mod grad;
+pub mod insight;
 pub mod inspect;
 pub mod layers;
 pub mod mask;

@@ -100,6 +100,9 @@ struct StudyArgs {
     limit: Option<usize>,
 }
 
+/// Measured images, and unreadable ones with the reason.
+type Gathered = (Vec<Measured>, Vec<(String, String)>);
+
 /// What became of one image.
 #[derive(serde::Serialize, serde::Deserialize)]
 enum Entry {
@@ -174,7 +177,7 @@ impl SensitivityCommand {
     }
 
     /// Measures every image, those of an earlier try left out.
-    fn gather(&self, session: &mut Session, plan: &Plan, about: &Value) -> anyhow::Result<(Vec<Measured>, Vec<(String, String)>)> {
+    fn gather(&self, session: &mut Session, plan: &Plan, about: &Value) -> anyhow::Result<Gathered> {
         let mut paths = listing::of_path(&self.folder)?;
         paths.truncate(self.study.limit.unwrap_or(usize::MAX));
         let (mut journal, mut done) = match &self.out {
