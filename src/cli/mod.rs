@@ -81,6 +81,12 @@ enum Command {
     Grad(cmd::grad::GradCommand),
     /// What psescope sees in a model: inputs, logits, layers, gradient coverage, preprocessing, labels.
     Inspect(cmd::inspect::InspectCommand),
+    /// What is known about a perturbation, in sentences.
+    Insight(cmd::insight::InsightCommand),
+    /// Over a folder: how many attacked images masking units brings back, and at what cost.
+    Recovery(cmd::recovery::RecoveryCommand),
+    /// Over a folder: which units an attack moves, and whether those are the interpretable ones.
+    Sensitivity(cmd::sensitivity::SensitivityCommand),
     /// The inspector on a recorded run, without its model.
     View(cmd::view::ViewCommand),
     /// Reports of a recorded run: page, figure, arrays, numbers.
@@ -129,6 +135,9 @@ impl Cli {
             Some(Command::Mask(c)) => c.run(),
             Some(Command::Grad(c)) => c.run(),
             Some(Command::Inspect(c)) => c.run(),
+            Some(Command::Insight(c)) => c.run(),
+            Some(Command::Recovery(c)) => c.run(),
+            Some(Command::Sensitivity(c)) => c.run(),
             Some(Command::View(c)) => c.run(self.verbose),
             Some(Command::Export(c)) => c.run(),
             Some(Command::Triage(c)) => c.run(),

@@ -3,9 +3,13 @@
 use std::{path::PathBuf, sync::Arc};
 
 use super::{control::Control, findings::Findings, recorded::Recorded};
-use crate::core::explain::{
-    cam::{CamMap, Method},
-    psr::{self, PsrMap},
+use crate::core::{
+    attack::{self, Attack, Params},
+    error::{Error, Result},
+    explain::{
+        cam::{CamMap, Method},
+        psr::{self, PsrMap},
+    },
 };
 
 /// Number of a run; events of an older run are ignored by whoever shows them.
@@ -45,6 +49,17 @@ pub struct AttackRequest {
     pub seed: u64,
     /// Region outside of which nothing may change: see [`super::region::resolve`].
     pub within: Option<String>,
+}
+
+impl AttackRequest {
+    /// The attack, and its parameters with defaults filled in; refuses unknown names and values out of range.
+    pub fn checked(&self) -> Result<(&'static dyn Attack, Params)> {
+        let attack = attack::find(&self.attack).ok_or_else(|| {
+            let known = attack::REGISTRY.iter().map(|a| a.name()).collect::<Vec<_>>().join(", ");
+            Error::Parameter(format!("there is no attack '{}'; choose one of {known}", self.attack))
+        })?;
+        Ok((attack, Params::check(attack.params(), self.params.iter().map(|(n, v)| (n.as_str(), v.as_str())))?))
+    }
 }
 
 /// Which image of a run is meant.

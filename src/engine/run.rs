@@ -40,11 +40,7 @@ pub fn prepare(
     clean_logits: ArrayView1<f32>,
     mask: Option<Array2<f32>>,
 ) -> Result<Prepared> {
-    let attack = attack::find(&request.attack).ok_or_else(|| {
-        let known = attack::REGISTRY.iter().map(|a| a.name()).collect::<Vec<_>>().join(", ");
-        Error::Parameter(format!("there is no attack '{}'; choose one of {known}", request.attack))
-    })?;
-    let params = Params::check(attack.params(), request.params.iter().map(|(n, v)| (n.as_str(), v.as_str())))?;
+    let (attack, params) = request.checked()?;
     let classes = clean_logits.len();
     let label = request.label.unwrap_or_else(|| scalars::predicted(clean_logits));
     let exists = |class: usize| match class < classes {

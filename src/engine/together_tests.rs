@@ -50,8 +50,14 @@ fn several(attack: &str, targets: &[Target]) -> Vec<Prepared> {
     let small = |n: &str| names.iter().any(|p| p.name == n);
     let params = [("steps", "30"), ("search-steps", "3")].into_iter().filter(|(n, _)| small(n));
     let params: Vec<_> = params.map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
-    let request =
-        |target: &Target| AttackRequest { attack: attack.into(), params: params.clone(), target: target.clone(), label: None, seed: 3, within: None };
+    let request = |target: &Target| AttackRequest {
+        attack: attack.into(),
+        params: params.clone(),
+        target: target.clone(),
+        label: None,
+        seed: 3,
+        within: None,
+    };
     targets.iter().map(|t| prepare(&request(t), Arc::clone(&image), logits.view(), None).expect("sound")).collect()
 }
 

@@ -104,7 +104,8 @@ impl AttackReport<'_> {
     }
 }
 
-fn params(params: &Params) -> Value {
+/// Checked parameters by name.
+pub fn params(params: &Params) -> Value {
     let value = |v: &attack::Value| match v {
         attack::Value::Float(x) => json!(x),
         attack::Value::Int(x) => json!(x),

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::scatter;
 use crate::{
     core::{
-        explain::sensitivity::{Association, Concept, LayerResult, Rotation, Settings, Unit},
+        dissect::Concept,
+        explain::sensitivity::{Association, LayerResult, Rotation, Settings, Unit},
         oracle::LayerInfo,
         stats::{bootstrap::Interval, rank::Correlation},
     },
@@ -113,7 +114,14 @@ impl Study<'_> {
                     u.q_noise,
                 ];
                 let numbers: Vec<String> = numbers.iter().map(|v| v.map_or_else(String::new, |v| v.to_string())).collect();
-                let _ = write!(out, "{},{},{},{label},{category},{}\r\n", field(&layer.info.name), layer.response.name(), u.unit, numbers.join(","));
+                let _ = write!(
+                    out,
+                    "{},{},{},{label},{category},{}\r\n",
+                    field(&layer.info.name),
+                    layer.response.name(),
+                    u.unit,
+                    numbers.join(",")
+                );
             }
         }
         out
@@ -219,7 +227,9 @@ impl Layer {
         let mut out = format!("\n{} ({})\n", self.info.name, self.response.name());
         for unit in self.ranked().into_iter().take(top) {
             let concept = self.concepts.get(unit.unit).and_then(Option::as_ref);
-            let concept = concept.map_or_else(String::new, |c| format!("  {} ({}) IoU {:.3}", c.label, c.category, c.iou));
+            let concept = concept
+                .filter(|c| !c.label.is_empty())
+                .map_or_else(String::new, |c| format!("  {} ({}) IoU {:.3}", c.label, c.category, c.iou));
             let _ = writeln!(
                 out,
                 "  unit {:>4}  sensitivity {:>6.2}  noise {:>5.2}  d_z {:>6.2}  q {}{concept}",

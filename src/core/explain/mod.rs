@@ -3,9 +3,11 @@
 pub mod cam;
 pub mod faithfulness;
 mod impute;
+pub mod insight;
 pub mod interpretability;
 pub mod layers;
 pub mod psr;
+pub mod recovery;
 pub mod region;
 pub mod score_cam;
 pub mod sensitivity;

@@ -92,7 +92,8 @@ pub(super) fn apply(graph: &mut Graph, gate: &Gate) -> Result<(String, String)> 
 
 fn named(op: &str, inputs: &[&str], output: &str) -> Node {
     let mut node = Node::new(op, inputs, &[output]);
-    node.name = format!("gate_{output}");
+    // Not the tensor's own name: models name nodes after what they produce, and engines refuse two nodes of one name.
+    node.name = format!("psescope_gate_{output}");
     node
 }
 

@@ -1,13 +1,19 @@
 //! Studies over a folder of images: what is measured on each, in which order, and how a study that was cut short continues.
 
-pub mod folder;
 pub mod journal;
 pub mod measure;
 pub mod recovery;
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use super::command::{AttackRequest, Target};
+
+/// The name of an image in a study: its path below the folder, so that it does not depend on where the folder lies.
+pub fn name(folder: &Path, image: &Path) -> String {
+    image.strip_prefix(folder).unwrap_or(image).to_string_lossy().into_owned()
+}
 
 /// Which number a unit answers with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

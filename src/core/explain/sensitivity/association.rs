@@ -1,11 +1,20 @@
 //! Sensitivity against interpretability, within one layer: depth drives both, so layers are never pooled.
 
-use super::{Concept, LayerResult, Settings, Unit};
-use crate::core::stats::{
-    bootstrap::{Interval, interval},
-    groups::{KruskalWallis, kruskal_wallis, mann_whitney},
-    rank::{Correlation, kendall, partial_spearman, point_biserial, spearman, spearman_test},
+use super::{LayerResult, Settings, Unit};
+use crate::core::{
+    dissect::{Concept, ConceptLabels},
+    stats::{
+        bootstrap::{Interval, interval},
+        groups::{KruskalWallis, kruskal_wallis, mann_whitney},
+        rank::{Correlation, kendall, partial_spearman, point_biserial, spearman, spearman_test},
+    },
 };
+
+/// Concepts of a layer's units. A unit that the file knows and that agrees with nothing has IoU 0; one that it does not know has none.
+pub fn labelled(labels: &ConceptLabels, units: usize) -> Vec<Option<Concept>> {
+    let nothing = || Concept { label: String::new(), category: String::new(), iou: 0.0 };
+    (0..units).map(|u| (u < labels.len()).then(|| labels.unit(u).cloned().unwrap_or_else(nothing))).collect()
+}
 
 /// Limits of IoU at which the yes/no comparison is repeated.
 const LIMITS: [f64; 9] = [0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09, 0.10];

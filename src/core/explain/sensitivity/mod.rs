@@ -9,7 +9,7 @@ mod noise;
 mod rotation;
 mod units;
 
-pub use association::{Association, AtThreshold, Categories, associate};
+pub use association::{Association, AtThreshold, Categories, associate, labelled};
 pub use noise::matched_noise;
 pub use rotation::{Rotation, rotated_association};
 pub use units::analyse;
@@ -110,17 +110,6 @@ pub struct LayerResult {
     pub beyond_noise: usize,
     /// Tested units with |d_z| of at least 0.2, 0.5, 0.8.
     pub by_effect: [usize; 3],
-}
-
-/// What dissection says about a unit.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Concept {
-    /// Best concept.
-    pub label: String,
-    /// Its category.
-    pub category: String,
-    /// Intersection over union.
-    pub iou: f64,
 }
 
 #[cfg(test)]

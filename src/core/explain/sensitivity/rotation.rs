@@ -5,8 +5,11 @@ use ndarray::{Array2, ArrayViewMut1, s};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Concept, Sample};
-use crate::core::stats::{mean, quantile, rank::spearman, std_dev};
+use super::Sample;
+use crate::core::{
+    dissect::Concept,
+    stats::{mean, quantile, rank::spearman, std_dev},
+};
 
 /// Spearman's correlation of sensitivity and IoU under random rotations of the layer's channels.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -5,6 +5,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{rotation::rotate, *};
+use crate::core::dissect::Concept;
 
 const IMAGES: usize = 24;
 
