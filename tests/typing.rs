@@ -667,7 +667,11 @@ fn triage() -> Typist {
     typist.keys("T");
     assert!(typist.commands().iter().any(|c| matches!(c, Command::Triage { folder, .. } if folder == std::path::Path::new("photos"))));
     let news = |news| Event::Triage(1, Box::new(news));
-    typist.engine(news(News::Begun { metadata: [("attack".into(), "ifgsm".into())].into(), total: 4, rows: vec![triaged(0, true, Some(3), 5.0)] }));
+    typist.engine(news(News::Begun {
+        metadata: [("attack".into(), "ifgsm".into())].into(),
+        total: 4,
+        rows: vec![triaged(0, true, Some(3), 5.0)],
+    }));
     typist.engine(news(News::Row(Box::new(triaged(2, false, None, 1.0)))));
     typist.engine(Event::Triage(9, Box::new(News::Row(Box::new(triaged(4, true, Some(1), 1.0))))));
     typist.wait(1000);
@@ -686,7 +690,9 @@ fn triage_sorts_filters_marks_and_follows_the_selected_image() {
     assert_eq!(shown(&typist), ["photos/1.png", "photos/0.png", "photos/2.png"], "the weakest first; another triage's row is ignored");
     typist.keys("j");
     assert_eq!(typist.model.triage.selected.as_deref(), Some("photos/0.png"));
-    assert!(typist.commands().iter().any(|c| matches!(c, Command::Thumbnail(p) if p.ends_with("0.png"))) || typist.model.triage.asked.is_some());
+    assert!(
+        typist.commands().iter().any(|c| matches!(c, Command::Thumbnail(p) if p.ends_with("0.png"))) || typist.model.triage.asked.is_some()
+    );
     typist.keys("ss");
     assert_eq!(shown(&typist), ["photos/0.png", "photos/1.png", "photos/2.png"]);
     assert_eq!(typist.model.triage.selected.as_deref(), Some("photos/0.png"), "sorting keeps the selection");
