@@ -641,3 +641,98 @@ fn frames() {
         insta::assert_snapshot!(format!("plain_{w}x{h}"), dump(&t.frame(w, h)));
     }
 }
+
+/// A row of the triage as the worker tells it.
+fn triaged(index: i64, success: bool, flipped: Option<i64>, l2: f32) -> psescope::engine::triage::Row {
+    psescope::engine::triage::Row {
+        index: Some(index),
+        path: Some(format!("photos/{index}.png")),
+        predicted_name: Some(LABELS[index as usize].into()),
+        predicted_prob: Some(0.9 - index as f32 / 10.0),
+        adversarial_name: Some("skunk".into()),
+        success: Some(success),
+        steps: Some(10),
+        flipped_at: flipped,
+        l2: Some(l2),
+        linf: Some(8.0 / 255.0),
+        ..Default::default()
+    }
+}
+
+/// The triage screen with three finished images of four.
+fn triage() -> Typist {
+    use psescope::engine::triage::background::News;
+    let mut typist = Typist::opened(Depth::None, true);
+    typist.model.triage.folder = Some("photos".into());
+    typist.keys("T");
+    assert!(typist.commands().iter().any(|c| matches!(c, Command::Triage { folder, .. } if folder == std::path::Path::new("photos"))));
+    let news = |news| Event::Triage(1, Box::new(news));
+    typist.engine(news(News::Begun {
+        metadata: [("attack".into(), "ifgsm".into())].into(),
+        total: 4,
+        rows: vec![triaged(0, true, Some(3), 5.0)],
+    }));
+    typist.engine(news(News::Row(Box::new(triaged(2, false, None, 1.0)))));
+    typist.engine(Event::Triage(9, Box::new(News::Row(Box::new(triaged(4, true, Some(1), 1.0))))));
+    typist.wait(1000);
+    typist.engine(news(News::Row(Box::new(triaged(1, true, Some(1), 6.0)))));
+    typist
+}
+
+/// Paths shown, from top to bottom.
+fn shown(typist: &Typist) -> Vec<String> {
+    typist.model.triage.visible().iter().map(|r| r.path().to_owned()).collect()
+}
+
+#[test]
+fn triage_sorts_filters_marks_and_follows_the_selected_image() {
+    let mut typist = triage();
+    assert_eq!(shown(&typist), ["photos/1.png", "photos/0.png", "photos/2.png"], "the weakest first; another triage's row is ignored");
+    typist.keys("j");
+    assert_eq!(typist.model.triage.selected.as_deref(), Some("photos/0.png"));
+    assert!(
+        typist.commands().iter().any(|c| matches!(c, Command::Thumbnail(p) if p.ends_with("0.png"))) || typist.model.triage.asked.is_some()
+    );
+    typist.keys("ss");
+    assert_eq!(shown(&typist), ["photos/0.png", "photos/1.png", "photos/2.png"]);
+    assert_eq!(typist.model.triage.selected.as_deref(), Some("photos/0.png"), "sorting keeps the selection");
+    typist.keys("o");
+    assert_eq!(shown(&typist)[0], "photos/2.png");
+    typist.keys("/gibbon<enter>");
+    assert_eq!(shown(&typist), ["photos/1.png"]);
+    assert_eq!(typist.model.screen, Screen::Triage, "letters of the filter are no keys");
+    typist.keys("<esc>mvvv");
+    assert_eq!(shown(&typist).len(), 1, "only the marked one: {:?}", typist.model.triage.marks);
+    typist.keys("vv");
+    assert_eq!(shown(&typist).len(), 3);
+}
+
+#[test]
+fn triage_opens_the_inspector_on_an_image_and_attacks_it() {
+    let mut typist = triage();
+    typist.keys("<enter>");
+    assert!(matches!(typist.commands()[..], [Command::OpenImage(p), ..] if p.ends_with("1.png")), "{:?}", typist.effects);
+    assert_eq!(typist.model.screen, Screen::Attack);
+    let opened = typist.model.opened.clone().expect("open");
+    typist.effects.clear();
+    typist.engine(Event::Opened(Box::new(Opened { image_path: "photos/1.png".into(), ..(*opened).clone() })));
+    assert!(typist.commands().iter().any(|c| matches!(c, Command::Attack { .. })), "{:?}", typist.effects);
+    typist.keys("T<space>");
+    assert!(typist.effects.iter().any(|e| matches!(e, Effect::Pause(_, true))));
+    typist.keys("e");
+    assert!(matches!(&typist.effects[..], [Effect::Table(stem, rows, _)] if stem.ends_with("psescope-triage-photos") && rows.len() == 3));
+    typist.keys("A");
+    assert!(typist.commands().iter().any(|c| matches!(c, Command::Triage { .. })) && typist.model.triage.rows.is_empty());
+}
+
+#[test]
+fn triage_says_what_it_does_at_every_size() {
+    for (columns, rows) in [(60, 16), (80, 24), (120, 40), (200, 60)] {
+        let text = triage().text(columns, rows);
+        for word in ["3/4 images", "1.png", "reached", "held", "flip"] {
+            assert!(text.contains(word), "no '{word}' at {columns}x{rows}:\n{text}");
+        }
+    }
+    let mut empty = Typist::opened(Depth::None, true);
+    assert!(empty.keys("T").text(80, 24).contains("No folder is open"));
+}
