@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use ndarray::{Array1, Array3, Axis};
 
 use crate::{
@@ -21,9 +21,13 @@ use crate::{
         command::AttackRequest,
         keep::{self, About},
         run::{self, Prepared},
-        trace::file,
+        together,
+        trace::{StepRecord, file},
     },
-    report::{json::AttackReport, npy, picture, text},
+    report::{
+        json::{self, AttackReport},
+        npy, picture, text,
+    },
 };
 
 /// Attack one image.
@@ -35,7 +39,8 @@ pub struct AttackCommand {
     image: PathBuf,
     #[command(flatten)]
     attack: AttackArgs,
-    /// Write the recorded run here; `psescope pse` and `psescope show` read it.
+    /// Write the recorded run here; `psescope pse` and `psescope show` read it. With several targets one file each: RUN-434.pse, and
+    /// folders named after the class in --png and --npy.
     #[arg(long, value_name = "RUN.pse", help_heading = "Output")]
     out: Option<PathBuf>,
     /// Print one JSON object.
@@ -47,7 +52,13 @@ pub struct AttackCommand {
     /// Write x0.npy, adv.npy and delta.npy (float32 [C,H,W], pixel space) into this folder.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     npy: Option<PathBuf>,
-    /// End with 1 when the attack did not reach its goal.
+    /// Norm by which the closest of several targets is chosen among those that were reached.
+    #[arg(long, value_name = "NORM", default_value = "l2", help_heading = "Output")]
+    closest_by: ClosestBy,
+    /// Of several targets report and write the closest alone; all of them when none was reached.
+    #[arg(long, help_heading = "Output")]
+    only_closest: bool,
+    /// End with 1 when no attack reached its goal.
     #[arg(long, help_heading = "Output")]
     exit_code: bool,
     #[command(flatten)]
@@ -68,7 +79,7 @@ pub struct Attacked {
     pub success: bool,
     /// Whether a signal ended it early.
     pub stopped: bool,
-    /// Wall seconds.
+    /// Wall seconds; of attacks that ran at once, those of all of them.
     pub seconds: f64,
 }
 
@@ -76,34 +87,102 @@ pub struct Attacked {
 pub fn perform(session: &mut Session, image: &Path, args: &AttackArgs) -> anyhow::Result<Attacked> {
     let request = args.request(&session.subject.labels)?;
     let (x0, clean) = session.predict(image)?;
-    let prepared = run::prepare(&request, Arc::clone(&x0), clean.view(), None)?;
-    let bar = progress::bar(prepared.steps(), "steps");
-    let started = Instant::now();
+    let mut attacked = perform_all(session, &x0, &clean, vec![request])?;
+    Ok(attacked.swap_remove(0))
+}
+
+/// Runs the attacks with progress on stderr: at once where the engine profits, else one after another. Two that come to the same target
+/// are one. At least one is returned; those that a signal kept from beginning are not.
+pub fn perform_all(
+    session: &mut Session,
+    x0: &Arc<Array3<f32>>,
+    clean: &Array1<f32>,
+    requests: Vec<AttackRequest>,
+) -> anyhow::Result<Vec<Attacked>> {
+    let mut jobs: Vec<(AttackRequest, Prepared)> = Vec::new();
+    let budget = run::FRAME_BUDGET / requests.len().max(1);
+    for request in requests {
+        let prepared = run::prepare(&request, Arc::clone(x0), clean.view(), None)?.with_budget(budget);
+        if jobs.iter().all(|(_, other)| other.problem.target != prepared.problem.target) {
+            jobs.push((request, prepared));
+        }
+    }
+    let bar = progress::bar(jobs.iter().map(|(_, p)| p.steps()).sum(), "steps");
     let control = interruptible();
     let _bound = control.bind(session.network.interrupt());
-    let outcome = prepared.run(&mut session.network, &control, |index| bar.set_position(index as u64));
-    let seconds = started.elapsed().as_secs_f64();
+    let (requests, prepared): (Vec<_>, Vec<_>) = jobs.into_iter().unzip();
+    let mut outcomes: Vec<(Result<bool, Error>, f64)> = Vec::new();
+    let started = Instant::now();
+    if prepared.len() > 1 && prepared[0].batched(&session.network) {
+        let ended = together::run(&prepared, &mut session.network, &control, |_, _| bar.inc(1));
+        outcomes.extend(ended.into_iter().map(|o| (o, started.elapsed().as_secs_f64())));
+    } else {
+        for one in &prepared {
+            let started = Instant::now();
+            let outcome = one.run(&mut session.network, &control, |_| bar.inc(1));
+            outcomes.push((outcome, started.elapsed().as_secs_f64()));
+            if control.stopped() {
+                break;
+            }
+        }
+    }
     bar.finish_and_clear();
+    let ended = requests.into_iter().zip(prepared).zip(outcomes);
+    ended.map(|((request, prepared), (outcome, seconds))| finish(request, prepared, clean, outcome, seconds)).collect()
+}
+
+fn finish(
+    request: AttackRequest,
+    prepared: Prepared,
+    clean: &Array1<f32>,
+    outcome: Result<bool, Error>,
+    seconds: f64,
+) -> anyhow::Result<Attacked> {
     let (success, stopped) = match outcome {
         Ok(success) => (success, false),
         Err(Error::Stopped) => (false, true),
         Err(error) => return Err(error.into()),
     };
     let frame = prepared.trace.best().and_then(|i| prepared.trace.frame(i));
-    let image = frame.map_or_else(|| (*x0).clone(), |f| f.image.clone());
-    Ok(Attacked { request, prepared, clean, image, success, stopped, seconds })
+    let image = frame.map_or_else(|| prepared.problem.image.clone(), |f| f.image.clone());
+    Ok(Attacked { request, prepared, clean: clean.clone(), image, success, stopped, seconds })
 }
 
 impl AttackCommand {
     /// Runs the subcommand.
     pub fn run(self) -> anyhow::Result<Done> {
         let mut session = Session::open(&self.model, &self.model_args)?;
-        let attacked = perform(&mut session, &self.image, &self.attack)?;
-        let logits = session.network.logits(attacked.image.view().insert_axis(Axis(0)))?.row(0).to_owned();
-        self.write_files(&session, &attacked)?;
+        let (x0, clean) = session.predict(&self.image)?;
+        let requests = self.attack.requests(&session.subject.labels, Some(clean.view()))?;
+        let mut attacked = perform_all(&mut session, &x0, &clean, requests)?;
+        let mut closest = closest(&attacked, self.closest_by);
+        if self.only_closest
+            && let Some(at) = closest
+        {
+            attacked = vec![attacked.swap_remove(at)];
+            closest = Some(0);
+        }
+        let several = attacked.len() > 1;
+        for one in &attacked {
+            self.write_files(&session, one, several)?;
+        }
+        let mut logits = Vec::new();
+        for one in &attacked {
+            logits.push(session.network.logits(one.image.view().insert_axis(Axis(0)))?.row(0).to_owned());
+        }
         let image = self.image.display().to_string();
+        let report = |(one, logits): (&'_ Attacked, &'_ Array1<f32>)| self.report(&session, &image, one, logits, !self.json);
+        let parts: Vec<Report> = attacked.iter().zip(&logits).map(report).collect();
+        self.tell(parts, closest, &attacked)?;
+        if attacked.iter().any(|a| a.stopped) {
+            return Err(Error::Stopped.into());
+        }
+        Ok(if self.exit_code && !attacked.iter().any(|a| a.success) { Done::Robust } else { Done::Yes })
+    }
+
+    fn report(&self, session: &Session, image: &str, attacked: &Attacked, logits: &Array1<f32>, for_people: bool) -> Report {
         let report = AttackReport {
-            context: session.context(&image),
+            context: session.context(image),
             attack: &self.attack.attack,
             params: &attacked.prepared.params,
             seed: self.attack.seed,
@@ -113,35 +192,53 @@ impl AttackCommand {
             success: attacked.success,
             seconds: attacked.seconds,
         };
-        if self.json {
-            say!("{}", report.to_json());
-        } else {
-            say!("{}", text::attack(&report).trim_end());
-        }
-        if attacked.stopped {
-            return Err(Error::Stopped.into());
-        }
-        Ok(if self.exit_code && !attacked.success { Done::Robust } else { Done::Yes })
+        if for_people { Report::Text(text::attack(&report)) } else { Report::Json(report.to_json()) }
     }
 
-    fn write_files(&self, session: &Session, attacked: &Attacked) -> anyhow::Result<()> {
+    /// Prints one report as it is, several as a list that says which is closest.
+    fn tell(&self, parts: Vec<Report>, closest: Option<usize>, attacked: &[Attacked]) -> anyhow::Result<()> {
+        let several = parts.len() > 1;
+        let mut runs = Vec::new();
+        for part in parts {
+            match part {
+                Report::Text(text) => say!("{}", text.trim_end()),
+                Report::Json(value) if several => runs.push(value),
+                Report::Json(value) => say!("{value}"),
+            }
+        }
+        if !runs.is_empty() {
+            say!("{}", json::attacks(runs, closest, self.closest_by.name()));
+        } else if several && !self.json {
+            let reached = attacked.iter().filter(|a| a.success).count();
+            let nearest = closest.map(|at| format!("; the smallest {} is that of {}", self.closest_by.name(), target_name(&attacked[at])));
+            say!("{reached} of {} reached their goal{}", attacked.len(), nearest.unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// Files of one run; of several, each in a folder or under a name that ends in its target.
+    fn write_files(&self, session: &Session, attacked: &Attacked, several: bool) -> anyhow::Result<()> {
+        let folder = |dir: &Path| if several { dir.join(target_name(attacked)) } else { dir.to_owned() };
         let clean = &attacked.prepared.problem.image;
         let delta = &attacked.image - clean;
         if let Some(dir) = &self.npy {
-            output_dir(dir)?;
+            let dir = folder(dir);
+            output_dir(&dir)?;
             for (name, array) in [("x0.npy", clean), ("adv.npy", &attacked.image), ("delta.npy", &delta)] {
                 npy::write(&dir.join(name), array)?;
             }
         }
         if let Some(dir) = &self.png {
-            output_dir(dir)?;
+            let dir = folder(dir);
+            output_dir(&dir)?;
             picture::save(&dir.join("clean.png"), &picture::photo(clean.view()))?;
             picture::save(&dir.join("adversarial.png"), &picture::photo(attacked.image.view()))?;
             picture::save(&dir.join("perturbation.png"), &picture::perturbation(delta.view()))?;
         }
         if let Some(path) = &self.out {
             let trace = &attacked.prepared.trace;
-            file::save(path, &keep::meta(self.about(session), &attacked.request, trace), trace)?;
+            let path = if several { with_target(path, attacked) } else { path.clone() };
+            file::save(&path, &keep::meta(self.about(session), &attacked.request, trace), trace)?;
         }
         Ok(())
     }
@@ -156,4 +253,57 @@ impl AttackCommand {
             labels: &session.subject.names,
         }
     }
+}
+
+/// A report, as it will be printed.
+enum Report {
+    Text(String),
+    Json(serde_json::Value),
+}
+
+/// A norm by which results are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ClosestBy {
+    L0,
+    L1,
+    L2,
+    Linf,
+}
+
+impl ClosestBy {
+    fn name(self) -> &'static str {
+        match self {
+            Self::L0 => "l0",
+            Self::L1 => "l1",
+            Self::L2 => "l2",
+            Self::Linf => "linf",
+        }
+    }
+
+    fn of(self, record: &StepRecord) -> f64 {
+        match self {
+            Self::L0 => record.l0 as f64,
+            Self::L1 => f64::from(record.l1),
+            Self::L2 => f64::from(record.l2),
+            Self::Linf => f64::from(record.linf),
+        }
+    }
+}
+
+/// The successful result with the smallest norm.
+fn closest(attacked: &[Attacked], by: ClosestBy) -> Option<usize> {
+    let size = |a: &Attacked| a.prepared.trace.best().and_then(|b| a.prepared.trace.step(b)).map_or(f64::INFINITY, |r| by.of(&r));
+    (0..attacked.len()).filter(|i| attacked[*i].success).min_by(|a, b| size(&attacked[*a]).total_cmp(&size(&attacked[*b])))
+}
+
+/// The class number, or `untargeted`.
+fn target_name(attacked: &Attacked) -> String {
+    attacked.prepared.problem.target.map_or_else(|| "untargeted".into(), |t| t.to_string())
+}
+
+/// `run.pse` to `run-434.pse`.
+fn with_target(path: &Path, attacked: &Attacked) -> PathBuf {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let extension = path.extension().map(|e| format!(".{}", e.to_string_lossy())).unwrap_or_default();
+    path.with_file_name(format!("{stem}-{}{extension}", target_name(attacked)))
 }
