@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use assert_cmd::Command;
-use assert_fs::TempDir;
 use serde_json::Value;
+use tempfile::TempDir;
 
 const MODEL: &str = "onnx/squeezenet1_1.onnx";
+const IMAGE: &str = "samples/panda.jpg";
 
 fn attack(home: &TempDir, args: &[&str]) -> Command {
     let mut command = Command::cargo_bin("psescope").expect("the program is built");
@@ -33,7 +34,12 @@ fn several_targets_give_a_list_and_a_file_each() {
     let home = TempDir::new().expect("a folder");
     let out = home.path().join("run.pse");
     let png = home.path().join("png");
-    let report = json(attack(&home, &["--target", "434,505", "--target", "untargeted", "--target", "505", "--json", "--out"]).args([&out]).arg("--png").arg(&png));
+    let report = json(
+        attack(&home, &["--target", "434,505", "--target", "untargeted", "--target", "505", "--json", "--out"])
+            .args([&out])
+            .arg("--png")
+            .arg(&png),
+    );
     assert_eq!(report["schema"], "psescope.attacks/1");
     assert_eq!(targets(&report), [Some(434), Some(505), None], "the class named twice runs once");
     let runs = report["runs"].as_array().expect("a list of runs");
@@ -70,9 +76,13 @@ fn the_closest_of_the_best_classes_alone() {
 #[test]
 fn names_with_commas_and_bad_lists() {
     let home = TempDir::new().expect("a folder");
-    // ImageNet's 287 is called "lynx, catamount".
-    let report = json(&mut attack(&home, &["--target", "lynx, catamount", "--json"]));
+    let names: Vec<String> = (0..1000).map(|i| if i == 287 { "lynx, catamount".into() } else { format!("name{i}") }).collect();
+    let labels = home.path().join("labels.txt");
+    std::fs::write(&labels, names.join("\n")).expect("written");
+    let report = json(attack(&home, &["--target", "lynx, catamount", "--json", "--labels"]).arg(&labels));
     assert_eq!(report["target"]["index"], 287);
+    let report = json(attack(&home, &["--target", "lynx,name3", "--json", "--labels"]).arg(&labels));
+    assert_eq!(targets(&report), [Some(287), Some(3)]);
     for (bad, word) in [("434,1000", "1000"), ("434,nonsense", "nonsense"), ("434,", "missing"), ("top0", "top1"), ("top1000", "999")] {
         let assert = attack(&home, &["--target", bad]).assert().code(2);
         let text = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();

@@ -337,7 +337,8 @@ struct Broken;
 
 impl Attack for Broken {
     fn about(&self) -> About {
-        About { summary: "Breaks the interface.", ..psescope::core::attack::find("ifgsm").expect("it is registered").about() }
+        let params = psescope::core::attack::find("ifgsm").expect("it is registered").params();
+        About { name: "ifgsm", summary: "Breaks the interface.", params }
     }
 
     fn steps(&self, _: &Params) -> usize {

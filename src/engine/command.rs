@@ -94,6 +94,17 @@ pub enum Command {
         /// Class.
         class: usize,
     },
+    /// Works through a folder in the background: every image predicted, attacked and explained. Replaces the one before.
+    Triage {
+        /// Folder of images, or a list.
+        folder: PathBuf,
+        /// The attack.
+        request: AttackRequest,
+        /// Pauses and stops it.
+        control: Control,
+    },
+    /// Reads an image of the folder, to be shown small.
+    Thumbnail(PathBuf),
     /// Looks for ONNX Runtime again and reopens the model on it, keeping everything recorded.
     RescanRuntime,
     /// Ends the worker.

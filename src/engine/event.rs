@@ -7,6 +7,7 @@ use ndarray::Array3;
 use super::{
     command::{At, AttackRequest, RunId},
     trace::Trace,
+    triage::background::News,
 };
 use crate::core::{
     explain::{cam::CamMap, psr::PsrMap},
@@ -129,6 +130,10 @@ pub enum Event {
         /// The map.
         map: Arc<CamMap>,
     },
+    /// A triage in the background has news; its number is counted by the `Triage` commands so far.
+    Triage(u64, Box<News>),
+    /// An image of the folder at the model's input size; nothing when it cannot be read.
+    Thumbnail(PathBuf, Option<Arc<Array3<f32>>>),
     /// The engine changed: (engine and version, provider).
     Runtime(String, String),
 }

@@ -1,6 +1,7 @@
 //! What leaves the program: JSON, NumPy arrays, pictures.
 
 pub mod json;
+pub mod network;
 pub mod npy;
 pub mod picture;
 pub mod text;

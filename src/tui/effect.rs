@@ -6,6 +6,7 @@ use crate::engine::{
     command::Command,
     control::Control,
     trace::{Frame, Trace, file::RunMeta},
+    triage::{Row, part::Metadata},
 };
 
 /// Something to do outside the model.
@@ -23,6 +24,8 @@ pub enum Effect {
     Save(PathBuf, Arc<Frame>),
     /// Write the run under this name, unless it is taken.
     Keep(PathBuf, Box<RunMeta>, Arc<Trace>),
+    /// Write the rows of the triage as Parquet and CSV, under this stem.
+    Table(PathBuf, Vec<Row>, Box<Metadata>),
     /// Go to the background.
     Suspend,
     /// Draw everything again.

@@ -7,7 +7,7 @@ use super::{
     dialog::{confirm, form, help, picker, prompt},
     keymap::Key,
     psr, run,
-    screen::{attack, cam, pixels},
+    screen::{attack, cam, pixels, triage},
     time,
 };
 use crate::engine::event::Event;
@@ -58,6 +58,8 @@ pub enum Action {
     Pixels(pixels::Msg),
     /// Screen 3.
     Cam(cam::Msg),
+    /// The folder.
+    Triage(triage::Msg),
     /// The attack form.
     Form(form::Msg),
     /// A pick list.

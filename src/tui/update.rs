@@ -10,7 +10,7 @@ use super::{
     msg::{Action, Msg},
     notice::Severity,
     psr, run,
-    screen::{attack, cam, pixels},
+    screen::{attack, cam, pixels, triage},
     time,
 };
 
@@ -58,6 +58,7 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
     };
     effects.extend(psr::follow(model));
     effects.extend(cam::follow(model));
+    effects.extend(triage::follow(model));
     effects
 }
 
@@ -70,6 +71,7 @@ fn on_key(model: &mut Model, key: Key) -> Vec<Effect> {
                 Some(Dialog::Form(_)) => form::key(model, key),
                 Some(Dialog::Picker(state)) => state.key(key),
                 Some(Dialog::Prompt(state)) => state.key(key),
+                None => triage::key(model, key),
                 _ => {}
             }
             Vec::new()
@@ -84,6 +86,7 @@ fn typed(model: &mut Model, text: &str) {
             Some(Dialog::Form(_)) => form::key(model, key),
             Some(Dialog::Picker(state)) => state.key(key),
             Some(Dialog::Prompt(state)) => state.key(key),
+            None => triage::key(model, key),
             _ => {}
         }
     }
@@ -98,6 +101,7 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::Attack(msg) => attack::update(model, msg),
         Action::Pixels(msg) => pixels::update(model, msg),
         Action::Cam(msg) => cam::update(model, msg),
+        Action::Triage(msg) => triage::update(model, msg),
         Action::Form(msg) => form::update(model, msg),
         Action::Picker(msg) => picker::update(model, msg),
         Action::Help(msg) => help::update(model, msg),

@@ -10,7 +10,7 @@ use crate::{
         config::{self, Config},
         exit::Done,
     },
-    engine::{command::AttackRequest, sample, worker},
+    engine::{command::AttackRequest, sample, triage::listing, worker},
     tui::{self, theme::Depth},
 };
 
@@ -19,7 +19,7 @@ use crate::{
 pub struct Inspector {
     /// ONNX model; the bundled SqueezeNet without it.
     model: Option<PathBuf>,
-    /// Image; the bundled panda without it.
+    /// Image, or a folder of images for the triage screen; the bundled panda without it.
     image: Option<PathBuf>,
     /// Colours: never, 16, 256, true; found out from the environment without it.
     #[arg(long, value_name = "DEPTH", value_parser = Depth::parse, help_heading = "Terminal")]
@@ -41,7 +41,12 @@ impl Inspector {
     /// Opens the inspector; `verbose` is for its log file.
     pub fn run(self, verbose: u8) -> anyhow::Result<Done> {
         let model = self.model.unwrap_or_else(|| sample::MODEL.into());
-        let image = self.image.unwrap_or_else(|| sample::IMAGE.into());
+        let given = self.image.unwrap_or_else(|| sample::IMAGE.into());
+        let folder = given.is_dir().then(|| given.clone());
+        let image = match &folder {
+            Some(folder) => listing::of_path(folder)?.swap_remove(0).path,
+            None => given,
+        };
         let config = config::current();
         let options = tui::Options {
             color: self.color,
@@ -49,6 +54,7 @@ impl Inspector {
             ascii: self.ascii,
             theme: self.theme,
             mouse: self.mouse,
+            folder,
             keys: config.keys(),
             attack: first_attack(config),
             verbosity: verbose,
