@@ -11,12 +11,14 @@ use ndarray::{Array3, Axis};
 use super::{
     args::{AttackArgs, ModelArgs},
     cmd::attack::perform,
+    recorded,
     session::Session,
 };
 use crate::{
     core::{attack::scalars, error::Error, oracle::Oracle as _, tensor::image as pixels},
     engine::{
         command::{AttackRequest, Target},
+        recorded::find_model,
         trace::{Trace, file},
     },
 };
@@ -32,6 +34,9 @@ pub struct CaseArgs {
     /// Explain this stored adversarial image (float32 [C,H,W] or [1,C,H,W], pixel space) instead of attacking.
     #[arg(long, value_name = "FILE.npy")]
     adv: Option<PathBuf>,
+    /// The model of a recorded run, when it is not where it was.
+    #[arg(long, value_name = "FILE", conflicts_with = "image")]
+    model: Option<PathBuf>,
     #[command(flatten)]
     attack: AttackArgs,
 }
@@ -95,14 +100,8 @@ impl CaseArgs {
         }
         let run = file::load(path)?;
         let frame = run.result().ok_or_else(|| Error::Input(format!("{} holds no frames; record it again", path.display())))?;
-        let mut session = Session::open(Path::new(&run.meta.model), model_args)?;
-        if session.subject.sha256 != run.meta.model_sha256 {
-            return Err(Error::Model(format!(
-                "{} is not the model this run was recorded on (its contents differ); give the original file",
-                run.meta.model
-            ))
-            .into());
-        }
+        let model = find_model(&run.meta, path, self.model.as_deref()).map_err(Error::Model)?;
+        let mut session = recorded::open_model(&run.meta, &run.trace, &model, model_args)?;
         let target = match run.meta.target {
             Some(target) => target,
             None => reached(&mut session, &frame.image)?,

@@ -2,6 +2,8 @@
 //! long attack. Each has its own sessions. A third, in front of both, stops what a newer command makes useless, however long the
 //! engine call in progress would take.
 
+mod replay;
+
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -17,6 +19,7 @@ use super::{
     command::{At, AttackRequest, Command, RunId},
     control::Control,
     event::{Ending, Event, Opened},
+    recorded::Recorded,
     run, sample,
     subject::{Subject, SubjectOptions},
     trace::Trace,
@@ -48,8 +51,18 @@ pub fn spawn(options: Options) -> Handle {
     let (commands, inbox) = unbounded();
     let (queue, work) = unbounded();
     let (events, outbox) = unbounded();
-    let worker =
-        Worker { options, events, runtime: None, open: None, wanted: None, runs: Vec::new(), running: None, triage: None, triages: 0 };
+    let worker = Worker {
+        options,
+        events,
+        runtime: None,
+        open: None,
+        wanted: None,
+        recorded: None,
+        runs: Vec::new(),
+        running: None,
+        triage: None,
+        triages: 0,
+    };
     start("psescope-inbox", move || forward(&inbox, &queue));
     start("psescope-engine", move || worker.serve(&work));
     Handle { commands, events: outbox }
@@ -81,7 +94,11 @@ fn forward(inbox: &Receiver<Command>, queue: &Sender<Command>) {
                 stop(&mut attack);
                 attack = Some(control.clone());
             }
-            Command::Open { .. } | Command::OpenImage(_) => stop(&mut map),
+            Command::Complete { control, .. } => {
+                stop(&mut map);
+                map = Some(control.clone());
+            }
+            Command::Open { .. } | Command::OpenImage(_) | Command::View(_) | Command::Revive => stop(&mut map),
             Command::Shutdown => {
                 stop(&mut map);
                 stop(&mut attack);
@@ -112,6 +129,8 @@ struct Worker {
     open: Option<Open>,
     /// What was asked to be opened last, for another try.
     wanted: Option<(PathBuf, PathBuf)>,
+    /// The recorded run that is shown.
+    recorded: Option<Arc<Recorded>>,
     /// Runs of the image that is open, newest last.
     runs: Vec<(RunId, Arc<Trace>)>,
     running: Option<(Control, thread::JoinHandle<()>)>,
@@ -162,6 +181,9 @@ impl Worker {
                 self.tell(Event::Thumbnail(path, image.map(Arc::new)));
                 Ok(())
             }
+            Command::View(recorded) => self.view(recorded),
+            Command::Revive => self.revive(),
+            Command::Complete { findings, control } => self.complete(findings, &control),
             Command::RescanRuntime => self.rescan(),
             Command::Shutdown => Ok(()),
         }
@@ -186,6 +208,17 @@ impl Worker {
     /// Opens the image and predicts it; what was open stays open, and running, when that fails.
     fn install(&mut self, subject: Arc<Subject>, image_path: &Path) -> Result<()> {
         let image = Arc::new(subject.image(image_path)?);
+        let (open, opened) = self.ready(subject, image, image_path)?;
+        self.stop_running();
+        self.open = Some(open);
+        self.recorded = None;
+        self.runs.clear();
+        self.tell(Event::Opened(Box::new(opened)));
+        Ok(())
+    }
+
+    /// Sessions for a model and an image, and what there is to say about them.
+    fn ready(&self, subject: Arc<Subject>, image: Arc<Array3<f32>>, image_path: &Path) -> Result<(Open, Opened)> {
         let backend = self.backend()?;
         let mut analyst = subject.network(&backend)?;
         let logits = analyst.logits(image.view().insert_axis(Axis(0)))?.row(0).to_owned();
@@ -205,11 +238,7 @@ impl Worker {
             has_linear_head: analyst.linear_head().is_some(),
             no_gradient: subject.no_gradient(),
         };
-        self.stop_running();
-        self.open = Some(Open { subject, analyst, attacker, image, logits });
-        self.runs.clear();
-        self.tell(Event::Opened(Box::new(opened)));
-        Ok(())
+        Ok((Open { subject, analyst, attacker, image, logits }, opened))
     }
 
     fn backend(&self) -> Result<Arc<dyn Backend>> {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::{
+    dialog::export,
     effect::Effect,
+    kept,
     model::{Busy, Cursor, Model, Run},
     notice::Severity,
     psr,
@@ -34,6 +36,9 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
             }
         }
         Event::Ended { run, ending, best } => ended(model, run, ending, best),
+        Event::Viewing { run, recorded } => kept::viewing(model, run, recorded),
+        Event::Revived(opened) => kept::revived(model, *opened),
+        Event::Completed(findings) => return export::completed(model, findings),
         Event::Psr { run, step, map, done } => psr::arrived(model, run, step, map, done),
         Event::Cam { at, map } => cam::arrived(model, at, map),
         Event::Triage(number, news) => triage::arrived(model, number, *news),
@@ -57,6 +62,7 @@ fn opened_now(model: &mut Model, opened: Opened) {
     model.run = None;
     model.cursor = Cursor::Live;
     model.marks.clear();
+    model.replay = None;
     (model.engine, model.provider) = (opened.engine.clone(), opened.provider.clone());
     (model.model_path, model.image_path) = (opened.model.clone(), opened.image_path.clone());
     let (_, h, w) = opened.image.dim();
@@ -74,6 +80,7 @@ fn opened_now(model: &mut Model, opened: Opened) {
 fn failed(model: &mut Model, why: String) {
     model.busy = None;
     psr::failed(model);
+    export::failed(model, &why);
     model.cam.failed();
     if let Some(run) = model.run.as_mut().filter(|r| r.trace.is_none() && r.ending.is_none()) {
         run.ending = Some(Ending::Failed(why.clone()));

@@ -2,7 +2,7 @@
 
 use super::{
     app_keys,
-    dialog::{Dialog, confirm, form, help, picker, prompt},
+    dialog::{Dialog, confirm, export, form, help, picker, prompt},
     effect::Effect,
     engine_events,
     keymap::Key,
@@ -53,6 +53,10 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
             model.tell(Severity::Error, why);
             Vec::new()
         }
+        Msg::Reported(done) => {
+            export::reported(model, done);
+            Vec::new()
+        }
         Msg::Terminate => vec![Effect::Quit],
         Msg::Do(action) => act(model, action),
     };
@@ -71,6 +75,7 @@ fn on_key(model: &mut Model, key: Key) -> Vec<Effect> {
                 Some(Dialog::Form(_)) => form::key(model, key),
                 Some(Dialog::Picker(state)) => state.key(key),
                 Some(Dialog::Prompt(state)) => state.key(key),
+                Some(Dialog::Export(state)) => state.key(key),
                 None => triage::key(model, key),
                 _ => {}
             }
@@ -86,6 +91,7 @@ fn typed(model: &mut Model, text: &str) {
             Some(Dialog::Form(_)) => form::key(model, key),
             Some(Dialog::Picker(state)) => state.key(key),
             Some(Dialog::Prompt(state)) => state.key(key),
+            Some(Dialog::Export(state)) => state.key(key),
             None => triage::key(model, key),
             _ => {}
         }
@@ -107,5 +113,6 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::Help(msg) => help::update(model, msg),
         Action::Confirm(msg) => confirm::update(model, msg),
         Action::Prompt(msg) => prompt::update(model, msg),
+        Action::Export(msg) => export::update(model, msg),
     }
 }

@@ -1,6 +1,7 @@
 //! `psescope attack`: one attack without the interface.
 
 use std::{
+    io::Write as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -19,10 +20,15 @@ use crate::{
     core::{error::Error, oracle::Oracle as _},
     engine::{
         command::AttackRequest,
+        findings::Findings,
         keep::{self, About},
         run::{self, Prepared},
         together,
-        trace::{StepRecord, file},
+        trace::{
+            StepRecord, Trace,
+            file::{self, RunMeta},
+            maps::Maps,
+        },
     },
     report::{
         json::{self, AttackReport},
@@ -43,6 +49,9 @@ pub struct AttackCommand {
     /// folders named after the class in --png and --npy.
     #[arg(long, value_name = "RUN.pse", help_heading = "Output")]
     out: Option<PathBuf>,
+    /// Compute the promotion-suppression map and the activation maps of the result too, and keep them in the run.
+    #[arg(long, requires = "out", help_heading = "Output")]
+    explain: bool,
     /// Print one JSON object.
     #[arg(long, help_heading = "Output")]
     json: bool,
@@ -148,6 +157,23 @@ fn finish(
     Ok(Attacked { request, prepared, clean: clean.clone(), image, success, stopped, seconds })
 }
 
+/// The maps of the result; what the model cannot give is said on stderr.
+fn explain(session: &mut Session, meta: RunMeta, trace: &Arc<Trace>) -> anyhow::Result<Maps> {
+    let mut findings = Findings::new(meta, Arc::clone(trace), Maps::default(), None)?;
+    let bar = progress::bar(100, "% of the maps");
+    let control = interruptible();
+    let _bound = control.bind(session.network.interrupt());
+    findings.complete(&mut session.network, &mut |_, part| {
+        bar.set_position((part * 100.0) as u64);
+        control.checkpoint()
+    })?;
+    bar.finish_and_clear();
+    for missing in &findings.missing {
+        let _ = writeln!(std::io::stderr(), "psescope: note: {missing}");
+    }
+    Ok(findings.maps)
+}
+
 impl AttackCommand {
     /// Runs the subcommand.
     pub fn run(self) -> anyhow::Result<Done> {
@@ -164,7 +190,7 @@ impl AttackCommand {
         }
         let several = attacked.len() > 1;
         for one in &attacked {
-            self.write_files(&session, one, several)?;
+            self.write_files(&mut session, one, several)?;
         }
         let mut logits = Vec::new();
         for one in &attacked {
@@ -217,7 +243,7 @@ impl AttackCommand {
     }
 
     /// Files of one run; of several, each in a folder or under a name that ends in its target.
-    fn write_files(&self, session: &Session, attacked: &Attacked, several: bool) -> anyhow::Result<()> {
+    fn write_files(&self, session: &mut Session, attacked: &Attacked, several: bool) -> anyhow::Result<()> {
         let folder = |dir: &Path| if several { dir.join(target_name(attacked)) } else { dir.to_owned() };
         let clean = &attacked.prepared.problem.image;
         let delta = &attacked.image - clean;
@@ -238,12 +264,14 @@ impl AttackCommand {
         if let Some(path) = &self.out {
             let trace = &attacked.prepared.trace;
             let path = if several { with_target(path, attacked) } else { path.clone() };
-            file::save(&path, &keep::meta(self.about(session), &attacked.request, trace), trace)?;
+            let meta = keep::meta(self.about(session, attacked), &attacked.request, trace);
+            let maps = if self.explain { explain(session, meta.clone(), trace)? } else { Maps::default() };
+            file::save_with(&path, &meta, trace, &maps)?;
         }
         Ok(())
     }
 
-    fn about<'a>(&self, session: &'a Session) -> About<'a> {
+    fn about<'a>(&self, session: &'a Session, attacked: &'a Attacked) -> About<'a> {
         About {
             model: session.model.clone(),
             model_sha256: &session.subject.sha256,
@@ -251,6 +279,7 @@ impl AttackCommand {
             preprocessing: session.subject.preprocess.describe(),
             provider: session.provider.clone(),
             labels: &session.subject.names,
+            clean_logits: attacked.clean.as_slice().unwrap_or_default(),
         }
     }
 }

@@ -7,7 +7,7 @@ pub mod parse;
 pub use parse::Key;
 
 use super::{
-    dialog::{confirm, form, help, picker, prompt},
+    dialog::{confirm, export, form, help, picker, prompt},
     msg::Action,
     screen::{attack, cam, pixels, triage},
     {app_keys, psr, run, time},
@@ -48,6 +48,8 @@ pub enum Context {
     Confirm,
     /// A line to type.
     Prompt,
+    /// The report dialog.
+    Export,
 }
 
 /// One action.
@@ -92,6 +94,7 @@ pub static SECTIONS: &[Section] = &[
     Section { context: Context::Help, title: "Help and messages", bindings: help::KEYS },
     Section { context: Context::Confirm, title: "Question", bindings: confirm::KEYS },
     Section { context: Context::Prompt, title: "Line to type", bindings: prompt::KEYS },
+    Section { context: Context::Export, title: "Report", bindings: export::KEYS },
     Section { context: Context::App, title: "Program", bindings: app_keys::KEYS },
     Section { context: Context::Always, title: "Everywhere", bindings: app_keys::ALWAYS },
 ];

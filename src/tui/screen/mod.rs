@@ -2,6 +2,7 @@
 
 pub mod attack;
 pub mod cam;
+mod charts;
 pub mod pixels;
 pub mod triage;
 

@@ -219,7 +219,11 @@ pub fn opening(model: &Model, area: Rect, buf: &mut Buffer) {
 /// Hints that make sense in the present state, with words that fit it.
 fn present(model: &Model) -> Vec<(String, &'static str)> {
     let recorded = model.trace().is_some_and(|t| !t.is_empty());
+    let recording = model.without_model().is_some();
     let word = |word: &'static str| match (word, &model.run) {
+        ("open model", _) => recording.then_some(word),
+        ("attack" | "again" | "target" | "exact map" | "method" | "layer", _) if recording => None,
+        ("export", _) => (recorded && !model.running()).then_some(word),
         // While it runs, what can be done about that comes first.
         ("again" | "target" | "pictures" | "class change" | "grid" | "exact map", _) if model.running() => None,
         ("run/pause", None) => Some("start"),
