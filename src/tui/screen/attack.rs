@@ -60,7 +60,7 @@ const fn key(action: Msg, name: &'static str, help: &'static str, hint: &'static
 pub const KEYS: &[Binding] = &[
     key(Msg::Next, "next-picture", "Moves the focus to the next picture.", "pictures", "<tab>"),
     key(Msg::Previous, "previous-picture", "Moves the focus to the previous picture.", "", "<backtab>"),
-    key(Msg::Chart, "chart", "Changes what the curves show: logits, loss, constants of the search, norms.", "curves", "v"),
+    key(Msg::Chart, "chart", "Changes what the curves show: logits, loss, constants of the search, norms.", "", "v"),
     key(Msg::Zoom, "zoom", "Fills the screen with the picture that has the focus, or goes back.", "", "z"),
 ];
 
