@@ -736,3 +736,19 @@ fn triage_says_what_it_does_at_every_size() {
     let mut empty = Typist::opened(Depth::None, true);
     assert!(empty.keys("T").text(80, 24).contains("No folder is open"));
 }
+
+#[test]
+fn v_changes_the_curves() {
+    let mut typist = Typist::attacked(Depth::True, false);
+    let shown = |typist: &Typist, words: &str| typist.text(120, 40).contains(words);
+    assert!(shown(&typist, "logits over steps"));
+    typist.keys("v");
+    assert!(shown(&typist, "loss over steps"));
+    typist.keys("v");
+    // PGD searches no constant, and the chart says so.
+    assert!(shown(&typist, "log10 of c over steps") && shown(&typist, "v shows others"));
+    typist.keys("v");
+    assert!(shown(&typist, "norms over steps") && shown(&typist, "Linf"));
+    typist.keys("v");
+    assert!(shown(&typist, "logits over steps"));
+}

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+use ndarray::ArrayView1;
 
 use super::config;
 use crate::{
     core::{
-        attack::{self, Kind, fraction},
+        attack::{self, Kind, fraction, scalars, targets},
         error::Error,
         graph::Layout,
         tensor::labels::Labels,
@@ -95,9 +96,10 @@ pub struct AttackArgs {
     /// Attack to run.
     #[arg(long = "attack", value_name = "NAME", default_value = "ifgsm", value_parser = clap::builder::PossibleValuesParser::new(attack::REGISTRY.iter().map(|a| a.name())))]
     pub attack: String,
-    /// Class to reach: index, name, random, second, least-likely. Without it the attack is untargeted.
+    /// Class to reach: index, name, random, second, least-likely. Without it the attack is untargeted. `psescope attack` takes several:
+    /// repeated, separated by commas, or top5 for the five best classes besides the true one; untargeted may be among them.
     #[arg(long, value_name = "T")]
-    pub target: Option<String>,
+    pub target: Vec<String>,
     /// True class: index or name. Without it, the clean prediction.
     #[arg(long = "true", value_name = "LABEL")]
     pub label: Option<String>,
@@ -112,26 +114,62 @@ pub struct AttackArgs {
 }
 
 impl AttackArgs {
-    /// The request, with names turned into classes.
+    /// The request, with names turned into classes. Several targets are refused.
     pub fn request(&self, labels: &Labels) -> anyhow::Result<AttackRequest> {
+        match self.requests(labels, None)?.as_slice() {
+            [one] => Ok(one.clone()),
+            _ => Err(Error::Parameter("this command takes one --target; psescope attack takes several".into()).into()),
+        }
+    }
+
+    /// One request for each target. The best classes (top5) need the clean logits.
+    pub fn requests(&self, labels: &Labels, clean: Option<ArrayView1<f32>>) -> anyhow::Result<Vec<AttackRequest>> {
         let label = self.label.as_deref().map(|l| labels.find(l)).transpose()?;
-        let target = match self.target.as_deref() {
-            None => Target::Untargeted,
-            Some("random") => Target::Random,
-            Some("second") => Target::Second,
-            Some("least-likely") => Target::LeastLikely,
-            Some(name) => Target::Class(labels.find(name)?),
-        };
+        let mut targets = Vec::new();
+        for text in &self.target {
+            targets.extend(parse_targets(text, labels, label, clean)?);
+        }
+        if self.target.is_empty() {
+            targets.push(Target::Untargeted);
+        }
         // Flags of other attacks are refused by name, so a typo in `--attack` does not pass silently.
-        Ok(AttackRequest {
+        let request = |target| AttackRequest {
             attack: self.attack.clone(),
             params: self.params.0.clone(),
             target,
             label,
             seed: self.seed,
             within: self.within.clone(),
-        })
+        };
+        Ok(targets.into_iter().map(request).collect())
     }
+}
+
+/// A target, or several separated by commas. Names may hold commas themselves: the whole text comes first.
+fn parse_targets(text: &str, labels: &Labels, label: Option<usize>, clean: Option<ArrayView1<f32>>) -> anyhow::Result<Vec<Target>> {
+    let whole = parse_target(text, labels, label, clean);
+    if whole.is_ok() || !text.contains(',') {
+        return whole;
+    }
+    let parts: Result<Vec<_>, _> = text.split(',').map(|part| parse_target(part, labels, label, clean)).collect();
+    Ok(parts?.concat())
+}
+
+fn parse_target(text: &str, labels: &Labels, label: Option<usize>, clean: Option<ArrayView1<f32>>) -> anyhow::Result<Vec<Target>> {
+    let best = text.trim().strip_prefix("top").and_then(|n| n.parse::<usize>().ok());
+    Ok(match (text.trim(), best) {
+        ("untargeted", _) => vec![Target::Untargeted],
+        ("random", _) => vec![Target::Random],
+        ("second", _) => vec![Target::Second],
+        ("least-likely", _) => vec![Target::LeastLikely],
+        (_, Some(0)) => return Err(Error::Parameter("top0 is no target; give top1 or more".into()).into()),
+        (text, Some(count)) => {
+            let clean = clean.ok_or_else(|| Error::Parameter(format!("{text} is for psescope attack alone; give one class here")))?;
+            let label = label.unwrap_or_else(|| scalars::predicted(clean));
+            (1..=count).map(|rank| targets::ranked(clean, label, rank).map(Target::Class)).collect::<Result<_, _>>()?
+        }
+        (name, None) => vec![Target::Class(labels.find(name)?)],
+    })
 }
 
 /// Attack parameters as typed: name and text.

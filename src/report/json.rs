@@ -104,6 +104,17 @@ impl AttackReport<'_> {
     }
 }
 
+/// Several attacks on one image. `closest` is the place of the successful one with the smallest norm.
+pub fn attacks(runs: Vec<Value>, closest: Option<usize>, norm: &str) -> Value {
+    json!({
+        "schema": "psescope.attacks/1",
+        "version": env!("CARGO_PKG_VERSION"),
+        "closest": closest,
+        "closest_by": norm,
+        "runs": runs,
+    })
+}
+
 /// Checked parameters by name.
 pub fn params(params: &Params) -> Value {
     let value = |v: &attack::Value| match v {

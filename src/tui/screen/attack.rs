@@ -21,12 +21,12 @@ use crate::{
         psr, text,
         theme::Role,
         view::{ViewCache, draw, picture},
-        widget::{
-            line_chart::{LineChart, Series},
-            scores,
-        },
+        widget::scores,
     },
 };
+
+use super::charts;
+pub use super::charts::Chart;
 
 /// Which picture has the focus, and whether it fills the screen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct State {
     pub focus: usize,
     /// Whether it fills the screen.
     pub zoom: bool,
+    /// What the curves show.
+    pub chart: Chart,
 }
 
 /// What can be asked.
@@ -46,6 +48,8 @@ pub enum Msg {
     Next,
     /// Previous picture.
     Previous,
+    /// The next kind of curves.
+    Chart,
 }
 
 const fn key(action: Msg, name: &'static str, help: &'static str, hint: &'static str, keys: &'static str) -> Binding {
@@ -56,12 +60,14 @@ const fn key(action: Msg, name: &'static str, help: &'static str, hint: &'static
 pub const KEYS: &[Binding] = &[
     key(Msg::Next, "next-picture", "Moves the focus to the next picture.", "pictures", "<tab>"),
     key(Msg::Previous, "previous-picture", "Moves the focus to the previous picture.", "", "<backtab>"),
+    key(Msg::Chart, "chart", "Changes what the curves show: logits, loss, constants of the search, norms.", "", "v"),
     key(Msg::Zoom, "zoom", "Fills the screen with the picture that has the focus, or goes back.", "", "z"),
 ];
 
 /// Does it.
 pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
     match msg {
+        Msg::Chart => model.attack.chart = model.attack.chart.next(),
         Msg::Zoom => model.attack.zoom = !model.attack.zoom,
         Msg::Next => model.attack.focus = (model.attack.focus + 1) % 4,
         Msg::Previous => model.attack.focus = (model.attack.focus + 3) % 4,
@@ -93,7 +99,7 @@ pub fn view(model: &Model, opened: &Opened, cache: &mut ViewCache, body: Rect, b
         best_classes(model, area, buf);
     }
     if let Some(area) = wide {
-        logits(model, area, buf);
+        charts::view(model, area, buf);
     }
 }
 
@@ -224,53 +230,4 @@ fn numbers(model: &Model, area: Rect, buf: &mut Buffer) {
             y += 1;
         }
     }
-}
-
-fn logits(model: &Model, area: Rect, buf: &mut Buffer) {
-    let theme = &model.theme;
-    let inner = draw::frame(theme, area, "logits over steps", "", false, buf);
-    let (Some(trace), Some(run), Some(newest)) = (model.trace(), &model.run, model.newest()) else {
-        return draw::centred(
-            buf,
-            inner,
-            &[("the curves of the true, target and best other class appear here".into(), theme.style(Role::Dim))],
-        );
-    };
-    let series = trace.with_steps(|steps| {
-        let steps = &steps[..steps.len().min(newest + 1)];
-        let mut out = vec![
-            Series {
-                mark: theme.glyph("■", "#"),
-                role: Role::OtherClass,
-                dashed: true,
-                values: steps.iter().map(|s| s.other_logit).collect(),
-            },
-            Series {
-                mark: theme.glyph("●", "o"),
-                role: Role::TrueClass,
-                dashed: false,
-                values: steps.iter().map(|s| s.true_logit).collect(),
-            },
-        ];
-        if run.target.is_some() {
-            let values = steps.iter().map(|s| s.target_logit.unwrap_or(f32::NAN)).collect();
-            out.push(Series { mark: theme.glyph("▲", "^"), role: Role::TargetClass, dashed: false, values });
-        }
-        out
-    });
-    let mut x = area.x + 21;
-    let here = model.position().unwrap_or(0);
-    let names = [String::from("best other"), model.short_label(run.label), run.target.map(|t| model.short_label(t)).unwrap_or_default()];
-    for (series, name) in series.iter().zip(names).rev() {
-        let value = series.values.get(here).map(|v| text::number(*v)).unwrap_or_default();
-        let room = usize::from(area.right().saturating_sub(x + 2));
-        let name = text::truncate(&name, 20.min(room.saturating_sub(text::width(&value) + 5)), theme.ellipsis());
-        let label = format!(" {} {name} {value} ", series.mark);
-        if text::width(&label) > room || text::width(&name) < 3 {
-            break;
-        }
-        x = draw::text(buf, x, area.y, room as u16, &label, theme.style(series.role)) + 1;
-    }
-    let steps = if run.running() { run.total.unwrap_or(0).max(newest + 1) } else { newest + 1 };
-    LineChart { series: &series, cursor: Some(here), steps }.draw(theme, inner, buf);
 }

@@ -4,6 +4,7 @@ pub mod attack;
 pub mod cam;
 pub mod cam_charts;
 pub mod cam_view;
+mod charts;
 pub mod pixel_views;
 pub mod pixels;
 pub mod triage;
