@@ -21,12 +21,12 @@ pub fn gated(cx: &mut Cx) -> Result<bool> {
     } else {
         return Ok(false);
     };
-    if !(cx.needs(map) && cx.needs(gate) && cx.dtype(0)? == DType::F32 && in_layout(cx, cx.x(gate)?) && in_layout(cx, cx.x(map)?)) {
+    if !(cx.needs(map) && cx.needs(gate) && computes(cx.dtype(0)?) && in_layout(cx, cx.x(gate)?) && in_layout(cx, cx.x(map)?)) {
         return Ok(false);
     }
-    let shape = cx.shape(map)?;
+    let (shape, dtype) = (cx.shape(map)?, cx.dtype(map)?);
     let (Some(c), Some(h), Some(w)) = (shape[1].fixed(), shape[2].fixed(), shape[3].fixed()) else { return Ok(false) };
-    let large = b.value("Resize", TensorType { dtype: DType::F32, shape: Some(shape) });
+    let large = b.value("Resize", TensorType { dtype, shape: Some(shape) });
     let mut enlarge = Node::new("Resize", &[cx.x(gate)?, "", &scales(cx, h, w)], &[&large]);
     enlarge.name.clone_from(&large);
     enlarge.attrs = attributes().into_iter().map(|(n, a)| (n.to_owned(), a)).collect();
@@ -35,9 +35,9 @@ pub fn gated(cx: &mut Cx) -> Result<bool> {
     b.replace_forward(cx.index, vec![enlarge, product]);
     let g = cx.g()?;
     let along = b.mul(&g, cx.x(map)?);
-    let mean = b.emit("GlobalAveragePool", &[&along], &[], DType::F32, cx.shape(gate)?);
+    let mean = b.emit("GlobalAveragePool", &[&along], &[], dtype, cx.shape(gate)?);
     cx.push(map, b.mul(&g, &large))?;
-    cx.push(gate, b.mul(&mean, &b.floats(&[1, c, 1, 1], &vec![(h * w) as f64; c], DType::F32)))?;
+    cx.push(gate, b.mul(&mean, &b.floats(&[1, c, 1, 1], &vec![(h * w) as f64; c], dtype)))?;
     Ok(true)
 }
 
@@ -46,11 +46,17 @@ pub fn spread(cx: &Cx, g: &str, shape: &[Dim]) -> Result<Option<String>> {
     let b = cx.b;
     let blocked = in_layout(cx, cx.x(0)?) && b.emitted(g).is_some_and(|n| n.op == "Conv");
     let (true, [_, Dim::Fixed(c), Dim::Fixed(h), Dim::Fixed(w)]) = (blocked && fits(shape, &b.shape(g)?), shape) else { return Ok(None) };
-    if b.dtype(g) != DType::F32 {
+    let dtype = b.dtype(g);
+    if !computes(dtype) {
         return Ok(None);
     }
-    let share = b.mul(g, &b.floats(&[1, *c, 1, 1], &vec![1.0 / (h * w) as f64; *c], DType::F32));
-    Ok(Some(b.emit("Resize", &[&share, "", &scales(cx, *h, *w)], &attributes(), DType::F32, shape.to_vec())))
+    let share = b.mul(g, &b.floats(&[1, *c, 1, 1], &vec![1.0 / (h * w) as f64; *c], dtype));
+    Ok(Some(b.emit("Resize", &[&share, "", &scales(cx, *h, *w)], &attributes(), dtype, shape.to_vec())))
+}
+
+/// Types in which every engine has these operators.
+fn computes(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::F64)
 }
 
 /// Whether `small` is one number per channel of `map`.
