@@ -2,9 +2,11 @@
 
 pub mod attack;
 pub mod colour;
+pub mod dissect;
 pub mod error;
 pub mod explain;
 pub mod graph;
 pub mod onnx;
 pub mod oracle;
+pub mod stats;
 pub mod tensor;

@@ -3,7 +3,7 @@
 //!
 //! Images are pixel space: `[N, C, H, W]`, values 0..1, RGB; preprocessing is part of the differentiated function.
 
-use ndarray::{Array1, Array2, Array4, ArrayD, ArrayView2, ArrayView4};
+use ndarray::{Array1, Array2, Array4, ArrayD, ArrayView2, ArrayView3, ArrayView4};
 
 use super::error::Result;
 
@@ -111,4 +111,124 @@ pub struct LayerInfo {
     pub units: usize,
     /// Height and width of the map.
     pub spatial: [usize; 2],
+}
+
+/// Responses of a layer's units to a batch, one row per image (after the reference's, in a comparison): what is left of an activation when positions are reduced.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UnitResponses {
+    /// Mean over positions, `[N, C]`.
+    pub mean: Array2<f32>,
+    /// Maximum over positions, `[N, C]`.
+    pub max: Array2<f32>,
+    /// Euclidean length over positions, `[N, C]`.
+    pub l2: Array2<f32>,
+    /// Euclidean length over positions of the difference to the reference image's map, `[N, C]`; only of a comparison.
+    pub shift: Option<Array2<f32>>,
+}
+
+/// Logits and unit responses of one run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Responses {
+    /// `[N, K]`.
+    pub logits: Array2<f32>,
+    /// One per layer asked for, in that order.
+    pub layers: Vec<UnitResponses>,
+}
+
+/// What takes the place of masked units.
+#[derive(Debug, Clone)]
+pub enum Replacement {
+    /// Zero.
+    Zero,
+    /// One value per unit at every position, `[1 or N, C]`: mean ablation.
+    Units(Array2<f32>),
+    /// A whole activation as [`Layers::activation`] returns it, for 1 or N images: patching.
+    Activation(ArrayD<f32>),
+}
+
+/// Replaces units of one layer in flight: `A <- mask * A + (1 - mask) * replacement`.
+#[derive(Debug, Clone)]
+pub struct UnitGate {
+    /// Tensor name.
+    pub layer: String,
+    /// `[1 or N, C]`: 1 keeps a unit, 0 replaces it, values between mix.
+    pub mask: Array2<f32>,
+    /// What replaced units give instead.
+    pub replacement: Replacement,
+}
+
+impl UnitGate {
+    /// Zeroes some units of a layer for every image.
+    pub fn zero(layer: &str, units: usize, masked: &[usize]) -> Self {
+        let mut mask = Array2::ones((1, units));
+        for &unit in masked.iter().filter(|u| **u < units) {
+            mask[(0, unit)] = 0.0;
+        }
+        Self { layer: layer.to_owned(), mask, replacement: Replacement::Zero }
+    }
+}
+
+/// A network whose units can be counted, masked and patched. A unit is a channel of a map `[N, C, H, W]` (wherever the model
+/// keeps its channels), a feature of tokens `[N, T, C]`, or an element of `[N, C]`.
+pub trait Units: Layers {
+    /// Layers whose units can be looked at, first to last: [`Layers::spatial_layers`], token sequences (`spatial` is
+    /// `[T, 1]`) and hidden vectors (`[1, 1]`). The logits are not among them.
+    fn unit_layers(&self) -> Vec<LayerInfo>;
+
+    /// Names of those layers that everything passes through on its way to the logits: the ends of blocks.
+    fn main_layers(&self) -> Vec<String>;
+
+    /// Maps of a layer's units, `[N, C, H, W]` wherever the model keeps them: `[N, C, T, 1]` for tokens, `[N, C, 1, 1]` for
+    /// vectors.
+    fn unit_maps(&mut self, images: ArrayView4<f32>, layer: &str) -> Result<Array4<f32>>;
+
+    /// The same with the gradient of `Z[class]` there, per sample.
+    fn unit_gradient(&mut self, images: ArrayView4<f32>, layer: &str, class: usize) -> Result<LayerGradient>;
+
+    /// Logits and the responses of all units of many layers, from one run per piece of the batch; statistics are reduced in
+    /// the graph. With a `reference` image, row 0 of every result belongs to it, the images follow, and `shift` is the
+    /// distance of each image's maps to the reference's.
+    fn responses(&mut self, images: ArrayView4<f32>, layers: &[&str], reference: Option<ArrayView3<f32>>) -> Result<Responses>;
+
+    /// Logits `[N, K]` of the network with gates at one or several layers. N is the number of images, masks or replacements,
+    /// whichever is largest; what there is one of serves every sample. Many maskings of one image run as one batch.
+    fn gated_logits(&mut self, images: ArrayView4<f32>, gates: &[UnitGate]) -> Result<Array2<f32>>;
+
+    /// Objective and image gradient of the gated network, per sample. Masks and replacements there is one of serve every image.
+    fn gated_gradient(&mut self, images: ArrayView4<f32>, objective: Objective, gates: &[UnitGate]) -> Result<Evaluation>;
+}
+
+/// A gated network as an [`Oracle`]: attacks on it are attacks on the masked network.
+pub struct Gated<'a> {
+    network: &'a mut dyn Units,
+    gates: Vec<UnitGate>,
+}
+
+impl<'a> Gated<'a> {
+    /// The network seen through gates; masks and replacements have one row.
+    pub fn new(network: &'a mut dyn Units, gates: Vec<UnitGate>) -> Self {
+        Self { network, gates }
+    }
+}
+
+impl Oracle for Gated<'_> {
+    fn classes(&self) -> usize {
+        self.network.classes()
+    }
+
+    fn image_shape(&self) -> [usize; 3] {
+        self.network.image_shape()
+    }
+
+    fn logits(&mut self, images: ArrayView4<f32>) -> Result<Array2<f32>> {
+        self.network.gated_logits(images, &self.gates)
+    }
+
+    fn gradient(&mut self, images: ArrayView4<f32>, objective: Objective) -> Result<Evaluation> {
+        self.network.gated_gradient(images, objective, &self.gates)
+    }
+
+    fn batch(&self) -> usize {
+        self.network.batch()
+    }
 }

@@ -4,14 +4,20 @@ use crossbeam_channel::{Receiver, Sender};
 
 pub mod analysis;
 pub mod command;
+pub mod concepts;
 pub mod control;
 pub mod event;
+pub mod findings;
 pub mod keep;
+pub mod recorded;
 pub mod recorder;
 pub mod run;
 pub mod sample;
+pub mod study;
 pub mod subject;
+pub mod together;
 pub mod trace;
+pub mod triage;
 pub mod worker;
 
 /// The two ends the interface holds of a running worker.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::core::{
     attack::{
-        self, Params, Problem, scalars,
+        self, Outcome, Params, Problem, Recorder, scalars,
         targets::{self, Rule},
     },
     error::{Error, Result},
@@ -65,6 +65,7 @@ fn resolve_target(target: &Target, logits: ArrayView1<f32>, label: usize, seed: 
     let rule = match target {
         Target::Untargeted => return Ok(None),
         Target::Class(class) => return Ok(Some(*class)),
+        Target::Rank(rank) => return targets::ranked(logits, label, *rank).map(Some),
         Target::Random => Rule::Random,
         Target::Second => Rule::Second,
         Target::LeastLikely => Rule::LeastLikely,
@@ -73,9 +74,26 @@ fn resolve_target(target: &Target, logits: ArrayView1<f32>, label: usize, seed: 
 }
 
 impl Prepared {
+    /// The same with another budget for its frames, in bytes.
+    pub fn with_budget(mut self, bytes: usize) -> Self {
+        let Trace { clean, label, target, .. } = &*self.trace;
+        self.trace = Arc::new(Trace::new(Arc::clone(clean), *label, *target, bytes));
+        self
+    }
+
+    /// Whether the attack and others like it should run at the same time on this engine.
+    pub fn batched(&self, oracle: &dyn Oracle) -> bool {
+        attack::batched(&self.params, oracle)
+    }
+
     /// Upper bound of the number of steps, for progress.
     pub fn steps(&self) -> usize {
         self.attack.steps(&self.params)
+    }
+
+    /// Runs the attack with a recorder of the caller's own; the trace stays empty.
+    pub fn outcome(&self, oracle: &mut dyn Oracle, recorder: &mut dyn Recorder) -> Result<Outcome> {
+        self.attack.run(oracle, &self.problem, &self.params, recorder)
     }
 
     /// The last step that reached the goal and has its picture: what a run that was cut short amounts to.

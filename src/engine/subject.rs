@@ -121,18 +121,19 @@ impl Subject {
 
     /// Reads an image and brings it to the model's input size: `[C, H, W]`, 0..1.
     pub fn image(&self, path: &Path) -> Result<Array3<f32>> {
-        let bytes = match sample::bytes(path) {
-            Some(bytes) => bytes.to_vec(),
-            None => read(path)?,
-        };
+        self.decode(path, &image_bytes(path)?)
+    }
+
+    /// The image in these bytes, read from `path`, at the model's input size.
+    pub fn decode(&self, path: &Path, bytes: &[u8]) -> Result<Array3<f32>> {
         let named = |e: Error| match e {
             Error::Input(text) => Error::Input(format!("{}: {text}", path.display())),
             other => other,
         };
-        if pixels::is_npy(&bytes) {
-            return pixels::from_npy(&bytes, self.prepared.shape).map_err(named);
+        if pixels::is_npy(bytes) {
+            return pixels::from_npy(bytes, self.prepared.shape).map_err(named);
         }
-        pixels::load(&bytes, &self.preprocess).map_err(named)
+        pixels::load(bytes, &self.preprocess).map_err(named)
     }
 
     /// Why attacks are impossible, when they are.
@@ -142,6 +143,14 @@ impl Subject {
         }
         let missing = graph::coverage(&self.prepared).missing;
         (!missing.is_empty()).then(|| format!("{}; {GRAD_MODEL_HINT}", Error::MissingRules(missing)))
+    }
+}
+
+/// Bytes of an image file, or of a bundled one.
+pub fn image_bytes(path: &Path) -> Result<Vec<u8>> {
+    match sample::bytes(path) {
+        Some(bytes) => Ok(bytes.to_vec()),
+        None => read(path),
     }
 }
 

@@ -45,4 +45,9 @@ pub trait Backend: Send + Sync {
 
     /// Batch size with the best throughput per image for one forward run.
     fn preferred_batch(&self) -> usize;
+
+    /// Whether a graph runs once for a whole batch, so that it may compare the samples of a batch with each other.
+    fn relates_samples(&self) -> bool {
+        false
+    }
 }

@@ -1,8 +1,10 @@
 //! A model on an engine: implements what attacks and explanations may ask of a network.
 //!
-//! Instrumented graphs are built and loaded when they are first needed and kept; those with taps only while they are among
+//! Instrumented graphs are built and loaded when they are first needed and kept; those with taps or gates only while they are among
 //! the last few used. Pixels enter as `[N, C, H, W]` in 0..1; [`Affine`] turns them into what the model takes, and gradients
 //! back. Batches larger than [`Oracle::batch`] run in pieces.
+
+mod units;
 
 use std::{ops::Range, sync::Arc, time::Instant};
 
@@ -17,12 +19,12 @@ use super::{
 };
 use crate::core::{
     error::{Error, Result},
-    graph::{self, Instrumentation, Instrumented, Layout, Loss, Prepared, TapKind},
+    graph::{self, Instrumentation, Instrumented, Layout, Loss, Prepared, TapKind, UnitLayer},
     onnx::write,
     oracle::{Evaluation, LayerGradient, LayerInfo, Layers, LinearHead, Objective, Oracle},
 };
 
-/// Graphs with taps kept loaded.
+/// Graphs with taps or gates kept loaded.
 const KEPT_TAPS: usize = 4;
 /// Bytes of activations that one piece of a gradient batch may take, per image of the engine's preferred batch.
 const BYTES_PER_IMAGE: usize = 128 << 20;
@@ -51,6 +53,7 @@ pub struct Network {
     interrupt: Arc<Group>,
     gradient_batch: usize,
     layers: Vec<LayerInfo>,
+    units: Vec<UnitLayer>,
     head: Option<LinearHead>,
     /// Where gradients come from when they are not compiled here.
     exported: Option<Arc<GradModel>>,
@@ -60,9 +63,24 @@ pub struct Network {
     cache: Option<GraphCache>,
 }
 
+/// Whether a graph belongs to one layer that is looked at, rather than to the whole session.
+fn passing(spec: &Instrumentation) -> bool {
+    !spec.taps.is_empty() || !spec.gates.is_empty()
+}
+
 /// The request for the gradient of a linear combination of logits: what an exported graph answers too.
 fn linear() -> Instrumentation {
     Instrumentation { image_gradient: true, ..Instrumentation::default() }
+}
+
+/// The request that answers an objective.
+fn objective_spec(objective: &Objective) -> Instrumentation {
+    let loss = match objective {
+        Objective::CrossEntropy { .. } => Loss::CrossEntropy,
+        Objective::Linear { .. } => Loss::None,
+        Objective::Margin { .. } => Loss::Margin,
+    };
+    Instrumentation { loss, ..linear() }
 }
 
 impl Network {
@@ -82,7 +100,7 @@ impl Network {
     pub fn new(prepared: Arc<Prepared>, backend: Arc<dyn Backend>, affine: Affine) -> Result<Self> {
         affine.check(prepared.shape[0])?;
         let gradient_batch = gradient_batch(&prepared, backend.preferred_batch());
-        let (layers, head) = (graph::spatial_layers(&prepared), graph::linear_head(&prepared));
+        let (layers, units, head) = (graph::spatial_layers(&prepared), graph::unit_layers(&prepared), graph::linear_head(&prepared));
         let interrupt = Arc::new(Group::default());
         let mut network = Self {
             prepared,
@@ -93,6 +111,7 @@ impl Network {
             interrupt,
             gradient_batch,
             layers,
+            units,
             head,
             exported: None,
             agreed: false,
@@ -131,6 +150,15 @@ impl Network {
         &self.prepared
     }
 
+    /// Values of several layers for a batch, from one run; spatial ones as `[N, C, H, W]`.
+    pub fn activations(&mut self, images: ArrayView4<f32>, layers: &[String]) -> Result<Vec<ArrayD<f32>>> {
+        let taps = layers.iter().map(|l| (l.clone(), TapKind::Value)).collect();
+        let spec = Instrumentation { taps, ..Instrumentation::default() };
+        let outputs = |g: &Instrumented| Ok(g.taps.iter().map(|t| t.0.clone()).collect());
+        let results = self.run(&spec, images, self.gradient_batch, &|_, _| Ok(Vec::new()), &outputs)?;
+        Ok(results.into_iter().zip(layers).map(|(value, layer)| self.channels_first(layer, value)).collect())
+    }
+
     fn session(&mut self, spec: &Instrumentation) -> Result<usize> {
         self.clock += 1;
         if let Some(at) = self.loaded.iter().position(|l| l.spec == *spec) {
@@ -148,7 +176,7 @@ impl Network {
             }
         };
         self.interrupt.add(&executor.interrupt());
-        if !spec.taps.is_empty() {
+        if passing(spec) {
             self.make_room();
         }
         self.loaded.push(Loaded { spec: spec.clone(), names, executor, layout, used: self.clock });
@@ -184,9 +212,9 @@ impl Network {
         Ok((names, executor))
     }
 
-    /// Drops the tapped graph that was not used for the longest time when there are too many.
+    /// Drops the tapped or gated graph that was not used for the longest time when there are too many.
     fn make_room(&mut self) {
-        let tapped = || self.loaded.iter().enumerate().filter(|(_, l)| !l.spec.taps.is_empty());
+        let tapped = || self.loaded.iter().enumerate().filter(|(_, l)| passing(&l.spec));
         if tapped().count() >= KEPT_TAPS
             && let Some((oldest, _)) = tapped().min_by_key(|(_, l)| l.used)
         {
@@ -232,15 +260,20 @@ impl Network {
 
     /// Logits, and per sample the objective and the gradient with respect to the model's input.
     fn differentiate(&mut self, images: ArrayView4<f32>, objective: Objective) -> Result<Evaluation> {
-        let n = images.len_of(Axis(0));
-        check_objective(&objective, n, self.prepared.classes)?;
-        let loss = match objective {
-            Objective::CrossEntropy { .. } => Loss::CrossEntropy,
-            Objective::Linear { .. } => Loss::None,
-            Objective::Margin { .. } => Loss::Margin,
-        };
-        let spec = Instrumentation { loss, ..linear() };
-        let has_loss = loss != Loss::None;
+        let spec = objective_spec(&objective);
+        self.evaluate(&spec, images, objective, &|g, range| objective_inputs(g, &objective, range))
+    }
+
+    /// Runs a graph with a loss head (or a cotangent) and an image gradient.
+    fn evaluate(
+        &mut self,
+        spec: &Instrumentation,
+        images: ArrayView4<f32>,
+        objective: Objective,
+        extra: &dyn Fn(&Instrumented, Range<usize>) -> Result<Inputs>,
+    ) -> Result<Evaluation> {
+        check_objective(&objective, images.len_of(Axis(0)), self.prepared.classes)?;
+        let has_loss = spec.loss != Loss::None;
         let outputs = move |g: &Instrumented| -> Result<Vec<String>> {
             let mut names = vec![g.logits.clone(), part(&g.grad_image, "gradient output")?];
             if has_loss {
@@ -248,12 +281,11 @@ impl Network {
             }
             Ok(names)
         };
-        let results = self.run(&spec, images, self.gradient_batch, &|g, range| objective_inputs(g, &objective, range), &outputs)?;
-        let mut results = results.into_iter();
+        let mut results = self.run(spec, images, self.gradient_batch, extra, &outputs)?.into_iter();
         let logits: Array2<f32> = typed(results.next(), Ix2::NDIM)?;
         let grad = results.next().ok_or_else(|| Error::Engine("the gradient is missing".into()))?;
         let layout = match &self.exported {
-            Some(exported) if loss == Loss::None => exported.layout(),
+            Some(exported) if *spec == linear() => exported.layout(),
             _ => self.prepared.layout,
         };
         let grad = self.affine.backward(grad.view(), layout)?;
@@ -320,14 +352,26 @@ impl Layers for Network {
     }
 
     fn activation(&mut self, images: ArrayView4<f32>, layer: &str) -> Result<ArrayD<f32>> {
-        let spec = Instrumentation { taps: vec![(layer.to_owned(), TapKind::Value)], ..Instrumentation::default() };
-        let outputs = |g: &Instrumented| Ok(vec![tap(g)?.0.clone()]);
-        let results = self.run(&spec, images, self.gradient_batch, &|_, _| Ok(Vec::new()), &outputs)?;
-        let value = results.into_iter().next().ok_or_else(|| Error::Engine(format!("the value of layer '{layer}' is missing")))?;
-        Ok(self.channels_first(layer, value))
+        let value = self.activations(images, &[layer.to_owned()])?.pop();
+        value.ok_or_else(|| Error::Engine(format!("the value of layer '{layer}' is missing")))
     }
 
     fn layer_gradient(&mut self, images: ArrayView4<f32>, layer: &str, class: usize) -> Result<LayerGradient> {
+        let (logits, activation, gradient) = self.tapped_gradient(images, layer, class)?;
+        let map = |value| -> Result<Array4<f32>> {
+            typed::<Ix4>(Some(value), Ix4::NDIM).map_err(|_| {
+                Error::Parameter(format!(
+                    "'{layer}' is not a map of height and width; choose a spatial layer (psescope inspect lists them)"
+                ))
+            })
+        };
+        Ok(LayerGradient { logits, activation: map(activation)?, gradient: map(gradient)? })
+    }
+}
+
+impl Network {
+    /// Logits, the value of a layer and the gradient there of one logit, channels of maps first.
+    fn tapped_gradient(&mut self, images: ArrayView4<f32>, layer: &str, class: usize) -> Result<(Array2<f32>, ArrayD<f32>, ArrayD<f32>)> {
         let classes = self.prepared.classes;
         if class >= classes {
             return Err(Error::Parameter(format!(
@@ -351,15 +395,9 @@ impl Layers for Network {
         };
         let mut results = self.run(&spec, images, self.gradient_batch, &extra, &outputs)?.into_iter();
         let logits = typed(results.next(), Ix2::NDIM)?;
-        let mut map = || -> Result<Array4<f32>> {
-            let value = results.next().map(|v| self.channels_first(layer, v));
-            typed::<Ix4>(value, Ix4::NDIM).map_err(|_| {
-                Error::Parameter(format!(
-                    "'{layer}' is not a map of height and width; choose a spatial layer (psescope inspect lists them)"
-                ))
-            })
-        };
-        Ok(LayerGradient { logits, activation: map()?, gradient: map()? })
+        let mut next =
+            || results.next().map(|v| self.channels_first(layer, v)).ok_or_else(|| Error::Engine("a gradient is missing".into()));
+        Ok((logits, next()?, next()?))
     }
 }
 

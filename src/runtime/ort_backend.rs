@@ -214,6 +214,10 @@ impl Backend for OrtBackend {
     fn preferred_batch(&self) -> usize {
         if self.device.is_gpu() { 32 } else { 8 }
     }
+
+    fn relates_samples(&self) -> bool {
+        true
+    }
 }
 
 /// Loads the library, or returns the one that is loaded.

@@ -2,11 +2,9 @@
 //! at checkpoints where the loss stopped rising; losses are cross-entropy and the scale-free DLR.
 
 use ndarray::{Array1, Array2, Array3, Axis, Zip};
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 
 use super::{
-    Attack, Kind, Outcome, ParamSpec, Params, Problem, Recorder,
+    About, Attack, Kind, Outcome, ParamSpec, Params, Problem, Recorder,
     ball::Norm,
     goal::{self, Goal, Journal, Single},
     gradient_sign, scalars,
@@ -31,13 +29,7 @@ const PARAMS: &[ParamSpec] = &[
         unit: "",
         help: "Cross-entropy, or the difference-of-logits ratio (at least 3 classes; 4 with a target).",
     },
-    ParamSpec {
-        name: "restarts",
-        kind: Kind::Int { min: 1, max: 1000 },
-        default: "1",
-        unit: "runs",
-        help: "Independent runs from different random points; the best is kept.",
-    },
+    gradient_sign::RESTARTS,
     ParamSpec {
         name: "progress",
         kind: Kind::Float { min: 0.0, max: 1.0 },
@@ -55,16 +47,8 @@ const PARAMS: &[ParamSpec] = &[
 ];
 
 impl Attack for Apgd {
-    fn name(&self) -> &'static str {
-        "apgd"
-    }
-
-    fn summary(&self) -> &'static str {
-        "Auto-PGD: strong and without a step size to choose; good for judging robustness."
-    }
-
-    fn params(&self) -> &'static [ParamSpec] {
-        PARAMS
+    fn about(&self) -> About {
+        About { name: "apgd", summary: "Auto-PGD: strong and without a step size to choose; good for judging robustness.", params: PARAMS }
     }
 
     fn steps(&self, params: &Params) -> usize {
@@ -151,7 +135,7 @@ impl Schedule {
 impl Setup {
     /// One run from one start: `steps + 1` evaluations, each recorded.
     fn pass(&self, oracle: &mut dyn Oracle, problem: &Problem, journal: &mut Journal, restart: u64) -> Result<Outcome> {
-        let mut x = self.start(problem, restart);
+        let mut x = self.norm.start(problem, self.eps, self.random_start, restart);
         let mut x_old = x.clone();
         let mut step_size = 2.0 * self.eps;
         let (mut e, mut last) = self.evaluate(oracle, problem, journal, &x, step_size)?;
@@ -183,20 +167,6 @@ impl Setup {
             }
         }
         Ok(last)
-    }
-
-    fn start(&self, problem: &Problem, restart: u64) -> Array3<f32> {
-        let mut x = problem.image.clone();
-        if self.random_start {
-            let mut rng = ChaCha8Rng::seed_from_u64(problem.seed);
-            rng.set_stream(restart);
-            let (c, h, w) = x.dim();
-            let mut offset = self.norm.random([c, h, w], self.eps, &mut rng);
-            goal::mask(problem, &mut offset);
-            x += &offset;
-            self.norm.project(&mut x, &problem.image, self.eps);
-        }
-        x
     }
 
     /// Loss to be raised and its masked gradient; records the image and keeps it when it is the best.
@@ -263,6 +233,26 @@ mod tests {
     use ndarray::array;
 
     use super::*;
+
+    #[test]
+    fn dlr_is_the_published_ratio() {
+        // Sorted: 2.5 (1), 1.0 (0), 0.9 (4), 0.3 (2), -1.0 (3).
+        let z = array![1.0f32, 2.5, 0.3, -1.0, 0.9];
+        let cases = [
+            (1, Goal { class: 1, targeted: false }, -(2.5 - 1.0) / (2.5 - 0.9)),
+            (0, Goal { class: 0, targeted: false }, -(1.0 - 2.5) / (2.5 - 0.9)),
+            (1, Goal { class: 3, targeted: true }, -(2.5 + 1.0) / (2.5 - (0.9 + 0.3) / 2.0)),
+            (3, Goal { class: 1, targeted: true }, -(-1.0 - 2.5) / (2.5 - (0.9 + 0.3) / 2.0)),
+        ];
+        for (label, goal, want) in cases {
+            approx::assert_abs_diff_eq!(dlr(&z, goal, label).0, want, epsilon = 1e-6);
+            // Neither a shift nor a scale of the logits changes it.
+            approx::assert_abs_diff_eq!(dlr(&(&z * 7.0 + 3.0), goal, label).0, want, epsilon = 1e-5);
+        }
+        // Equal logits: no number, but no NaN either.
+        let (value, grad) = dlr(&array![1.0f32, 1.0, 1.0, 1.0], cases[0].1, 1);
+        assert!(value == 0.0 && grad.iter().all(|g| g.is_finite()));
+    }
 
     #[test]
     fn dlr_gradient_is_its_derivative() {

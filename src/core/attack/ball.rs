@@ -1,9 +1,10 @@
 //! Steps, projections and random starts for the L-infinity and L2 balls (method report C.3).
 
 use ndarray::{Array3, Zip};
-use rand::{Rng, RngExt};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
-use super::Params;
+use super::{Params, Problem, goal};
 
 /// The two balls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +50,24 @@ impl Norm {
         }
     }
 
+    /// Where an attack begins: the image, or a random point of the ball around it that the mask allows. Every restart has
+    /// its own stream of the seed.
+    pub fn start(self, problem: &Problem, eps: f32, random: bool, restart: u64) -> Array3<f32> {
+        let mut x = problem.image.clone();
+        if random {
+            let mut rng = ChaCha8Rng::seed_from_u64(problem.seed);
+            rng.set_stream(restart);
+            let (c, h, w) = x.dim();
+            let mut offset = self.random([c, h, w], eps, &mut rng);
+            goal::mask(problem, &mut offset);
+            x += &offset;
+            self.project(&mut x, &problem.image, eps);
+        }
+        x
+    }
+
     /// A point of the ball, uniform in it.
-    pub fn random(self, shape: [usize; 3], eps: f32, rng: &mut impl Rng) -> Array3<f32> {
+    fn random(self, shape: [usize; 3], eps: f32, rng: &mut impl Rng) -> Array3<f32> {
         match self {
             Self::Linf => Array3::from_shape_simple_fn(shape, || rng.random_range(-1.0f32..=1.0) * eps),
             Self::L2 => {

@@ -1,6 +1,14 @@
-//! Binary search for the constant c that weighs the hinge against the distance (C&W, EAD, StrAttack), one image alone.
+//! Binary search for the constant c that weighs the hinge against the distance (C&W, EAD, StrAttack): one after another,
+//! or several at once. Constants tried at once share the oracle's calls and nothing else.
 
-use super::{Kind, ParamSpec};
+use ndarray::Array3;
+use rayon::prelude::*;
+
+use super::{
+    Kind, Outcome, ParamSpec, Params,
+    goal::{Goal, Journal, Judged},
+};
+use crate::core::{error::Result, oracle::Oracle};
 
 pub(super) const SEARCH_STEPS: ParamSpec = ParamSpec {
     name: "search-steps",
@@ -8,6 +16,14 @@ pub(super) const SEARCH_STEPS: ParamSpec = ParamSpec {
     default: "9",
     unit: "rounds",
     help: "Rounds of the binary search for c.",
+};
+
+pub(super) const SEARCH: ParamSpec = ParamSpec {
+    name: "search",
+    kind: Kind::Choice(&["auto", "sequential", "batched"]),
+    default: "auto",
+    unit: "",
+    help: "One constant after another, or up to eight at once (of each such batch the best image is recorded); auto batches on GPUs.",
 };
 
 pub(super) const KAPPA: ParamSpec = ParamSpec {
@@ -48,6 +64,107 @@ pub(super) const fn steps(default: &'static str) -> ParamSpec {
 
 /// Upper bound that means "no success yet".
 const NONE: f64 = 1e10;
+/// Most constants that are tried at once: more narrow the bounds by less than they cost.
+const WIDEST: usize = 8;
+/// An engine that wants more images at once than this gains from a batch. ONNX Runtime on a processor asks for eight, and
+/// gains nothing.
+pub(super) const PROFITS: usize = 8;
+
+/// How many constants are tried at once: one, unless the `search` parameter or the engine says otherwise.
+pub(super) fn width(params: &Params, oracle: &dyn Oracle) -> usize {
+    if super::batched(params, oracle) { oracle.batch().clamp(2, WIDEST) } else { 1 }
+}
+
+/// One constant on its way.
+pub(super) trait Lane: Send {
+    /// The image it has come to.
+    fn image(&self) -> &Array3<f32>;
+
+    /// Whether going on would change nothing.
+    fn done(&self) -> bool {
+        false
+    }
+}
+
+/// How a group of constants ended.
+pub(super) struct Ended {
+    /// Which of them reached the goal at any step.
+    pub found: Vec<bool>,
+    /// Which of them gave a new best.
+    pub improved: Vec<bool>,
+    /// The image recorded last.
+    pub last: Outcome,
+}
+
+/// How long a group of constants runs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// Steps of each constant, at least 1.
+    pub steps: usize,
+    /// Whether constants whose loss has stopped falling end early.
+    pub abort: bool,
+}
+
+/// Takes some constants through their steps, abreast. `advance` brings the lanes it is given to their image of the step
+/// and judges it.
+pub(super) fn abreast<L: Lane>(
+    mut lanes: Vec<L>,
+    pace: Pace,
+    goal: Goal,
+    journal: &mut Journal,
+    mut advance: impl FnMut(&mut [&mut L], usize) -> Result<Vec<Judged>>,
+) -> Result<Ended> {
+    let n = lanes.len();
+    let (mut found, mut improved, mut going) = (vec![false; n], vec![false; n], vec![true; n]);
+    let mut plateaus = vec![Plateau::new(pace.steps, pace.abort); n];
+    let mut k = 0;
+    loop {
+        let places: Vec<usize> = (0..n).filter(|i| going[*i]).collect();
+        let mut active: Vec<&mut L> = lanes.iter_mut().zip(&going).filter(|(_, going)| **going).map(|(lane, _)| lane).collect();
+        let mut judged = advance(&mut active, k)?;
+        let recorded = journal.record(&judged, |i| active[i].image())?;
+        improved[places[recorded.index]] |= recorded.better;
+        for (place, judged) in places.iter().zip(&judged) {
+            found[*place] |= judged.cost.is_some();
+            going[*place] = !plateaus[*place].reached(k, judged.loss);
+        }
+        for (place, lane) in places.iter().zip(&active) {
+            going[*place] &= !lane.done();
+        }
+        k += 1;
+        if k >= pace.steps || !going.contains(&true) {
+            let (image, logits) = (active[recorded.index].image().clone(), judged.swap_remove(recorded.index).logits);
+            let last = Outcome { image, success: goal.success(logits.view()), logits, step: recorded.step };
+            return Ok(Ended { found, improved, last });
+        }
+    }
+}
+
+/// Does something to every lane, on several threads when there are several lanes.
+pub(super) fn each<L: Lane, T: Send>(lanes: &mut [&mut L], with: Vec<T>, act: impl Fn(&mut L, T) + Sync) {
+    match lanes {
+        [lane] => with.into_iter().for_each(|t| act(lane, t)),
+        several => several.par_iter_mut().zip(with).for_each(|(lane, t)| act(lane, t)),
+    }
+}
+
+/// Tries the constants of a search, round by round. `group` runs the constants it is given, each from the same start and
+/// without influence on each other, and says which of them worked and what was recorded last.
+pub(super) fn search(mut state: ConstantSearch, mut group: impl FnMut(&[f32]) -> Result<(Vec<bool>, Outcome)>) -> Result<Outcome> {
+    let mut last = None;
+    for round in 0..state.rounds() {
+        let constants = state.constants(round);
+        let (found, end) = group(&constants.iter().map(|c| *c as f32).collect::<Vec<_>>())?;
+        state.update(&constants, &found);
+        last = Some(end);
+    }
+    Ok(last.expect("a search has at least one round"))
+}
+
+/// Upper bound of the number of recorded steps.
+pub(super) fn most_steps(params: &Params) -> usize {
+    (params.int("steps") as usize).saturating_mul(params.int("search-steps") as usize)
+}
 
 /// State of the search.
 #[derive(Debug, Clone, Copy)]
@@ -57,28 +174,47 @@ pub(super) struct ConstantSearch {
     upper: f64,
     growth: f64,
     rounds: usize,
+    width: usize,
 }
 
 impl ConstantSearch {
-    pub fn new(c0: f64, growth: f64, rounds: usize) -> Self {
-        Self { c: c0, lower: 0.0, upper: NONE, growth, rounds }
+    /// A search from `c0` that multiplies by `growth` until something works. With `width` constants at once as many rounds
+    /// are made as narrow the bounds at least as far as `rounds` halvings.
+    pub fn new(c0: f64, growth: f64, rounds: usize, width: usize) -> Self {
+        Self { c: c0, lower: 0.0, upper: NONE, growth, rounds, width }
     }
 
-    /// The constant of a round. From ten rounds on, the last one uses the smallest constant known to work, as the
-    /// authors of C&W do.
-    pub fn constant(&self, round: usize) -> f64 {
-        let last = self.rounds >= 10 && round + 1 == self.rounds;
-        if last && self.upper < NONE { self.upper } else { self.c }
+    /// A search as the parameters say.
+    pub fn of(params: &Params, growth: f64, width: usize) -> Self {
+        Self::new(params.float("c0"), growth, params.int("search-steps") as usize, width)
     }
 
-    /// Takes the result of a round.
-    pub fn update(&mut self, success: bool) {
-        if success {
-            self.upper = self.upper.min(self.c);
-        } else {
-            self.lower = self.lower.max(self.c);
+    fn rounds(&self) -> usize {
+        ((self.rounds as f64 / (self.width as f64 + 1.0).log2()).ceil() as usize).max(1)
+    }
+
+    /// The constants of a round: a ladder until something works, then evenly spaced ones between the bounds. From ten
+    /// rounds on, the last one of a sequential search uses the smallest constant known to work, as the authors of C&W do.
+    fn constants(&self, round: usize) -> Vec<f64> {
+        let n = self.width;
+        let known = self.upper < NONE;
+        if n == 1 {
+            let last = self.rounds >= 10 && round + 1 == self.rounds;
+            return vec![if last && known { self.upper } else { self.c }];
         }
-        self.c = if self.upper < NONE { (self.lower + self.upper) / 2.0 } else { (self.c * self.growth).min(NONE) };
+        let ladder = |i: usize| (self.c * self.growth.powi(i as i32)).min(NONE);
+        let between = |i: usize| self.lower + (self.upper - self.lower) * (i + 1) as f64 / (n + 1) as f64;
+        (0..n).map(|i| if known { between(i) } else { ladder(i) }).collect()
+    }
+
+    /// Takes the results of a round: the smallest constant that worked bounds from above, the largest below it that did
+    /// not from below.
+    fn update(&mut self, tried: &[f64], found: &[bool]) {
+        let results = || tried.iter().copied().zip(found.iter().copied());
+        self.upper = results().filter(|(_, found)| *found).map(|(c, _)| c).fold(self.upper, f64::min);
+        self.lower = results().filter(|(c, found)| !*found && *c < self.upper).map(|(c, _)| c).fold(self.lower, f64::max);
+        let largest = tried.iter().copied().fold(self.c, f64::max);
+        self.c = if self.upper < NONE { (self.lower + self.upper) / 2.0 } else { (largest * self.growth).min(NONE) };
     }
 }
 
@@ -110,21 +246,61 @@ impl Plateau {
 mod tests {
     use super::*;
 
+    fn tell(s: &mut ConstantSearch, success: bool) {
+        let tried = s.constants(0);
+        s.update(&tried, &[success]);
+    }
+
     #[test]
     fn grows_then_halves() {
-        let mut s = ConstantSearch::new(1.0, 10.0, 9);
-        s.update(false);
-        assert_eq!(s.constant(1), 10.0);
-        s.update(true);
-        assert_eq!(s.constant(2), 5.5);
-        s.update(false);
-        assert_eq!(s.constant(3), 7.75);
+        let mut s = ConstantSearch::new(1.0, 10.0, 9, 1);
+        assert_eq!(s.rounds(), 9);
+        tell(&mut s, false);
+        assert_eq!(s.constants(1), [10.0]);
+        tell(&mut s, true);
+        assert_eq!(s.constants(2), [5.5]);
+        tell(&mut s, false);
+        assert_eq!(s.constants(3), [7.75]);
     }
 
     #[test]
     fn last_of_ten_rounds_uses_what_worked() {
-        let mut s = ConstantSearch::new(4.0, 10.0, 10);
-        s.update(true);
-        assert_eq!((s.constant(1), s.constant(9)), (2.0, 4.0));
+        let mut s = ConstantSearch::new(4.0, 10.0, 10, 1);
+        tell(&mut s, true);
+        assert_eq!((s.constants(1), s.constants(9)), (vec![2.0], vec![4.0]));
+    }
+
+    #[test]
+    fn several_at_once_climb_then_divide() {
+        let mut s = ConstantSearch::new(0.001, 10.0, 9, 3);
+        // Two halvings a round.
+        assert_eq!(s.rounds(), 5);
+        let first = s.constants(0);
+        assert_eq!(first.len(), 3);
+        s.update(&first, &[false; 3]);
+        let second = s.constants(1);
+        assert!((second[0] - 1.0).abs() < 1e-12 && (second[2] - 100.0).abs() < 1e-9, "{second:?}");
+        // A larger constant that fails above one that works does not raise the lower bound.
+        s.update(&second, &[false, true, false]);
+        let third = s.constants(2);
+        assert!((third[0] - 3.25).abs() < 1e-9 && (third[2] - 7.75).abs() < 1e-9, "{third:?}");
+    }
+
+    #[test]
+    fn both_searches_end_at_the_same_constant() {
+        for boundary in [0.0005, 0.0421, 3.0, 7777.0] {
+            let end = |width| {
+                let mut s = ConstantSearch::new(0.001, 10.0, 24, width);
+                for round in 0..s.rounds() {
+                    let tried = s.constants(round);
+                    let found: Vec<bool> = tried.iter().map(|c| *c >= boundary).collect();
+                    s.update(&tried, &found);
+                }
+                s.upper
+            };
+            for width in [1, 2, 5, 8] {
+                assert!((end(width) / boundary - 1.0).abs() < 2e-3, "{boundary} {width}: {}", end(width));
+            }
+        }
     }
 }

@@ -7,9 +7,9 @@
 use ndarray::Array3;
 
 use super::{
-    Attack, Kind, Outcome, ParamSpec, Params, Problem, Recorder,
-    constant_search::{self, ConstantSearch, Plateau},
-    goal::{self, Goal, Journal},
+    About, Attack, Kind, Outcome, ParamSpec, Params, Problem, Recorder,
+    constant_search::{self, ConstantSearch, Lane, Pace},
+    goal::{self, Goal, Journal, Judged},
 };
 use crate::core::{error::Result, oracle::Oracle};
 
@@ -19,6 +19,7 @@ pub struct Cw;
 const PARAMS: &[ParamSpec] = &[
     constant_search::steps("100"),
     constant_search::SEARCH_STEPS,
+    constant_search::SEARCH,
     ParamSpec { name: "lr", kind: Kind::Float { min: 1e-8, max: 10.0 }, default: "0.01", unit: "", help: "Adam's step size." },
     constant_search::c0("0.001"),
     constant_search::KAPPA,
@@ -26,82 +27,59 @@ const PARAMS: &[ParamSpec] = &[
 ];
 
 impl Attack for Cw {
-    fn name(&self) -> &'static str {
-        "cw"
-    }
-
-    fn summary(&self) -> &'static str {
-        "Carlini-Wagner L2: looks for the smallest Euclidean change."
-    }
-
-    fn params(&self) -> &'static [ParamSpec] {
-        PARAMS
+    fn about(&self) -> About {
+        About { name: "cw", summary: "Carlini-Wagner L2: looks for the smallest Euclidean change.", params: PARAMS }
     }
 
     fn steps(&self, params: &Params) -> usize {
-        (params.int("steps") as usize).saturating_mul(params.int("search-steps") as usize)
+        constant_search::most_steps(params)
     }
 
     fn run(&self, oracle: &mut dyn Oracle, problem: &Problem, params: &Params, recorder: &mut dyn Recorder) -> Result<Outcome> {
         let goal = Goal::of(problem, oracle)?;
-        let rounds = params.int("search-steps") as usize;
-        let mut search = ConstantSearch::new(params.float("c0"), 10.0, rounds);
+        let kappa = params.float("kappa") as f32;
+        let pace = Pace { steps: params.int("steps") as usize, abort: params.flag("abort-early") };
+        let search = ConstantSearch::of(params, 10.0, constant_search::width(params, oracle));
         let mut journal = Journal::new(recorder);
-        let mut last = None;
-        for round in 0..rounds {
-            let c = search.constant(round) as f32;
-            let (found, end) = self::round(oracle, problem, params, goal, c, &mut journal)?;
-            last = Some(end);
-            search.update(found);
-        }
-        // `search-steps` is at least 1, so a last image exists.
-        let last = last.expect("the search has at least one round");
+        let last = constant_search::search(search, |constants| {
+            let lanes = constants.iter().map(|c| Tanh::new(&problem.image, params.float("lr"), *c)).collect();
+            let ended = constant_search::abreast(lanes, pace, goal, &mut journal, |lanes, k| step(oracle, problem, goal, kappa, lanes, k))?;
+            Ok((ended.found, ended.last))
+        })?;
         Ok(journal.finish(last))
     }
 }
 
-/// One constant: `steps` gradient runs. Returns whether any image succeeded, and the last image.
-fn round(
-    oracle: &mut dyn Oracle,
-    problem: &Problem,
-    params: &Params,
-    goal: Goal,
-    c: f32,
-    journal: &mut Journal,
-) -> Result<(bool, Outcome)> {
-    let steps = params.int("steps") as usize;
-    let kappa = params.float("kappa") as f32;
-    let mut state = Tanh::new(&problem.image, params.float("lr"));
-    let mut plateau = Plateau::new(steps, params.flag("abort-early"));
-    let mut found = false;
-    let mut k = 0;
-    loop {
-        let e = goal.hinge(oracle, state.image.view(), kappa)?;
+/// A step of Adam where there is a gradient already, then the next gradient, which tells how good the image is.
+fn step(oracle: &mut dyn Oracle, problem: &Problem, goal: Goal, kappa: f32, lanes: &mut [&mut Tanh], k: usize) -> Result<Vec<Judged>> {
+    if k > 0 {
+        let none = vec![(); lanes.len()];
+        constant_search::each(lanes, none, |lane, ()| lane.descend(problem));
+    }
+    let images: Vec<_> = lanes.iter().map(|l| l.image.view()).collect();
+    let evaluated = goal.hinges(oracle, &images, kappa)?;
+    let mut judged = Vec::new();
+    for (lane, e) in lanes.iter_mut().zip(evaluated) {
         if k == 0 {
             goal::refuse_probabilities(e.logits.view())?;
         }
-        let distance = goal::squared_distance(&state.image, &problem.image);
-        let loss = distance + f64::from(c * (e.loss + kappa));
-        let step =
-            journal.step(&state.image, &e.logits, loss as f32, &[("c", c), ("distance", distance as f32), ("hinge", e.loss + kappa)])?;
-        let success = goal.reached(e.logits.view(), kappa);
-        if success {
-            found = true;
-            journal.keep(distance, &state.image, &e.logits, true, step);
-        }
-        if plateau.reached(k, loss) || k + 1 >= steps {
-            let success = goal.success(e.logits.view());
-            return Ok((found, Outcome { image: state.image, logits: e.logits, success, step }));
-        }
-        let mut gradient = e.grad;
-        gradient *= c;
-        state.descend(problem, gradient);
-        k += 1;
+        let distance = goal::squared_distance(&lane.image, &problem.image);
+        let (c, hinge) = (lane.c, e.loss + kappa);
+        lane.gradient = e.grad;
+        judged.push(Judged {
+            loss: distance + f64::from(c * hinge),
+            terms: vec![("c", c), ("distance", distance as f32), ("hinge", hinge)],
+            cost: goal.reached(e.logits.view(), kappa).then_some(distance),
+            margin: goal.margin(e.logits.view()),
+            logits: e.logits,
+        });
     }
+    Ok(judged)
 }
 
-/// The change of variables with Adam's state.
+/// One constant: the change of variables with Adam's state.
 struct Tanh {
+    c: f32,
     clean: Vec<f32>,
     /// atanh of the guarded clean pixels.
     v0: Vec<f32>,
@@ -114,23 +92,34 @@ struct Tanh {
     count: i32,
     lr: f64,
     image: Array3<f32>,
+    /// The hinge's gradient at the image.
+    gradient: Array3<f32>,
+}
+
+impl Lane for Tanh {
+    fn image(&self) -> &Array3<f32> {
+        &self.image
+    }
 }
 
 impl Tanh {
-    fn new(image: &Array3<f32>, lr: f64) -> Self {
+    fn new(image: &Array3<f32>, lr: f64, c: f32) -> Self {
         let clean: Vec<f32> = image.iter().copied().collect();
         let v0: Vec<f32> = clean.iter().map(|x| (0.999_999 * (2.0 * f64::from(*x) - 1.0)).atanh() as f32).collect();
         let t0: Vec<f32> = v0.iter().map(|v| v.tanh()).collect();
         let zero = vec![0.0; clean.len()];
         let image = image.as_standard_layout().into_owned();
-        Self { t: t0.clone(), m: zero.clone(), first: zero.clone(), second: zero, clean, v0, t0, count: 0, lr, image }
+        let gradient = Array3::zeros(image.raw_dim());
+        Self { c, t: t0.clone(), m: zero.clone(), first: zero.clone(), second: zero, clean, v0, t0, count: 0, lr, image, gradient }
     }
 
-    /// One Adam step for `||x(v) - x(v0)||^2 + hinge`, given c times the hinge's image gradient.
-    fn descend(&mut self, problem: &Problem, mut gradient: Array3<f32>) {
+    /// One Adam step for `||x(v) - x(v0)||^2 + c hinge`.
+    fn descend(&mut self, problem: &Problem) {
         const B1: f32 = 0.9;
         const B2: f32 = 0.999;
         self.count += 1;
+        let mut gradient = std::mem::take(&mut self.gradient);
+        gradient *= self.c;
         goal::mask(problem, &mut gradient);
         let rate = (self.lr * (1.0 - f64::from(B2).powi(self.count)).sqrt() / (1.0 - f64::from(B1).powi(self.count))) as f32;
         // Adam's epsilon, 1e-8, scaled to this form of the bias correction.

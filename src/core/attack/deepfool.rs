@@ -4,7 +4,7 @@
 use ndarray::{Array2, Array3, Axis};
 
 use super::{
-    Attack, Kind, Outcome, ParamSpec, Params, Problem, Recorder,
+    About, Attack, Kind, Outcome, ParamSpec, Params, Problem, Recorder,
     ball::l2,
     goal::{self, Goal, Journal},
     gradient_sign, scalars,
@@ -36,16 +36,8 @@ const PARAMS: &[ParamSpec] = &[
 ];
 
 impl Attack for DeepFool {
-    fn name(&self) -> &'static str {
-        "deepfool"
-    }
-
-    fn summary(&self) -> &'static str {
-        "DeepFool: a quick look at how near the closest decision boundary is."
-    }
-
-    fn params(&self) -> &'static [ParamSpec] {
-        PARAMS
+    fn about(&self) -> About {
+        About { name: "deepfool", summary: "DeepFool: a quick look at how near the closest decision boundary is.", params: PARAMS }
     }
 
     fn steps(&self, params: &Params) -> usize {

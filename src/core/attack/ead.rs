@@ -7,9 +7,9 @@
 use ndarray::{Array1, Array3, Zip};
 
 use super::{
-    Attack, Kind, Outcome, ParamSpec, Params, Problem, Recorder,
-    constant_search::{self, ConstantSearch, Plateau},
-    goal::{self, Goal, Journal},
+    About, Attack, Kind, Outcome, ParamSpec, Params, Problem, Recorder,
+    constant_search::{self, ConstantSearch, Lane, Pace},
+    goal::{self, Goal, Journal, Judged},
 };
 use crate::core::{error::Result, oracle::Oracle};
 
@@ -19,12 +19,14 @@ pub struct Ead;
 const PARAMS: &[ParamSpec] = &[
     constant_search::steps("100"),
     constant_search::SEARCH_STEPS,
+    constant_search::SEARCH,
+    ParamSpec { name: "lr", kind: Kind::Float { min: 1e-8, max: 10.0 }, default: "0.01", unit: "", help: "First step size." },
     ParamSpec {
-        name: "lr",
-        kind: Kind::Float { min: 1e-8, max: 10.0 },
-        default: "0.01",
+        name: "decay",
+        kind: Kind::Choice(&["sqrt", "none"]),
+        default: "sqrt",
         unit: "",
-        help: "First step size; it falls with the square root of what is left.",
+        help: "The step size falls with the square root of the steps left, or stays (then the effective L1 weight is the same in every step).",
     },
     constant_search::c0("0.001"),
     ParamSpec { name: "beta", kind: Kind::Float { min: 0.0, max: 1000.0 }, default: "0.01", unit: "", help: "Weight of the L1 norm." },
@@ -47,107 +49,105 @@ const PARAMS: &[ParamSpec] = &[
 ];
 
 impl Attack for Ead {
-    fn name(&self) -> &'static str {
-        "ead"
-    }
-
-    fn summary(&self) -> &'static str {
-        "Elastic net (EAD): few pixels, by an L1 term beside L2."
-    }
-
-    fn params(&self) -> &'static [ParamSpec] {
-        PARAMS
+    fn about(&self) -> About {
+        About { name: "ead", summary: "Elastic net (EAD): few pixels, by an L1 term beside L2.", params: PARAMS }
     }
 
     fn steps(&self, params: &Params) -> usize {
-        (params.int("steps") as usize).saturating_mul(params.int("search-steps") as usize).saturating_add(1)
+        constant_search::most_steps(params).saturating_add(1)
     }
 
     fn run(&self, oracle: &mut dyn Oracle, problem: &Problem, params: &Params, recorder: &mut dyn Recorder) -> Result<Outcome> {
         let goal = Goal::of(problem, oracle)?;
         let setup = Setup {
-            steps: params.int("steps") as usize,
+            problem,
+            pace: Pace { steps: params.int("steps") as usize, abort: params.flag("abort-early") },
             lr: params.float("lr") as f32,
+            decay: params.choice("decay") == "sqrt",
             beta: params.float("beta") as f32,
             kappa: params.float("kappa") as f32,
             l1_rule: params.choice("rule") == "l1",
             prox: params.choice("shrink") == "prox",
-            abort: params.flag("abort-early"),
             goal,
         };
-        let rounds = params.int("search-steps") as usize;
-        let mut search = ConstantSearch::new(params.float("c0"), 10.0, rounds);
         let mut journal = Journal::new(recorder);
         let clean = goal::logits(oracle, problem.image.view())?;
         goal::refuse_probabilities(clean.view())?;
-        let c = search.constant(0) as f32;
-        let step = setup.record(problem, &mut journal, &problem.image, &clean, c)?;
-        let mut last = Outcome { image: problem.image.clone(), success: goal.success(clean.view()), logits: clean, step };
-        for round in 0..rounds {
-            let found = setup.round(oracle, problem, search.constant(round) as f32, &mut journal, &mut last)?;
-            search.update(found);
-        }
+        let start = setup.judge(&problem.image, clean, params.float("c0") as f32);
+        journal.step(&problem.image, &start.logits, start.loss as f32, &start.terms)?;
+        let search = ConstantSearch::of(params, 10.0, constant_search::width(params, oracle));
+        let last = constant_search::search(search, |constants| {
+            let lanes = constants.iter().map(|c| Point { c: *c, x: problem.image.clone(), p: problem.image.clone() }).collect();
+            let ended = constant_search::abreast(lanes, setup.pace, goal, &mut journal, |lanes, k| setup.step(oracle, lanes, k))?;
+            Ok((ended.found, ended.last))
+        })?;
         Ok(journal.finish(last))
     }
 }
 
-struct Setup {
-    steps: usize,
+struct Setup<'a> {
+    problem: &'a Problem,
+    pace: Pace,
     lr: f32,
+    decay: bool,
     beta: f32,
     kappa: f32,
     l1_rule: bool,
     prox: bool,
-    abort: bool,
     goal: Goal,
 }
 
-impl Setup {
-    fn round(&self, oracle: &mut dyn Oracle, problem: &Problem, c: f32, journal: &mut Journal, last: &mut Outcome) -> Result<bool> {
-        let clean = &problem.image;
-        let mut x = clean.clone();
-        let mut p = clean.clone();
-        let mut plateau = Plateau::new(self.steps, self.abort);
-        let mut found = false;
-        for k in 0..self.steps {
-            let mut gradient = self.goal.hinge(oracle, p.view(), self.kappa)?.grad;
-            Zip::from(&mut gradient).and(&p).and(clean).for_each(|g, p, c0| *g = c * *g + 2.0 * (p - c0));
-            goal::mask(problem, &mut gradient);
-            let rate = self.lr * (1.0 - k as f32 / self.steps as f32).sqrt();
-            let threshold = if self.prox { rate * self.beta } else { self.beta };
-            let theta = k as f32 / (k as f32 + 3.0);
-            Zip::from(&mut p).and(&mut x).and(clean).and(&gradient).for_each(|p, x, x0, g| {
-                let new = shrink(*p - rate * g, *x0, threshold);
-                *p = new + theta * (new - *x);
-                *x = new;
-            });
-            let logits = goal::logits(oracle, x.view())?;
-            let step = self.record(problem, journal, &x, &logits, c)?;
-            let (l1, squares) = (goal::l1_distance(&x, clean), goal::squared_distance(&x, clean));
-            if self.goal.reached(logits.view(), self.kappa) {
-                found = true;
-                let cost = if self.l1_rule { l1 } else { f64::from(self.beta) * l1 + squares };
-                journal.keep(cost, &x, &logits, true, step);
-            }
-            let loss = f64::from(c * self.hinge(&logits)) + squares + f64::from(self.beta) * l1;
-            let stuck = plateau.reached(k, loss);
-            if stuck || k + 1 == self.steps {
-                *last = Outcome { image: x, success: self.goal.success(logits.view()), logits, step };
-                return Ok(found);
-            }
+/// One constant: the image and the extrapolated point.
+struct Point {
+    c: f32,
+    x: Array3<f32>,
+    p: Array3<f32>,
+}
+
+impl Lane for Point {
+    fn image(&self) -> &Array3<f32> {
+        &self.x
+    }
+}
+
+impl Setup<'_> {
+    fn step(&self, oracle: &mut dyn Oracle, lanes: &mut [&mut Point], k: usize) -> Result<Vec<Judged>> {
+        let points: Vec<_> = lanes.iter().map(|l| l.p.view()).collect();
+        let gradients = self.goal.hinges(oracle, &points, self.kappa)?.into_iter().map(|e| e.grad).collect();
+        constant_search::each(lanes, gradients, |lane, gradient| self.advance(lane, gradient, k));
+        let images: Vec<_> = lanes.iter().map(|l| l.x.view()).collect();
+        let logits = goal::logits_of(oracle, &images)?;
+        Ok(lanes.iter().zip(logits).map(|(lane, logits)| self.judge(&lane.x, logits, lane.c)).collect())
+    }
+
+    /// The shrinkage step and the extrapolation, given the hinge's gradient.
+    fn advance(&self, lane: &mut Point, mut gradient: Array3<f32>, k: usize) {
+        let (clean, c) = (&self.problem.image, lane.c);
+        Zip::from(&mut gradient).and(&lane.p).and(clean).for_each(|g, p, c0| *g = c * *g + 2.0 * (p - c0));
+        goal::mask(self.problem, &mut gradient);
+        let left = if self.decay { (1.0 - k as f32 / self.pace.steps as f32).sqrt() } else { 1.0 };
+        let rate = self.lr * left;
+        let threshold = if self.prox { rate * self.beta } else { self.beta };
+        let theta = k as f32 / (k as f32 + 3.0);
+        Zip::from(&mut lane.p).and(&mut lane.x).and(clean).and(&gradient).for_each(|p, x, x0, g| {
+            let new = shrink(*p - rate * g, *x0, threshold);
+            *p = new + theta * (new - *x);
+            *x = new;
+        });
+    }
+
+    fn judge(&self, x: &Array3<f32>, logits: Array1<f32>, c: f32) -> Judged {
+        let (l1, squares) = (goal::l1_distance(x, &self.problem.image), goal::squared_distance(x, &self.problem.image));
+        let margin = self.goal.margin(logits.view());
+        let hinge = (margin + self.kappa).max(0.0);
+        let cost = if self.l1_rule { l1 } else { f64::from(self.beta) * l1 + squares };
+        Judged {
+            loss: f64::from(c * hinge) + squares + f64::from(self.beta) * l1,
+            terms: vec![("c", c), ("distance", squares as f32), ("l1", l1 as f32), ("hinge", hinge)],
+            cost: self.goal.reached(logits.view(), self.kappa).then_some(cost),
+            margin,
+            logits,
         }
-        Ok(found)
-    }
-
-    fn hinge(&self, logits: &Array1<f32>) -> f32 {
-        (self.goal.margin(logits.view()) + self.kappa).max(0.0)
-    }
-
-    fn record(&self, problem: &Problem, journal: &mut Journal, x: &Array3<f32>, logits: &Array1<f32>, c: f32) -> Result<usize> {
-        let (l1, squares) = (goal::l1_distance(x, &problem.image) as f32, goal::squared_distance(x, &problem.image) as f32);
-        let hinge = self.hinge(logits);
-        let loss = c * hinge + squares + self.beta * l1;
-        journal.step(x, logits, loss, &[("c", c), ("distance", squares), ("l1", l1), ("hinge", hinge)])
     }
 }
 

@@ -1,6 +1,6 @@
 //! What every attack shares: the checked problem, its direction, margins, single-image calls and step numbers.
 
-use ndarray::{Array1, Array3, ArrayView1, ArrayView3, Axis, Zip};
+use ndarray::{Array1, Array3, ArrayView1, ArrayView3, Axis, CowArray, Ix4, Zip};
 
 use super::{Outcome, Problem, Recorder, Step, scalars};
 use crate::core::{
@@ -85,9 +85,16 @@ impl Goal {
         gradient(oracle, image, Objective::CrossEntropy { labels: &[self.class] })
     }
 
-    /// C&W hinge `max(margin, -kappa)` and its gradient.
-    pub fn hinge(&self, oracle: &mut dyn Oracle, image: ArrayView3<f32>, kappa: f32) -> Result<Single> {
-        gradient(oracle, image, Objective::Margin { labels: &[self.class], targeted: self.targeted, kappa })
+    /// C&W hinge `max(margin, -kappa)` and its gradient for several images, each by itself.
+    pub fn hinges(&self, oracle: &mut dyn Oracle, images: &[ArrayView3<f32>], kappa: f32) -> Result<Vec<Single>> {
+        let labels = vec![self.class; images.len()];
+        let objective = Objective::Margin { labels: &labels, targeted: self.targeted, kappa };
+        if let [image] = images {
+            return Ok(vec![gradient(oracle, *image, objective)?]);
+        }
+        let e = oracle.gradient(stack(images).view(), objective)?;
+        let rows = e.logits.outer_iter().zip(&e.loss).zip(e.grad.outer_iter());
+        Ok(rows.map(|((z, loss), grad)| Single { logits: z.to_owned(), loss: *loss, grad: grad.to_owned() }).collect())
     }
 }
 
@@ -95,6 +102,22 @@ impl Goal {
 pub(super) fn gradient(oracle: &mut dyn Oracle, image: ArrayView3<f32>, objective: Objective) -> Result<Single> {
     let e = oracle.gradient(image.insert_axis(Axis(0)), objective)?;
     Ok(Single { logits: e.logits.index_axis_move(Axis(0), 0), loss: e.loss[0], grad: e.grad.index_axis_move(Axis(0), 0) })
+}
+
+/// Images of the same shape as a batch; one alone is not copied.
+fn stack<'a>(images: &[ArrayView3<'a, f32>]) -> CowArray<'a, f32, Ix4> {
+    match images {
+        [one] => one.insert_axis(Axis(0)).into(),
+        several => ndarray::stack(Axis(0), several).expect("a search has at least one image, and all of one shape").into(),
+    }
+}
+
+/// Logits of several images.
+pub(super) fn logits_of(oracle: &mut dyn Oracle, images: &[ArrayView3<f32>]) -> Result<Vec<Array1<f32>>> {
+    if images.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(oracle.logits(stack(images).view())?.outer_iter().map(|z| z.to_owned()).collect())
 }
 
 /// Logits of one image.
@@ -132,6 +155,39 @@ pub(super) fn l1_distance(a: &Array3<f32>, b: &Array3<f32>) -> f64 {
     a.iter().zip(b).map(|(a, b)| f64::from(a - b).abs()).sum()
 }
 
+/// What a search found out about an image.
+pub(super) struct Judged {
+    pub logits: Array1<f32>,
+    /// Objective and its terms.
+    pub loss: f64,
+    pub terms: Vec<(&'static str, f32)>,
+    /// What it costs, when it reached the goal.
+    pub cost: Option<f64>,
+    /// How far it is from the goal.
+    pub margin: f32,
+}
+
+impl Judged {
+    /// Successful ones by cost, then the others by margin.
+    fn order(&self, other: &Self) -> std::cmp::Ordering {
+        match (self.cost, other.cost) {
+            (Some(a), Some(b)) => a.total_cmp(&b),
+            (None, None) => self.margin.total_cmp(&other.margin),
+            (a, b) => b.is_some().cmp(&a.is_some()),
+        }
+    }
+}
+
+/// Which of several images was recorded.
+pub(super) struct Recorded {
+    /// Its place among them.
+    pub index: usize,
+    /// Under which number.
+    pub step: usize,
+    /// Whether it is the best so far.
+    pub better: bool,
+}
+
 /// Counts the steps given to the recorder and keeps the best image seen.
 pub(super) struct Journal<'a> {
     recorder: &'a mut dyn Recorder,
@@ -149,6 +205,22 @@ impl<'a> Journal<'a> {
         self.recorder.step(Step { image: image.view(), logits: logits.view(), loss, terms })?;
         self.next += 1;
         Ok(self.next - 1)
+    }
+
+    /// Records the best of the images evaluated together (the only one, in a sequential search), and keeps it when it
+    /// succeeds at less cost than any before. A step thus always describes one image, and K constants at once leave as many
+    /// steps as one constant.
+    pub fn record<'i>(&mut self, judged: &[Judged], image: impl Fn(usize) -> &'i Array3<f32>) -> Result<Recorded> {
+        let best = (0..judged.len()).min_by(|a, b| judged[*a].order(&judged[*b]));
+        let index = best.expect("a search evaluates at least one image");
+        let (image, best) = (image(index), &judged[index]);
+        let mut terms = best.terms.clone();
+        if judged.len() > 1 {
+            terms.push(("at once", judged.len() as f32));
+        }
+        let step = self.step(image, &best.logits, best.loss as f32, &terms)?;
+        let better = best.cost.is_some_and(|cost| self.keep(cost, image, &best.logits, true, step));
+        Ok(Recorded { index, step, better })
     }
 
     /// Keeps an image when it costs less than the best so far; says whether it did.

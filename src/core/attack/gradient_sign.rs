@@ -5,11 +5,9 @@
 //! Every step reports the image whose gradient was just taken, so that recording costs no extra run.
 
 use ndarray::Array3;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 
 use super::{
-    Kind, Outcome, ParamSpec, Params, Problem, Recorder,
+    About, Attack, Kind, Outcome, ParamSpec, Params, Problem, Recorder,
     ball::Norm,
     goal::{self, Goal, Journal},
     scalars,
@@ -43,6 +41,35 @@ pub(super) const fn random_start(default: &'static str) -> ParamSpec {
     ParamSpec { name: "random-start", kind: Kind::Flag, default, unit: "", help: "Start at a random point of the ball." }
 }
 
+pub(super) const RESTARTS: ParamSpec = ParamSpec {
+    name: "restarts",
+    kind: Kind::Int { min: 1, max: 1000 },
+    default: "1",
+    unit: "runs",
+    help: "Independent runs from different random points; the best is kept.",
+};
+
+/// An attack that is nothing but this loop; its table says whether it has momentum and restarts.
+pub(super) struct GradientSign(pub About);
+
+impl Attack for GradientSign {
+    fn about(&self) -> About {
+        self.0
+    }
+
+    fn steps(&self, params: &Params) -> usize {
+        (Rule::of(params).steps + 1).saturating_mul(restarts(params))
+    }
+
+    fn run(&self, oracle: &mut dyn Oracle, problem: &Problem, params: &Params, recorder: &mut dyn Recorder) -> Result<Outcome> {
+        restarted(&Rule::of(params), restarts(params), oracle, problem, recorder)
+    }
+}
+
+fn restarts(params: &Params) -> usize {
+    if params.has("restarts") { params.int("restarts") as usize } else { 1 }
+}
+
 /// Settings of one pass of the loop.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rule {
@@ -56,22 +83,22 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    /// The parameters that the three attacks share, without random start and momentum.
+    /// From the parameters; momentum where the attack's table has it.
     pub fn of(params: &Params) -> Self {
         Self {
             eps: params.float("eps") as f32,
             alpha: params.float("alpha") as f32,
             steps: params.int("steps").max(0) as usize,
             norm: Norm::of(params),
-            random_start: false,
-            mu: None,
+            random_start: params.flag("random-start"),
+            mu: params.has("mu").then(|| params.float("mu") as f32),
         }
     }
 
     /// One pass: `steps + 1` records. Returns the last image.
     pub fn pass(&self, oracle: &mut dyn Oracle, problem: &Problem, journal: &mut Journal, restart: u64) -> Result<Outcome> {
         let goal = Goal::of(problem, oracle)?;
-        let mut x = self.start(problem, restart);
+        let mut x = self.norm.start(problem, self.eps, self.random_start, restart);
         let mut momentum = Array3::<f32>::zeros(x.raw_dim());
         for _ in 0..self.steps {
             let e = goal.cross_entropy(oracle, x.view())?;
@@ -90,20 +117,6 @@ impl Rule {
         let logits = goal::logits(oracle, x.view())?;
         let step = journal.step(&x, &logits, scalars::cross_entropy(logits.view(), goal.class) as f32, &[("eps", self.eps)])?;
         Ok(Outcome { success: goal.success(logits.view()), image: x, logits, step })
-    }
-
-    fn start(&self, problem: &Problem, restart: u64) -> Array3<f32> {
-        let mut x = problem.image.clone();
-        if self.random_start {
-            let mut rng = ChaCha8Rng::seed_from_u64(problem.seed);
-            rng.set_stream(restart);
-            let (c, h, w) = x.dim();
-            let mut offset = self.norm.random([c, h, w], self.eps, &mut rng);
-            goal::mask(problem, &mut offset);
-            x += &offset;
-            self.norm.project(&mut x, &problem.image, self.eps);
-        }
-        x
     }
 }
 

@@ -2,7 +2,7 @@
 //! searched on the grid used in the code published with EAD and StrAttack (L-inf: multiples of 0.001; L2: of 0.01).
 
 use super::{
-    Attack, Kind, Outcome, ParamSpec, Params, Problem, Recorder,
+    About, Attack, Kind, Outcome, ParamSpec, Params, Problem, Recorder,
     ball::Norm,
     goal::Journal,
     gradient_sign::{self, Rule},
@@ -31,16 +31,8 @@ const PARAMS: &[ParamSpec] = &[
 ];
 
 impl Attack for Ifgsm {
-    fn name(&self) -> &'static str {
-        "ifgsm"
-    }
-
-    fn summary(&self) -> &'static str {
-        "Iterated gradient sign (BIM): spreads a small change over the whole image."
-    }
-
-    fn params(&self) -> &'static [ParamSpec] {
-        PARAMS
+    fn about(&self) -> About {
+        About { name: "ifgsm", summary: "Iterated gradient sign (BIM): spreads a small change over the whole image.", params: PARAMS }
     }
 
     fn steps(&self, params: &Params) -> usize {
@@ -53,7 +45,7 @@ impl Attack for Ifgsm {
     }
 
     fn run(&self, oracle: &mut dyn Oracle, problem: &Problem, params: &Params, recorder: &mut dyn Recorder) -> Result<Outcome> {
-        let rule = Rule { random_start: params.flag("random-start"), ..Rule::of(params) };
+        let rule = Rule::of(params);
         match params.choice("smallest-eps") {
             "grid" => scan(&rule, cells(params)?, oracle, problem, recorder),
             "bisect" => bisect(&rule, cells(params)?, oracle, problem, recorder),

@@ -18,7 +18,10 @@ mod ifgsm;
 mod mifgsm;
 mod params;
 mod pgd;
+mod refinement;
 pub mod scalars;
+#[cfg(test)]
+mod search_tests;
 mod strattack;
 pub mod targets;
 #[cfg(test)]
@@ -30,11 +33,20 @@ pub use params::{Kind, ParamSpec, Params, Value, fraction};
 
 /// Every attack, in the order shown to people.
 pub static REGISTRY: &[&dyn Attack] =
-    &[&ifgsm::Ifgsm, &pgd::Pgd, &mifgsm::MiFgsm, &cw::Cw, &ead::Ead, &strattack::StrAttack, &deepfool::DeepFool, &apgd::Apgd];
+    &[&ifgsm::Ifgsm, &pgd::PGD, &mifgsm::MIFGSM, &cw::Cw, &ead::Ead, &strattack::StrAttack, &deepfool::DeepFool, &apgd::Apgd];
 
 /// The attack with this name.
 pub fn find(name: &str) -> Option<&'static dyn Attack> {
     REGISTRY.iter().copied().find(|a| a.name() == name)
+}
+
+/// Whether several images at once are worth it: as the attack's `search` parameter says, else by what the engine likes.
+pub fn batched(params: &Params, oracle: &dyn Oracle) -> bool {
+    match params.has("search").then(|| params.choice("search")) {
+        Some("sequential") => false,
+        Some("batched") => true,
+        _ => oracle.batch() > constant_search::PROFITS,
+    }
 }
 
 /// What is attacked.
@@ -84,18 +96,38 @@ pub struct Outcome {
     pub step: usize,
 }
 
+/// What people are told about an attack.
+#[derive(Debug, Clone, Copy)]
+pub struct About {
+    /// Name on the command line.
+    pub name: &'static str,
+    /// One sentence for help and the form.
+    pub summary: &'static str,
+    /// Parameters with units, defaults and ranges.
+    pub params: &'static [ParamSpec],
+}
+
 /// An attack algorithm.
 pub trait Attack: Sync {
+    /// Name, summary and parameters.
+    fn about(&self) -> About;
+
     /// Name on the command line.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &'static str {
+        self.about().name
+    }
 
     /// One sentence for help and the form.
-    fn summary(&self) -> &'static str;
+    fn summary(&self) -> &'static str {
+        self.about().summary
+    }
 
     /// Parameters with units, defaults and ranges.
-    fn params(&self) -> &'static [ParamSpec];
+    fn params(&self) -> &'static [ParamSpec] {
+        self.about().params
+    }
 
-    /// How many steps will be recorded, for progress; an upper bound.
+    /// How many steps will be recorded, for progress: an upper bound.
     fn steps(&self, params: &Params) -> usize;
 
     /// Runs the attack. The first recorded step is the starting image.

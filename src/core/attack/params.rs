@@ -106,6 +106,11 @@ impl Params {
         Ok(Self { values })
     }
 
+    /// Whether the attack's table has this parameter.
+    pub fn has(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
     /// A number. Panics when the attack's own table has no such float: a programming error.
     pub fn float(&self, name: &str) -> f64 {
         match self.get(name) {

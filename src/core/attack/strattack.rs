@@ -12,12 +12,16 @@
 use ndarray::{Array1, Array3, Zip};
 
 use super::{
-    Attack, Kind, Outcome, ParamSpec, Params, Problem, Recorder,
-    constant_search::{self, ConstantSearch},
-    goal::{self, Goal, Journal},
+    About, Attack, Kind, Outcome, ParamSpec, Params, Problem, Recorder,
+    constant_search::{self, ConstantSearch, Lane, Pace},
+    goal::{self, Goal, Journal, Judged},
     groups::{self, Groups},
+    refinement,
 };
-use crate::core::{error::Result, oracle::Oracle};
+use crate::core::{
+    error::{Error, Result},
+    oracle::Oracle,
+};
 
 /// Group-sparse attack.
 pub struct StrAttack;
@@ -25,6 +29,7 @@ pub struct StrAttack;
 const PARAMS: &[ParamSpec] = &[
     constant_search::steps("100"),
     ParamSpec { default: "6", ..constant_search::SEARCH_STEPS },
+    constant_search::SEARCH,
     constant_search::c0("2.5"),
     ParamSpec {
         name: "tau",
@@ -65,6 +70,13 @@ const PARAMS: &[ParamSpec] = &[
     },
     constant_search::KAPPA,
     ParamSpec {
+        name: "tolerance",
+        kind: Kind::Float { min: 0.0, max: 1e6 },
+        default: "0",
+        unit: "",
+        help: "End a constant when ADMM's primal and dual residuals are below this and ten steps changed nothing about success; 0 never does.",
+    },
+    ParamSpec {
         name: "variant",
         kind: Kind::Choice(&["exact", "released"]),
         default: "exact",
@@ -81,61 +93,94 @@ const PARAMS: &[ParamSpec] = &[
 ];
 
 impl Attack for StrAttack {
-    fn name(&self) -> &'static str {
-        "strattack"
-    }
-
-    fn summary(&self) -> &'static str {
-        "StrAttack: changes a few square groups of pixels and leaves the rest untouched."
-    }
-
-    fn params(&self) -> &'static [ParamSpec] {
-        PARAMS
+    fn about(&self) -> About {
+        About {
+            name: "strattack",
+            summary: "StrAttack: changes a few square groups of pixels and leaves the rest untouched.",
+            params: PARAMS,
+        }
     }
 
     fn steps(&self, params: &Params) -> usize {
-        let stages = 1 + usize::from(params.flag("refine"));
-        (params.int("steps") as usize).saturating_mul(params.int("search-steps") as usize).saturating_mul(stages)
+        constant_search::most_steps(params).saturating_mul(1 + usize::from(params.flag("refine")))
     }
 
     fn run(&self, oracle: &mut dyn Oracle, problem: &Problem, params: &Params, recorder: &mut dyn Recorder) -> Result<Outcome> {
         let goal = Goal::of(problem, oracle)?;
+        if params.choice("variant") == "released" && params.choice("search") == "batched" {
+            let text = "the released variant judges each constant by those before it; choose search sequential, or variant exact";
+            return Err(Error::Parameter(text.into()));
+        }
         let clean = goal::logits(oracle, problem.image.view())?;
         goal::refuse_probabilities(clean.view())?;
         let admm = Admm::new(problem, params, goal, clean);
+        let width = if admm.released { 1 } else { constant_search::width(params, oracle) };
+        let growth = if admm.released { 5.0 } else { 10.0 };
         let mut journal = Journal::new(recorder);
-        let mut search = ConstantSearch::new(params.float("c0"), admm.growth(), admm.rounds);
-        let mut last = None;
-        for round in 0..admm.rounds {
-            let (found, end) = admm.round(oracle, search.constant(round) as f32, &mut journal)?;
-            last = Some(end);
-            search.update(found);
-        }
+        let last = constant_search::search(ConstantSearch::of(params, growth, width), |constants| {
+            let lanes = constants.iter().map(|c| admm.lane(*c)).collect();
+            let ended = constant_search::abreast(lanes, admm.pace, goal, &mut journal, |lanes, k| admm.step(oracle, lanes, k))?;
+            Ok((if admm.released { ended.improved } else { ended.found }, ended.last))
+        })?;
         if params.flag("refine") {
-            admm.refine(oracle, &mut journal)?;
+            let search = ConstantSearch::new(5.0, growth, params.int("search-steps") as usize, width);
+            refinement::refine(&admm, search, oracle, &mut journal)?;
         }
-        Ok(journal.finish(last.expect("the search has at least one round of at least one step")))
+        Ok(journal.finish(last))
     }
 }
 
-struct Admm<'a> {
-    problem: &'a Problem,
-    goal: Goal,
+/// The problem, its weights and groups.
+pub(super) struct Admm<'a> {
+    pub problem: &'a Problem,
+    pub goal: Goal,
     clean_logits: Array1<f32>,
     groups: Groups,
-    released: bool,
-    steps: usize,
-    rounds: usize,
+    pub released: bool,
+    pub pace: Pace,
     tau: f64,
-    gamma: f32,
-    rho: f32,
-    eta: f32,
+    pub gamma: f32,
+    pub rho: f32,
+    pub eta: f32,
     eps: f32,
-    kappa: f32,
+    pub kappa: f32,
+    tolerance: f64,
+}
+
+/// Steps without any change of success before small residuals end a constant.
+const SETTLED: usize = 10;
+
+/// One constant: z with its copies and their duals.
+struct Copies {
+    c: f32,
+    z: Array3<f32>,
+    delta: Array3<f32>,
+    w: Array3<f32>,
+    y: Vec<Array3<f32>>,
+    /// Scaled duals of delta, w and each y.
+    u: Array3<f32>,
+    s: Array3<f32>,
+    v: Vec<Array3<f32>>,
+    image: Array3<f32>,
+    /// Primal and dual residual of the last update.
+    residuals: Option<(f64, f64)>,
+    /// Whether the last image succeeded, and for how many steps that has not changed.
+    state: (bool, usize),
+    done: bool,
+}
+
+impl Lane for Copies {
+    fn image(&self) -> &Array3<f32> {
+        &self.image
+    }
+
+    fn done(&self) -> bool {
+        self.done
+    }
 }
 
 impl<'a> Admm<'a> {
-    fn new(problem: &'a Problem, params: &Params, goal: Goal, clean_logits: Array1<f32>) -> Self {
+    pub fn new(problem: &'a Problem, params: &Params, goal: Goal, clean_logits: Array1<f32>) -> Self {
         let (_, height, width) = problem.image.dim();
         let released = params.choice("variant") == "released";
         let side = match params.int("group") as usize {
@@ -152,83 +197,94 @@ impl<'a> Admm<'a> {
             clean_logits,
             groups,
             released,
-            steps: params.int("steps") as usize,
-            rounds: params.int("search-steps") as usize,
+            pace: Pace { steps: params.int("steps") as usize, abort: false },
             tau: params.float("tau"),
             gamma: params.float("gamma") as f32,
             rho: params.float("rho") as f32,
             eta: params.float("eta") as f32,
             eps: params.float("eps") as f32,
             kappa: params.float("kappa") as f32,
+            tolerance: params.float("tolerance"),
         }
     }
 
-    fn growth(&self) -> f64 {
-        if self.released { 5.0 } else { 10.0 }
+    fn lane(&self, c: f32) -> Copies {
+        let zero = Array3::<f32>::zeros(self.problem.image.raw_dim());
+        let several = vec![zero.clone(); self.groups.classes.len()];
+        let [z, delta, w, u, s] = std::array::from_fn(|_| zero.clone());
+        let image = self.problem.image.clone();
+        Copies { c, z, delta, w, y: several.clone(), u, s, v: several, image, residuals: None, state: (false, 0), done: false }
     }
 
-    /// ADMM for one constant, from zero. Returns whether the round succeeded, and its last image.
-    fn round(&self, oracle: &mut dyn Oracle, c: f32, journal: &mut Journal) -> Result<(bool, Outcome)> {
-        let (rho, clean) = (self.rho, &self.problem.image);
-        let zero = Array3::<f32>::zeros(clean.raw_dim());
-        let copies = self.groups.classes.len() as f32;
+    /// An update of z and the duals where there are copies already, then new copies; the sparse one is judged.
+    fn step(&self, oracle: &mut dyn Oracle, lanes: &mut [&mut Copies], k: usize) -> Result<Vec<Judged>> {
+        if k > 0 {
+            let points: Vec<Array3<f32>> = lanes.iter().map(|l| &self.problem.image + &l.z).collect();
+            let views: Vec<_> = points.iter().map(|p| p.view()).collect();
+            let gradients = self.goal.hinges(oracle, &views, self.kappa)?.into_iter().map(|e| e.grad).collect();
+            constant_search::each(lanes, gradients, |lane, gradient| self.update(lane, gradient, k));
+        }
+        let none = vec![(); lanes.len()];
+        constant_search::each(lanes, none, |lane, ()| self.split(lane));
+        // An image that was not touched is known already.
+        let touched: Vec<bool> = lanes.iter().map(|l| l.image != self.problem.image).collect();
+        let views: Vec<_> = lanes.iter().zip(&touched).filter(|(_, t)| **t).map(|(l, _)| l.image.view()).collect();
+        let mut fresh = goal::logits_of(oracle, &views)?.into_iter();
+        let mut judged = Vec::new();
+        for (lane, touched) in lanes.iter_mut().zip(touched) {
+            let logits = if touched { fresh.next() } else { None }.unwrap_or_else(|| self.clean_logits.clone());
+            let mut found = self.judge(&lane.image, logits, lane.c);
+            if let Some((primal, dual)) = lane.residuals {
+                found.terms.extend([("primal residual", primal as f32), ("dual residual", dual as f32)]);
+            }
+            self.settle(lane, found.cost.is_some());
+            judged.push(found);
+        }
+        Ok(judged)
+    }
+
+    /// Ends a constant whose residuals are small and whose success has not changed for a while.
+    fn settle(&self, lane: &mut Copies, success: bool) {
+        let same = lane.state.0 == success;
+        lane.state = (success, if same { lane.state.1 + 1 } else { 0 });
+        let small = lane.residuals.is_some_and(|(primal, dual)| primal.max(dual) < self.tolerance);
+        lane.done = small && lane.state.1 >= SETTLED;
+    }
+
+    /// The copies of z, and the image of the sparse one.
+    fn split(&self, lane: &mut Copies) {
+        lane.delta = (&lane.z - &lane.u) * (self.rho / (self.rho + 2.0 * self.gamma));
+        lane.w = &lane.z - &lane.s;
+        self.clip(&mut lane.w);
+        let threshold = self.tau / f64::from(self.rho);
+        lane.y = self.groups.classes.iter().zip(&lane.v).map(|(class, v)| groups::shrink(class, &(&lane.z - v), threshold)).collect();
+        lane.image = self.apply(&merge(&lane.y));
+    }
+
+    /// The linearised update of z, then the duals.
+    fn update(&self, lane: &mut Copies, mut gradient: Array3<f32>, k: usize) {
+        let (rho, c) = (self.rho, lane.c);
+        goal::mask(self.problem, &mut gradient);
         let pull = if self.released { 2.0 * rho } else { rho };
-        let (mut z, mut u, mut s) = (zero.clone(), zero.clone(), zero.clone());
-        let mut v = vec![zero; self.groups.classes.len()];
-        let mut found = false;
-        let mut k = 0;
-        loop {
-            let delta = (&z - &u) * (rho / (rho + 2.0 * self.gamma));
-            let mut w = &z - &s;
-            self.clip(&mut w);
-            let y: Vec<Array3<f32>> =
-                self.groups.classes.iter().zip(&v).map(|(class, v)| groups::shrink(class, &(&z - v), self.tau / f64::from(rho))).collect();
-            let (better, success, end) = self.candidate(oracle, &y, c, journal)?;
-            found |= if self.released { better } else { success };
-            k += 1;
-            if k >= self.steps {
-                return Ok((found, end));
-            }
-            let mut gradient = self.goal.hinge(oracle, (clean + &z).view(), self.kappa)?.grad;
-            goal::mask(self.problem, &mut gradient);
-            let eta = self.eta * (k as f32).sqrt();
-            let total = eta + pull + rho + rho * copies;
-            Zip::from(&mut z).and(&gradient).and(&delta).and(&u).for_each(|z, g, d, u| *z = eta * *z - c * g + pull * (d + u));
-            Zip::from(&mut z).and(&w).and(&s).for_each(|z, w, s| *z += rho * (w + s));
-            for (y, v) in y.iter().zip(&v) {
-                Zip::from(&mut z).and(y).and(v).for_each(|z, y, v| *z += rho * (y + v));
-            }
-            z.mapv_inplace(|z| z / total);
-            let raise = |dual: &mut Array3<f32>, copy: &Array3<f32>| Zip::from(dual).and(copy).and(&z).for_each(|u, d, z| *u += d - z);
-            raise(&mut u, &delta);
-            raise(&mut s, &w);
-            y.iter().zip(&mut v).for_each(|(y, v)| raise(v, y));
+        let eta = self.eta * (k as f32).sqrt();
+        let total = eta + pull + rho + rho * lane.y.len() as f32;
+        let Copies { z, delta, w, y, u, s, v, .. } = lane;
+        let before = z.clone();
+        Zip::from(&mut *z).and(&gradient).and(&*delta).and(&*u).for_each(|z, g, d, u| *z = eta * *z - c * g + pull * (d + u));
+        Zip::from(&mut *z).and(&*w).and(&*s).for_each(|z, w, s| *z += rho * (w + s));
+        for (y, v) in y.iter().zip(&*v) {
+            Zip::from(&mut *z).and(y).and(v).for_each(|z, y, v| *z += rho * (y + v));
         }
-    }
-
-    /// Evaluates the sparse copy. Returns whether it is a new best, whether it succeeds, and the image.
-    fn candidate(&self, oracle: &mut dyn Oracle, y: &[Array3<f32>], c: f32, journal: &mut Journal) -> Result<(bool, bool, Outcome)> {
-        let d = self.merge(y);
-        let image = self.apply(&d);
-        let untouched = image == self.problem.image;
-        let logits = if untouched { self.clean_logits.clone() } else { goal::logits(oracle, image.view())? };
-        let end = self.record(&image, logits, c, journal)?;
-        let success = self.goal.reached(end.logits.view(), self.kappa);
-        let moved = &end.image - &self.problem.image;
-        let squares = goal::squared_distance(&end.image, &self.problem.image);
-        let cost = if self.released { squares } else { f64::from(self.gamma) * squares + self.tau * self.groups.lengths(&moved).0 };
-        let better = success && journal.keep(cost, &end.image, &end.logits, true, end.step);
-        Ok((better, success, end))
-    }
-
-    /// Mean of the copies where none of them is zero, so that a pixel of a dropped group stays dropped.
-    fn merge(&self, y: &[Array3<f32>]) -> Array3<f32> {
-        let mut sum = y[0].clone();
-        for copy in &y[1..] {
-            Zip::from(&mut sum).and(copy).for_each(|s, y| *s = if *s == 0.0 || *y == 0.0 { 0.0 } else { *s + y });
-        }
-        sum.mapv_inplace(|v| v / y.len() as f32);
-        sum
+        z.mapv_inplace(|z| z / total);
+        let mut primal = 0.0f64;
+        let mut raise = |dual: &mut Array3<f32>, copy: &Array3<f32>| {
+            Zip::from(dual).and(copy).and(&*z).for_each(|u, d, z| *u += d - z);
+            primal = primal.max(goal::squared_distance(copy, z).sqrt());
+        };
+        raise(u, delta);
+        raise(s, w);
+        y.iter().zip(v).for_each(|(y, v)| raise(v, y));
+        lane.residuals = Some((primal, f64::from(rho) * goal::squared_distance(z, &before).sqrt()));
     }
 
     /// Clips a change to the box and to eps.
@@ -236,85 +292,37 @@ impl<'a> Admm<'a> {
         Zip::from(d).and(&self.problem.image).for_each(|d, x| *d = d.clamp((-x).max(-self.eps), (1.0 - x).min(self.eps)));
     }
 
-    fn apply(&self, d: &Array3<f32>) -> Array3<f32> {
+    /// The image that a change makes, inside the box and eps.
+    pub fn apply(&self, d: &Array3<f32>) -> Array3<f32> {
         let mut d = d.clone();
         self.clip(&mut d);
         (&self.problem.image + &d).mapv(|v| v.clamp(0.0, 1.0))
     }
 
-    fn record(&self, image: &Array3<f32>, logits: Array1<f32>, c: f32, journal: &mut Journal) -> Result<Outcome> {
-        let moved = image - &self.problem.image;
+    /// What an image is worth: the stated objective, or in released mode L2 alone.
+    pub fn judge(&self, image: &Array3<f32>, logits: Array1<f32>, c: f32) -> Judged {
         let squares = goal::squared_distance(image, &self.problem.image);
-        let (lengths, active) = self.groups.lengths(&moved);
-        let hinge = (self.goal.margin(logits.view()) + self.kappa).max(0.0);
-        let loss = c * hinge + self.gamma * squares as f32 + (self.tau * lengths) as f32;
-        let step =
-            journal.step(image, &logits, loss, &[("c", c), ("distance", squares as f32), ("groups", active as f32), ("hinge", hinge)])?;
-        Ok(Outcome { image: image.clone(), success: self.goal.success(logits.view()), logits, step })
-    }
-
-    /// Lowers L2 on the support of the best image; does nothing when there is none.
-    fn refine(&self, oracle: &mut dyn Oracle, journal: &mut Journal) -> Result<()> {
-        let Some(best) = journal.best_image().map(|b| b - &self.problem.image) else {
-            return Ok(());
-        };
-        journal.recost(goal::squared_distance(&(&best + &self.problem.image), &self.problem.image));
-        let mut search = ConstantSearch::new(5.0, self.growth(), self.rounds);
-        for round in 0..self.rounds {
-            let Some(start) = journal.best_image().map(|b| b - &self.problem.image) else {
-                return Ok(());
-            };
-            // The released code also drops the smallest 3 % of what is left, again in each round.
-            let floor = if self.released { third_percentile(&start) } else { 0.0 };
-            let support = start.mapv(|v| if v.abs() > floor { 1.0f32 } else { 0.0 });
-            let found = self.refine_round(oracle, search.constant(round) as f32, start, &support, journal)?;
-            search.update(found);
+        let (lengths, active) = self.groups.lengths(&(image - &self.problem.image));
+        let margin = self.goal.margin(logits.view());
+        let hinge = (margin + self.kappa).max(0.0);
+        let weight = f64::from(self.gamma) * squares + self.tau * lengths;
+        let cost = if self.released { squares } else { weight };
+        Judged {
+            loss: f64::from(c * hinge) + weight,
+            terms: vec![("c", c), ("distance", squares as f32), ("groups", active as f32), ("hinge", hinge)],
+            cost: self.goal.reached(logits.view(), self.kappa).then_some(cost),
+            margin,
+            logits,
         }
-        Ok(())
-    }
-
-    fn refine_round(
-        &self,
-        oracle: &mut dyn Oracle,
-        c: f32,
-        mut z: Array3<f32>,
-        support: &Array3<f32>,
-        journal: &mut Journal,
-    ) -> Result<bool> {
-        let rho = self.rho;
-        let weight = self.eta + if self.released { 2.0 * rho } else { rho };
-        let mut u = Array3::<f32>::zeros(z.raw_dim());
-        let mut found = false;
-        for _ in 0..self.steps {
-            let mut d = (&z - &u) * (rho / (rho + self.gamma / 100.0));
-            d *= support;
-            let image = self.apply(&d);
-            let mut e = self.goal.hinge(oracle, image.view(), self.kappa)?;
-            goal::mask(self.problem, &mut e.grad);
-            let end = self.record(&image, e.logits, c, journal)?;
-            let d = &image - &self.problem.image;
-            if self.goal.reached(end.logits.view(), self.kappa) {
-                found = true;
-                journal.keep(goal::squared_distance(&image, &self.problem.image), &image, &end.logits, true, end.step);
-            }
-            Zip::from(&mut z).and(&d).and(&u).and(&e.grad).and(support).for_each(|z, d, u, g, m| {
-                *z = (self.eta * *z + rho * (d + u) - c * m * g) / weight;
-            });
-            Zip::from(&mut u).and(&d).and(&z).for_each(|u, d, z| *u += d - z);
-        }
-        Ok(found)
     }
 }
 
-/// Third percentile of the absolute non-zero values, linearly interpolated.
-fn third_percentile(values: &Array3<f32>) -> f32 {
-    let mut sizes: Vec<f32> = values.iter().map(|v| v.abs()).filter(|v| *v > 0.0).collect();
-    if sizes.is_empty() {
-        return 0.0;
+/// Mean of the copies where none of them is zero, so that a pixel of a dropped group stays dropped.
+fn merge(y: &[Array3<f32>]) -> Array3<f32> {
+    let mut sum = y[0].clone();
+    for copy in &y[1..] {
+        Zip::from(&mut sum).and(copy).for_each(|s, y| *s = if *s == 0.0 || *y == 0.0 { 0.0 } else { *s + y });
     }
-    sizes.sort_unstable_by(f32::total_cmp);
-    let at = 0.03 * (sizes.len() - 1) as f32;
-    let below = sizes[at as usize];
-    let above = sizes[(at as usize + 1).min(sizes.len() - 1)];
-    below + (above - below) * at.fract()
+    sum.mapv_inplace(|v| v / y.len() as f32);
+    sum
 }

@@ -2,8 +2,10 @@
 
 pub mod cam;
 pub mod interpretability;
+pub mod layers;
 pub mod psr;
-pub mod rank;
+pub mod sensitivity;
+pub mod units;
 pub mod upsample;
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! Composes the passes: gates, loss head, backward pass, taps; names, metadata, and nothing that is not needed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{
     Instrumentation, Instrumented, Prepared, TapKind, gate,
     grad::{builder::Builder, differentiate, prune::prune},
     loss::{self, Head},
-    tap,
+    tap, units,
 };
 use crate::core::{
     error::{Error, Result},
@@ -60,8 +60,9 @@ pub fn instrument(prepared: &Prepared, spec: &Instrumentation) -> Result<Instrum
     };
     let grad_image = spec.image_gradient.then(|| gradient(&image, "grad_image"));
     let mut taps = Vec::new();
+    let last = if spec.taps.is_empty() { HashSet::new() } else { units::channels_last(prepared) };
     for (tensor, kind) in &spec.taps {
-        let value = tap::value(&b, tensor, *kind)?;
+        let value = tap::value(&b, tensor, *kind, last.contains(tensor))?;
         taps.push((value, (*kind == TapKind::ValueAndGradient).then(|| gradient(tensor, &format!("grad_{tensor}")))));
     }
     let mut graph = b.finish();

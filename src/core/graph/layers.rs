@@ -11,7 +11,7 @@ use crate::core::{
 };
 
 /// Elementwise functions of one tensor that end a block.
-const ACTIVATIONS: &[&str] = &[
+pub(super) const ACTIVATIONS: &[&str] = &[
     "Celu",
     "Clip",
     "Elu",
@@ -111,7 +111,7 @@ fn map_shape(graph: &Graph, name: &str, channels_last: bool) -> Option<[usize; 3
     }
 }
 
-fn users(graph: &Graph) -> HashMap<&str, Vec<usize>> {
+pub(super) fn users(graph: &Graph) -> HashMap<&str, Vec<usize>> {
     let mut users: HashMap<&str, Vec<usize>> = HashMap::new();
     for (i, node) in graph.nodes.iter().enumerate() {
         for input in &node.inputs {
@@ -124,7 +124,7 @@ fn users(graph: &Graph) -> HashMap<&str, Vec<usize>> {
 /// Values that are maps of the image, and whether their channels are the last dimension. Convolutions, poolings and
 /// everything elementwise keep maps; a Reshape makes one only when it restores the height and width of an earlier map,
 /// so that attention matrices are not taken for maps.
-fn maps(prepared: &Prepared) -> HashMap<&str, bool> {
+pub(super) fn maps(prepared: &Prepared) -> HashMap<&str, bool> {
     let graph = &prepared.graph;
     let mut maps = HashMap::from([(prepared.image.as_str(), prepared.layout == Layout::Nhwc)]);
     let mut sizes: HashSet<[usize; 2]> = HashSet::new();

@@ -13,11 +13,14 @@ mod layers;
 mod loss;
 pub mod normalise;
 mod tap;
+mod units;
 
+pub use gate::masked;
 pub use grad::coverage::coverage;
 pub use instrument::instrument;
 pub use layers::{linear_head, spatial_layers};
 pub use normalise::normalise;
+pub use units::{UnitLayer, passages, unit_layer, unit_layers};
 
 use super::{error::MissingRule, onnx::Graph};
 
@@ -80,12 +83,15 @@ pub enum TapKind {
     Value,
     /// The tensor and the objective's gradient with respect to it.
     ValueAndGradient,
-    /// Per unit (axis 1, or the last axis of `[N, T, C]` tokens): mean over positions, `[N, C]`.
+    /// Per unit (a map's channels, the last axis of `[N, T, C]` tokens): mean over positions, `[N, C]`.
     UnitMean,
     /// Maximum over positions.
     UnitMax,
     /// Euclidean length over positions.
     UnitL2,
+    /// Euclidean length over positions of the difference to the first sample of the batch. Needs an engine that runs a batch
+    /// as a whole.
+    UnitShift,
 }
 
 /// Where a value is replaced: `A <- mask * A + (1 - mask) * replacement`, inputs broadcast against A.

@@ -1,6 +1,6 @@
 //! Extra outputs: tensors, or statistics per unit reduced inside the graph so that little leaves the device.
 
-use super::{TapKind, grad::builder::Builder};
+use super::{TapKind, grad::builder::Builder, units};
 use crate::core::{
     error::{Error, Result},
     onnx::ValueInfo,
@@ -29,7 +29,7 @@ pub(super) fn output_as(b: &Builder, value: &str, wish: &str) -> String {
 }
 
 /// Adds the value or statistic of a tap; returns the output's name.
-pub(super) fn value(b: &Builder, tensor: &str, kind: TapKind) -> Result<String> {
+pub(super) fn value(b: &Builder, tensor: &str, kind: TapKind, channels_last: bool) -> Result<String> {
     let shape = b.ty(tensor).shape;
     let prefix = match kind {
         TapKind::Value | TapKind::ValueAndGradient => {
@@ -43,6 +43,7 @@ pub(super) fn value(b: &Builder, tensor: &str, kind: TapKind) -> Result<String> 
         TapKind::UnitMean => "mean",
         TapKind::UnitMax => "max",
         TapKind::UnitL2 => "l2",
+        TapKind::UnitShift => "shift",
     };
     let rank = shape.map_or(0, |s| s.len());
     if rank < 2 {
@@ -50,14 +51,17 @@ pub(super) fn value(b: &Builder, tensor: &str, kind: TapKind) -> Result<String> 
             "'{tensor}' has no units to summarise (it needs a batch and a channel axis); pick another layer"
         )));
     }
-    // Tokens [N, T, C] keep their units last, maps [N, C, ...] second.
-    let unit = if rank == 3 { 2 } else { 1 };
+    let unit = units::axis(rank, channels_last);
     let axes: Vec<usize> = (1..rank).filter(|&a| a != unit).collect();
     let statistic = match kind {
         TapKind::UnitMean => b.reduce("ReduceMean", tensor, &axes, false),
         TapKind::UnitMax => b.reduce("ReduceMax", tensor, &axes, false),
-        _ if axes.is_empty() => b.unary("Abs", tensor),
-        _ => b.reduce("ReduceL2", tensor, &axes, false),
+        TapKind::UnitShift => length(b, &b.sub(tensor, &b.slice(tensor, 0, 0, 1)), &axes),
+        _ => length(b, tensor, &axes),
     };
     Ok(output_as(b, &statistic, &format!("{prefix}_{tensor}")))
+}
+
+fn length(b: &Builder, tensor: &str, axes: &[usize]) -> String {
+    if axes.is_empty() { b.unary("Abs", tensor) } else { b.reduce("ReduceL2", tensor, axes, false) }
 }

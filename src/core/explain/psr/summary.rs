@@ -3,7 +3,7 @@
 use ndarray::ArrayView1;
 
 use super::{Cell, Grid, Kind, PsrMap, Settings};
-use crate::core::explain::rank;
+use crate::core::stats::rank;
 
 /// Ratios this close to the threshold (relative) count as on it, hence as balanced: logits are f32 differences.
 const TIE: f64 = 1e-5;

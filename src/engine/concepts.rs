@@ -1,0 +1,152 @@
+//! Names of units: from the person's own dissections, or those shipped for the bundled model.
+//!
+//! A dissection leaves `concepts/<SHA-256 of the model>/<layer>-<data>.csv` in the cache folder, with a `.json` beside it that says
+//! which layer, which data and which rule.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    core::{
+        dissect::ConceptLabels,
+        error::{Error, Result},
+    },
+    runtime::paths,
+};
+
+/// Largest result file that is read.
+const MAX_FILE: u64 = 256 << 20;
+
+/// What stands beside a kept result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Tensor name.
+    pub layer: String,
+    /// Name of the data folder, and how many of its images.
+    pub data: String,
+    /// Everything that decides the numbers besides model and layer, hexadecimal.
+    pub key: String,
+    /// One line for people.
+    pub text: String,
+}
+
+/// Concepts of a layer's units: the newest of the person's own dissections of this very model file, else the shipped ones.
+pub fn concepts_for(model_sha256: &str, layer: &str) -> Option<ConceptLabels> {
+    own(&folder(model_sha256)?, layer).or_else(|| shipped(model_sha256, layer))
+}
+
+/// Reads a result file that the person names.
+pub fn concepts_from(path: &Path) -> Result<ConceptLabels> {
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+    ConceptLabels::from_result_csv(&read(path)?, &name).map_err(|e| Error::Input(format!("{}: {e}", path.display())))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let failed = |e: std::io::Error| {
+        Error::Input(format!("cannot read {}: {e}; give a result file of NetDissect or of `psescope dissect`", path.display()))
+    };
+    let size = fs::metadata(path).map_err(failed)?.len();
+    if size > MAX_FILE {
+        return Err(Error::Input(format!("{} is larger than 256 MiB, which no result file is", path.display())));
+    }
+    fs::read(path).map_err(failed)
+}
+
+/// Folder of a model's kept results; `None` without a home folder or for text that is no hash.
+fn folder(model_sha256: &str) -> Option<PathBuf> {
+    let plain = !model_sha256.is_empty() && model_sha256.bytes().all(|b| b.is_ascii_hexdigit());
+    Some(paths::cache_dir()?.join("concepts").join(plain.then_some(model_sha256)?))
+}
+
+fn own(folder: &Path, layer: &str) -> Option<ConceptLabels> {
+    let mut found: Vec<(SystemTime, PathBuf, Origin)> = Vec::new();
+    for entry in fs::read_dir(folder).ok()?.flatten() {
+        let path = entry.path();
+        if path.extension().is_none_or(|e| e != "json") {
+            continue;
+        }
+        let origin = fs::read(&path).ok().and_then(|b| serde_json::from_slice::<Origin>(&b).ok());
+        let Some(origin) = origin.filter(|o| o.layer == layer) else { continue };
+        let written = entry.metadata().and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+        found.push((written, path.with_extension("csv"), origin));
+    }
+    found.sort_by(|a, b| b.0.cmp(&a.0));
+    found.into_iter().find_map(|(_, path, origin)| match ConceptLabels::from_result_csv(&read(&path).ok()?, &origin.text) {
+        Ok(labels) => Some(labels),
+        Err(error) => {
+            tracing::warn!("{}: {error}", path.display());
+            None
+        }
+    })
+}
+
+fn stem(origin: &Origin) -> String {
+    let digest: String = Sha256::digest(&origin.layer).iter().take(8).map(|b| format!("{b:02x}")).collect();
+    format!("{digest}-{}", origin.key)
+}
+
+/// Keeps a result where [`concepts_for`] finds it. A cache that cannot be written is only logged.
+pub fn keep(model_sha256: &str, origin: &Origin, csv: &str) {
+    let Some(folder) = folder(model_sha256) else { return };
+    if let Err(error) = store(&folder, origin, csv) {
+        tracing::warn!("the concepts were not kept in {}: {error}", folder.display());
+    }
+}
+
+fn store(folder: &Path, origin: &Origin, csv: &str) -> std::io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let path = folder.join(stem(origin));
+    replace(&path.with_extension("csv"), csv.as_bytes())?;
+    replace(&path.with_extension("json"), &serde_json::to_vec_pretty(origin)?)
+}
+
+/// Writes a whole file by renaming, so that no reader sees half of it.
+pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut part = path.as_os_str().to_owned();
+    part.push(format!(".{}.part", std::process::id()));
+    let part = PathBuf::from(part);
+    let written = fs::File::create(&part).and_then(|mut file| {
+        std::io::Write::write_all(&mut file, bytes)?;
+        file.sync_all()
+    });
+    written.and_then(|()| fs::rename(&part, path)).inspect_err(|_| drop(fs::remove_file(&part)))
+}
+
+/// Concepts that come with the program.
+fn shipped(model_sha256: &str, layer: &str) -> Option<ConceptLabels> {
+    let (_, _, text, csv) = SHIPPED.iter().find(|(sha, name, _, _)| *sha == model_sha256 && *name == layer)?;
+    ConceptLabels::from_result_csv(csv, text).ok()
+}
+
+/// SHA-256 of the model, layer, origin, result file.
+const SHIPPED: &[(&str, &str, &str, &[u8])] = &[];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_of_a_layer_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let origin =
+            |layer: &str, key: &str, text: &str| Origin { layer: layer.into(), data: "d".into(), key: key.into(), text: text.into() };
+        let csv = |label: &str| format!("unit,category,label,score\r\n1,object,{label},0.5\r\n");
+        store(dir.path(), &origin("a/b:0", "1", "first"), &csv("cat")).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        store(dir.path(), &origin("a/b:0", "2", "second"), &csv("dog")).unwrap();
+        store(dir.path(), &origin("other", "1", "third"), &csv("cow")).unwrap();
+        let found = own(dir.path(), "a/b:0").unwrap();
+        assert_eq!((found.origin(), found.unit(0).unwrap().label.as_str()), ("second", "dog"));
+        assert!(own(dir.path(), "c").is_none());
+        // A damaged result gives way to the one before.
+        fs::write(dir.path().join(format!("{}.csv", stem(&origin("a/b:0", "2", "")))), "rubbish").unwrap();
+        assert_eq!(own(dir.path(), "a/b:0").unwrap().origin(), "first");
+        assert!(concepts_for("../..", "x").is_none());
+    }
+}
