@@ -67,7 +67,7 @@ pub fn mul(cx: &mut Cx) -> Result<()> {
         cx.skip(1);
         return Ok(());
     }
-    if silu(cx, 0, 1)? || silu(cx, 1, 0)? {
+    if silu(cx, 0, 1)? || silu(cx, 1, 0)? || super::channel::gated(cx)? {
         return Ok(());
     }
     for (i, other) in [(0, x1), (1, x0)] {

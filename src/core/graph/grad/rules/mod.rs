@@ -13,6 +13,7 @@ use crate::core::{
 
 mod activation;
 mod attention;
+mod channel;
 mod conv;
 mod elementwise;
 mod index;

@@ -27,9 +27,8 @@ pub fn spread_mean(cx: &Cx, g: &str, shape: &[Dim]) -> Result<Option<String>> {
     const LARGEST: usize = 64;
     let b = cx.b;
     let [_, Dim::Fixed(channels), Dim::Fixed(h), Dim::Fixed(w)] = *shape else { return Ok(None) };
-    // Where another gradient joins (squeeze and excitation) broadcasting in that sum is free.
     if !cx.private(cx.x(0)?) {
-        return Ok(None);
+        return super::channel::spread(cx, g, shape);
     }
     let pooled = b.shape(g)?;
     if channels < BLOCK
