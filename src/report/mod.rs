@@ -1,5 +1,6 @@
 //! What leaves the program: JSON, NumPy arrays, pictures.
 
+pub mod dissection;
 pub mod json;
 pub mod npy;
 pub mod picture;

@@ -4,9 +4,8 @@ pub mod cam;
 pub mod interpretability;
 pub mod layers;
 pub mod psr;
-pub mod rank;
-pub mod units;
 pub mod sensitivity;
+pub mod units;
 pub mod upsample;
 
 #[cfg(test)]
