@@ -2,6 +2,8 @@
 //! long attack. Each has its own sessions. A third, in front of both, stops what a newer command makes useless, however long the
 //! engine call in progress would take.
 
+mod replay;
+
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -17,9 +19,11 @@ use super::{
     command::{At, AttackRequest, Command, RunId},
     control::Control,
     event::{Ending, Event, Opened},
+    recorded::Recorded,
     run, sample,
     subject::{Subject, SubjectOptions},
     trace::Trace,
+    triage::background::{self, News},
 };
 use crate::{
     core::{
@@ -47,7 +51,18 @@ pub fn spawn(options: Options) -> Handle {
     let (commands, inbox) = unbounded();
     let (queue, work) = unbounded();
     let (events, outbox) = unbounded();
-    let worker = Worker { options, events, runtime: None, open: None, wanted: None, runs: Vec::new(), running: None };
+    let worker = Worker {
+        options,
+        events,
+        runtime: None,
+        open: None,
+        wanted: None,
+        recorded: None,
+        runs: Vec::new(),
+        running: None,
+        triage: None,
+        triages: 0,
+    };
     start("psescope-inbox", move || forward(&inbox, &queue));
     start("psescope-engine", move || worker.serve(&work));
     Handle { commands, events: outbox }
@@ -79,12 +94,16 @@ fn forward(inbox: &Receiver<Command>, queue: &Sender<Command>) {
                 stop(&mut attack);
                 attack = Some(control.clone());
             }
-            Command::Open { .. } | Command::OpenImage(_) => stop(&mut map),
+            Command::Complete { control, .. } => {
+                stop(&mut map);
+                map = Some(control.clone());
+            }
+            Command::Open { .. } | Command::OpenImage(_) | Command::View(_) | Command::Revive => stop(&mut map),
             Command::Shutdown => {
                 stop(&mut map);
                 stop(&mut attack);
             }
-            Command::Cam { .. } | Command::RescanRuntime => {}
+            Command::Cam { .. } | Command::RescanRuntime | Command::Triage { .. } | Command::Thumbnail(_) => {}
         }
         if queue.send(command).is_err() {
             return;
@@ -110,9 +129,14 @@ struct Worker {
     open: Option<Open>,
     /// What was asked to be opened last, for another try.
     wanted: Option<(PathBuf, PathBuf)>,
+    /// The recorded run that is shown.
+    recorded: Option<Arc<Recorded>>,
     /// Runs of the image that is open, newest last.
     runs: Vec<(RunId, Arc<Trace>)>,
     running: Option<(Control, thread::JoinHandle<()>)>,
+    /// The triage in the background, and how many there were.
+    triage: Option<Control>,
+    triages: u64,
 }
 
 impl Worker {
@@ -134,6 +158,9 @@ impl Worker {
             }
         }
         self.stop_running();
+        if let Some(control) = self.triage.take() {
+            control.stop();
+        }
     }
 
     fn tell(&self, event: Event) {
@@ -148,6 +175,15 @@ impl Worker {
             Command::Attack { run, request, control } => self.attack(run, request, control),
             Command::Psr { run, step, cell, settings, control } => self.psr(run, step, cell, settings, &control),
             Command::Cam { at, method, layer, class } => self.cam(at, method, layer, class),
+            Command::Triage { folder, request, control } => self.triage(folder, request, control),
+            Command::Thumbnail(path) => {
+                let image = self.open.as_ref().and_then(|open| open.subject.image(&path).ok());
+                self.tell(Event::Thumbnail(path, image.map(Arc::new)));
+                Ok(())
+            }
+            Command::View(recorded) => self.view(recorded),
+            Command::Revive => self.revive(),
+            Command::Complete { findings, control } => self.complete(findings, &control),
             Command::RescanRuntime => self.rescan(),
             Command::Shutdown => Ok(()),
         }
@@ -172,6 +208,17 @@ impl Worker {
     /// Opens the image and predicts it; what was open stays open, and running, when that fails.
     fn install(&mut self, subject: Arc<Subject>, image_path: &Path) -> Result<()> {
         let image = Arc::new(subject.image(image_path)?);
+        let (open, opened) = self.ready(subject, image, image_path)?;
+        self.stop_running();
+        self.open = Some(open);
+        self.recorded = None;
+        self.runs.clear();
+        self.tell(Event::Opened(Box::new(opened)));
+        Ok(())
+    }
+
+    /// Sessions for a model and an image, and what there is to say about them.
+    fn ready(&self, subject: Arc<Subject>, image: Arc<Array3<f32>>, image_path: &Path) -> Result<(Open, Opened)> {
         let backend = self.backend()?;
         let mut analyst = subject.network(&backend)?;
         let logits = analyst.logits(image.view().insert_axis(Axis(0)))?.row(0).to_owned();
@@ -191,11 +238,7 @@ impl Worker {
             has_linear_head: analyst.linear_head().is_some(),
             no_gradient: subject.no_gradient(),
         };
-        self.stop_running();
-        self.open = Some(Open { subject, analyst, attacker, image, logits });
-        self.runs.clear();
-        self.tell(Event::Opened(Box::new(opened)));
-        Ok(())
+        Ok((Open { subject, analyst, attacker, image, logits }, opened))
     }
 
     fn backend(&self) -> Result<Arc<dyn Backend>> {
@@ -259,6 +302,28 @@ impl Worker {
             .map_err(|e| Error::Engine(format!("cannot start a thread: {e}")))?;
         self.running = Some((stop, thread));
         Ok(())
+    }
+
+    /// Starts a triage on a thread and networks of its own; it is not waited for, because its journal may end at any line.
+    fn triage(&mut self, folder: PathBuf, request: AttackRequest, control: Control) -> Result<()> {
+        if let Some(before) = self.triage.replace(control.clone()) {
+            before.stop();
+        }
+        let open = self.open.as_ref().ok_or_else(|| Error::Input("open a model first".into()))?;
+        self.triages += 1;
+        let (number, events, subject, options) =
+            (self.triages, self.events.clone(), Arc::clone(&open.subject), self.options.runtime.clone());
+        let job = move || {
+            let mut tell = |news| drop(events.send(Event::Triage(number, Box::new(news))));
+            let done = catch_unwind(AssertUnwindSafe(|| background::run(subject, &options, &folder, request, &control, &mut tell)));
+            tell(News::Ended(match done {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(panic) => Some(format!("an internal error ended the triage ({}); its rows are kept", describe(&panic))),
+            }));
+        };
+        let started = thread::Builder::new().name("psescope-triage".into()).spawn(job);
+        started.map(drop).map_err(|e| Error::Engine(format!("cannot start a thread: {e}")))
     }
 
     fn stop_running(&mut self) {

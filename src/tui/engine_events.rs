@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use super::{
+    dialog::export,
     effect::Effect,
+    kept,
     model::{Busy, Cursor, Model, Run},
     notice::Severity,
     psr,
-    screen::cam,
+    screen::{cam, triage},
 };
 use crate::engine::{
     command::{AttackRequest, RunId},
@@ -34,8 +36,13 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
             }
         }
         Event::Ended { run, ending, best } => ended(model, run, ending, best),
+        Event::Viewing { run, recorded } => kept::viewing(model, run, recorded),
+        Event::Revived(opened) => kept::revived(model, *opened),
+        Event::Completed(findings) => return export::completed(model, findings),
         Event::Psr { run, step, map, done } => psr::arrived(model, run, step, map, done),
         Event::Cam { at, map } => cam::arrived(model, at, map),
+        Event::Triage(number, news) => triage::arrived(model, number, *news),
+        Event::Thumbnail(path, image) => triage::pictured(model, path, image),
         Event::Runtime(engine, provider) => {
             model.tell(Severity::Info, format!("now running on {engine}, {provider}"));
             (model.engine, model.provider) = (engine, provider);
@@ -55,6 +62,7 @@ fn opened_now(model: &mut Model, opened: Opened) {
     model.run = None;
     model.cursor = Cursor::Live;
     model.marks.clear();
+    model.replay = None;
     (model.engine, model.provider) = (opened.engine.clone(), opened.provider.clone());
     (model.model_path, model.image_path) = (opened.model.clone(), opened.image_path.clone());
     let (_, h, w) = opened.image.dim();
@@ -72,6 +80,7 @@ fn opened_now(model: &mut Model, opened: Opened) {
 fn failed(model: &mut Model, why: String) {
     model.busy = None;
     psr::failed(model);
+    export::failed(model, &why);
     model.cam.failed();
     if let Some(run) = model.run.as_mut().filter(|r| r.trace.is_none() && r.ending.is_none()) {
         run.ending = Some(Ending::Failed(why.clone()));

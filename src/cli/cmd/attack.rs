@@ -1,6 +1,7 @@
 //! `psescope attack`: one attack without the interface.
 
 use std::{
+    io::Write as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -19,9 +20,14 @@ use crate::{
     core::{error::Error, oracle::Oracle as _},
     engine::{
         command::AttackRequest,
+        findings::Findings,
         keep::{self, About},
         run::{self, Prepared},
-        trace::file,
+        trace::{
+            Trace,
+            file::{self, RunMeta},
+            maps::Maps,
+        },
     },
     report::{json::AttackReport, npy, picture, text},
 };
@@ -38,6 +44,9 @@ pub struct AttackCommand {
     /// Write the recorded run here; `psescope pse` and `psescope show` read it.
     #[arg(long, value_name = "RUN.pse", help_heading = "Output")]
     out: Option<PathBuf>,
+    /// Compute the promotion-suppression map and the activation maps of the result too, and keep them in the run.
+    #[arg(long, requires = "out", help_heading = "Output")]
+    explain: bool,
     /// Print one JSON object.
     #[arg(long, help_heading = "Output")]
     json: bool,
@@ -94,13 +103,30 @@ pub fn perform(session: &mut Session, image: &Path, args: &AttackArgs) -> anyhow
     Ok(Attacked { request, prepared, clean, image, success, stopped, seconds })
 }
 
+/// The maps of the result; what the model cannot give is said on stderr.
+fn explain(session: &mut Session, meta: RunMeta, trace: &Arc<Trace>) -> anyhow::Result<Maps> {
+    let mut findings = Findings::new(meta, Arc::clone(trace), Maps::default(), None)?;
+    let bar = progress::bar(100, "% of the maps");
+    let control = interruptible();
+    let _bound = control.bind(session.network.interrupt());
+    findings.complete(&mut session.network, &mut |_, part| {
+        bar.set_position((part * 100.0) as u64);
+        control.checkpoint()
+    })?;
+    bar.finish_and_clear();
+    for missing in &findings.missing {
+        let _ = writeln!(std::io::stderr(), "psescope: note: {missing}");
+    }
+    Ok(findings.maps)
+}
+
 impl AttackCommand {
     /// Runs the subcommand.
     pub fn run(self) -> anyhow::Result<Done> {
         let mut session = Session::open(&self.model, &self.model_args)?;
         let attacked = perform(&mut session, &self.image, &self.attack)?;
         let logits = session.network.logits(attacked.image.view().insert_axis(Axis(0)))?.row(0).to_owned();
-        self.write_files(&session, &attacked)?;
+        self.write_files(&mut session, &attacked)?;
         let image = self.image.display().to_string();
         let report = AttackReport {
             context: session.context(&image),
@@ -124,7 +150,7 @@ impl AttackCommand {
         Ok(if self.exit_code && !attacked.success { Done::Robust } else { Done::Yes })
     }
 
-    fn write_files(&self, session: &Session, attacked: &Attacked) -> anyhow::Result<()> {
+    fn write_files(&self, session: &mut Session, attacked: &Attacked) -> anyhow::Result<()> {
         let clean = &attacked.prepared.problem.image;
         let delta = &attacked.image - clean;
         if let Some(dir) = &self.npy {
@@ -141,12 +167,14 @@ impl AttackCommand {
         }
         if let Some(path) = &self.out {
             let trace = &attacked.prepared.trace;
-            file::save(path, &keep::meta(self.about(session), &attacked.request, trace), trace)?;
+            let meta = keep::meta(self.about(session, attacked), &attacked.request, trace);
+            let maps = if self.explain { explain(session, meta.clone(), trace)? } else { Maps::default() };
+            file::save_with(path, &meta, trace, &maps)?;
         }
         Ok(())
     }
 
-    fn about<'a>(&self, session: &'a Session) -> About<'a> {
+    fn about<'a>(&self, session: &'a Session, attacked: &'a Attacked) -> About<'a> {
         About {
             model: session.model.clone(),
             model_sha256: &session.subject.sha256,
@@ -154,6 +182,7 @@ impl AttackCommand {
             preprocessing: session.subject.preprocess.describe(),
             provider: session.provider.clone(),
             labels: &session.subject.names,
+            clean_logits: attacked.clean.as_slice().unwrap_or_default(),
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     engine::{
         command::{At, Command, RunId},
         event::Opened,
+        trace::maps::StepCam,
     },
     tui::{
         dialog::{Dialog, picker},
@@ -89,6 +90,46 @@ impl State {
     pub fn reset(&mut self, has_linear_head: bool) {
         let method = if has_linear_head { Method::Cam } else { Method::GradCam };
         *self = Self { strength: self.strength, beside: self.beside, method, has_linear_head, ..Self::default() };
+    }
+
+    /// The maps of a run and of its clean image.
+    pub fn kept(&self, run: RunId) -> Vec<StepCam> {
+        let mut kept: Vec<StepCam> = Vec::new();
+        for ((at, ..), map) in &self.maps {
+            let step = match at {
+                At::Clean => None,
+                At::Step(id, step) if *id == run => Some(*step),
+                At::Step(..) => continue,
+            };
+            // One map answers two questions: with its layer named, and without.
+            if !kept.iter().any(|k| Arc::ptr_eq(&k.map, map)) {
+                kept.push(StepCam { step, map: Arc::clone(map) });
+            }
+        }
+        kept.sort_by(|a, b| (a.step, a.map.class, &a.map.layer).cmp(&(b.step, b.map.class, &b.map.layer)));
+        kept
+    }
+
+    /// Takes the maps of a recorded run, and shows their method.
+    pub fn restore(&mut self, run: RunId, maps: &[StepCam]) {
+        for StepCam { step, map } in maps {
+            let at = step.map_or(At::Clean, |step| At::Step(run, step));
+            for layer in [None, Some(map.layer.clone())] {
+                let key = (at, map.method, layer, map.class);
+                self.asked.insert(key.clone());
+                self.maps.insert(key, Arc::clone(map));
+            }
+            self.method = map.method;
+        }
+    }
+
+    /// The model of the recorded run is open: what is missing can be asked for.
+    pub fn revived(&mut self, has_linear_head: bool) {
+        self.has_linear_head = has_linear_head;
+        if has_linear_head && self.maps.is_empty() {
+            self.method = Method::Cam;
+        }
+        self.rest = None;
     }
 
     /// Chooses a layer.
@@ -225,6 +266,9 @@ pub fn follow(model: &mut Model) -> Vec<Effect> {
         }
     }
     score(model);
+    if model.without_model().is_some() {
+        return Vec::new();
+    }
     let missing: Vec<Ask> = wanted(model).into_iter().filter(|a| !model.cam.maps.contains_key(a) && !model.cam.asked.contains(a)).collect();
     missing
         .into_iter()
@@ -281,6 +325,11 @@ pub fn arrived(model: &mut Model, at: At, map: Arc<CamMap>) {
 
 /// Whether maps of the present position are still being computed.
 pub fn waiting(model: &Model) -> bool {
+    model.without_model().is_none() && missing(model)
+}
+
+/// Whether maps of the present position are not there.
+fn missing(model: &Model) -> bool {
     wanted(model).iter().any(|a| !model.cam.maps.contains_key(a))
 }
 
@@ -412,6 +461,14 @@ fn panel(model: &Model, maps: &[Option<Arc<CamMap>>], limit: f32, area: Rect, bu
         if y < inner.bottom() {
             draw::text(buf, inner.x, y, inner.width, note, theme.style(Role::Warn));
             y += 1;
+        }
+    }
+    if let Some(why) = model.without_model().filter(|_| missing(model)) {
+        for line in text::wrap(&why, usize::from(inner.width)) {
+            if y < inner.bottom() {
+                draw::text(buf, inner.x, y, inner.width, &line, theme.style(Role::Warn));
+                y += 1;
+            }
         }
     }
     // Beside the rows where there is width for it, under them where not.
