@@ -81,7 +81,7 @@ fn a_killed_run_goes_on() {
     assert_eq!((made["schema"].as_str(), made["images"].as_u64()), (Some("psescope.concept-data/1"), Some(672)));
     let arguments = |out: &str| {
         let mut list: Vec<String> =
-            ["dissect", MODEL, "--limit", "60", "--batch", "2", "--tops", "2", "--json", "--data"].map(String::from).to_vec();
+            ["dissect", MODEL, "--limit", "16", "--batch", "2", "--tops", "2", "--json", "--data"].map(String::from).to_vec();
         list.extend([data.display().to_string(), "--out".into(), dir.path().join(out).display().to_string()]);
         list
     };
@@ -123,7 +123,7 @@ fn a_killed_run_goes_on() {
     assert_eq!(third["layers"][0]["cached"], true);
     // Another number of images does not silently overwrite.
     let mut other = arguments("killed");
-    other[3] = "30".into();
+    other[3] = "8".into();
     let error = psescope(dir.path()).args(other).assert().failure().code(2).get_output().stderr.clone();
     assert!(String::from_utf8_lossy(&error).contains("--force"));
 }
