@@ -122,9 +122,9 @@ fn chart(page: &mut String, table: &ResultTable, iou: f64) {
     let mut category = "";
     for ((_, of, label), (units, _)) in bars {
         if of != category {
-            let _ = write!(
+            let _ = writeln!(
                 page,
-                "{}<h2>{}</h2><div class=\"chart {}\">\n",
+                "{}<h2>{}</h2><div class=\"chart {}\">",
                 if category.is_empty() { "" } else { "</div>" },
                 escape(of),
                 class(of)

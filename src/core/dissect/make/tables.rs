@@ -93,7 +93,7 @@ fn table(category: &str, images: u64, uses: &BTreeMap<(&str, &str), Use>, number
 fn label(name: &str, u: Use, uses: &BTreeMap<(&str, &str), Use>, number: u16) -> Label {
     let mut categories: Vec<(String, u64)> =
         uses.iter().filter(|((_, n), _)| *n == name).map(|((c, _), u)| ((*c).into(), u.images)).collect();
-    categories.sort_by(|a, b| b.1.cmp(&a.1));
+    categories.sort_by_key(|c| std::cmp::Reverse(c.1));
     Label { number, name: name.into(), categories, frequency: u.images, coverage: six(u.area), syns: Vec::new() }
 }
 
