@@ -95,6 +95,8 @@ enum Command {
     Triage(Box<cmd::triage::TriageCommand>),
     /// Print pictures in the shell.
     Show(cmd::show::ShowCommand),
+    /// Which concepts the units of a layer agree with (network dissection); makes concept data too.
+    Dissect(cmd::dissect::DissectCommand),
     /// What was found on this machine, what was chosen, and why.
     Doctor(cmd::doctor::DoctorCommand),
     /// ONNX Runtime: install it into the user's cache.
@@ -142,6 +144,7 @@ impl Cli {
             Some(Command::Export(c)) => c.run(),
             Some(Command::Triage(c)) => c.run(),
             Some(Command::Show(c)) => c.run(),
+            Some(Command::Dissect(c)) => c.run(),
             Some(Command::Doctor(c)) => c.run(),
             Some(Command::Runtime(c)) => c.run(),
             Some(Command::Generate(c)) => c.run(),

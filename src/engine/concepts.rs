@@ -76,7 +76,7 @@ fn own(folder: &Path, layer: &str) -> Option<ConceptLabels> {
         let written = entry.metadata().and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
         found.push((written, path.with_extension("csv"), origin));
     }
-    found.sort_by(|a, b| b.0.cmp(&a.0));
+    found.sort_by_key(|f| std::cmp::Reverse(f.0));
     found.into_iter().find_map(|(_, path, origin)| match ConceptLabels::from_result_csv(&read(&path).ok()?, &origin.text) {
         Ok(labels) => Some(labels),
         Err(error) => {

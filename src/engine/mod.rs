@@ -6,6 +6,7 @@ pub mod analysis;
 pub mod command;
 pub mod concepts;
 pub mod control;
+pub mod dissect;
 pub mod event;
 pub mod findings;
 pub mod keep;

@@ -3,6 +3,7 @@
 pub mod chart;
 pub mod csv;
 pub mod explain;
+pub mod dissection;
 pub mod facts;
 pub mod figure;
 pub mod html;

@@ -3,6 +3,7 @@
 pub mod attack;
 pub mod cam;
 pub mod check;
+pub mod dissect;
 pub mod doctor;
 pub mod export;
 pub mod generate;

@@ -6,6 +6,7 @@
 //! field    where a layer's samples lie in the image       mask  upsample, compare, as bits
 //! tally    pixels of masks, labels and both               result  NetDissect's result file
 //! tops     the images that excite a unit most             labels  what others ask: the concept of a unit
+//! make     a small data set of our own
 //! ```
 //!
 //! Nothing here opens a file: bytes come in, text and numbers go out.
@@ -13,6 +14,7 @@
 pub mod broden;
 pub mod field;
 pub mod labels;
+pub mod make;
 pub mod mask;
 mod number;
 pub mod quantile;

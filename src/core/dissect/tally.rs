@@ -156,8 +156,8 @@ impl Tally {
         let Vocabulary { names, primary, zero, .. } = &self.vocabulary;
         let activation = unit.activation[category];
         let (mut best, mut score) = (None, 0.0);
-        for label in usize::from(!zero)..names.len() {
-            if primary[label] == category && unit.both[label] > 0 {
+        for (label, of) in primary.iter().enumerate().skip(usize::from(!zero)) {
+            if *of == category && unit.both[label] > 0 {
                 let iou = iou(self.truth[label], activation, unit.both[label]);
                 if iou > score {
                     (best, score) = (Some(label), iou);

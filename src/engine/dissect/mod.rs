@@ -1,0 +1,9 @@
+//! Network dissection of a model on concept data in a folder: reading, running, continuing, keeping.
+
+pub mod data;
+pub mod made;
+pub mod run;
+pub mod store;
+
+pub use data::Data;
+pub use run::{Dissected, Plan, Stage, run};

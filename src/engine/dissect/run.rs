@@ -1,0 +1,344 @@
+//! One dissection: activations of all layers in one pass over the images, thresholds, counts, results.
+
+use std::{
+    fs,
+    ops::Range,
+    path::{Path, PathBuf},
+    thread,
+};
+
+use ndarray::{Array3, Array4, Axis, Ix4};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{data::Data, store::Store};
+use crate::{
+    core::{
+        dissect::{
+            field,
+            mask::{Upsampler, Upsampling},
+            quantile::{Quantiles, level},
+            result::ResultTable,
+            tally::{ImageLabels, Rule, Tally, Vocabulary},
+            tops::Tops,
+        },
+        error::{Error, Result},
+        oracle::LayerInfo,
+    },
+    engine::{
+        concepts::{self, Origin},
+        control::Control,
+        subject::Subject,
+    },
+    runtime::Network,
+};
+
+/// Bytes of tail values that thresholds may keep, per layer: they are exact as long as the tails fit.
+const TAIL_BYTES: usize = 512 << 20;
+/// Bytes of activations in one piece of the second pass.
+const PIECE_BYTES: usize = 64 << 20;
+const STATE: &str = "dissection.json";
+
+/// What is to be done.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Layers to dissect.
+    pub layers: Vec<LayerInfo>,
+    /// Share of the values above the threshold.
+    pub quantile: f64,
+    /// How unions are counted.
+    pub rule: Rule,
+    /// Receptive fields where they can be computed, or always plain.
+    pub by_field: bool,
+    /// Whether label 0 of whole images counts.
+    pub compat_label0: bool,
+    /// Only the first images of the index; all when `None`.
+    pub limit: Option<usize>,
+    /// Images per run of the network.
+    pub batch: usize,
+    /// Where files go.
+    pub out: PathBuf,
+    /// Best images kept per unit.
+    pub tops: usize,
+    /// Whether the raw activations stay.
+    pub keep_activations: bool,
+    /// Whether results and activations already in `out` are thrown away.
+    pub force: bool,
+}
+
+/// Where a dissection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage<'a> {
+    /// Running the network; the number of images done before this run began is the second value.
+    Probe(usize, usize),
+    /// Counting pixels of this layer.
+    Count(&'a str, usize),
+}
+
+/// The result of one layer.
+#[derive(Debug, Clone)]
+pub struct Dissected {
+    /// The layer.
+    pub layer: LayerInfo,
+    /// Best labels of its units.
+    pub table: ResultTable,
+    /// What else is known of it.
+    pub details: Details,
+    /// Whether it was computed by an earlier run.
+    pub cached: bool,
+    /// Result file.
+    pub csv: PathBuf,
+}
+
+/// What stands in the state file beside the results.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Details {
+    /// What these numbers depend on.
+    pub key: String,
+    /// Threshold per unit.
+    pub thresholds: Vec<f64>,
+    /// Standard error of their rank as a fraction of the values; 0 when exact.
+    pub rank_error: f64,
+    /// Best images per unit: largest value and number in the index.
+    pub tops: Vec<Vec<(f32, usize)>>,
+    /// `field` or `plain`.
+    pub upsampling: String,
+}
+
+/// The state file of a folder.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct State {
+    /// What the activations depend on.
+    probe: String,
+    /// Layers that are done, by name.
+    done: std::collections::BTreeMap<String, Details>,
+}
+
+/// Upsampling of a layer under a plan.
+pub fn upsampling(subject: &Subject, plan: &Plan, layer: &LayerInfo) -> Upsampling {
+    let found = plan.by_field.then(|| field::of(&subject.prepared, &layer.name)).flatten();
+    found.map_or(Upsampling::Plain, Upsampling::Field)
+}
+
+/// File name of a layer: letters, digits, `-`, `_`, `.`; a short hash where anything had to be replaced.
+pub fn file_stem(layer: &str) -> String {
+    let plain: String = layer.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).take(80).collect();
+    let plain = plain.trim_start_matches('.').to_owned();
+    if plain == layer { plain } else { format!("{plain}-{}", &hash(&[layer])[..8]) }
+}
+
+fn hash(parts: &[&str]) -> String {
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update((part.len() as u64).to_le_bytes());
+        digest.update(part);
+    }
+    digest.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect()
+}
+
+/// What the numbers of a layer depend on, besides model and layer.
+fn key(subject: &Subject, data: &Data, plan: &Plan, images: usize) -> (String, String) {
+    let affine = format!("{:?} {:?}", subject.affine(), subject.preprocess.resize.interpolation);
+    let probe = hash(&[&subject.sha256, &affine, &data.key, &images.to_string()]);
+    let rest = format!("{} {} {} {} {}", plan.quantile, plan.rule.name(), plan.by_field, plan.compat_label0, plan.tops);
+    let all = hash(&[&probe, &rest]);
+    (probe, all)
+}
+
+/// Dissects the layers of a plan. Killed or stopped, it goes on where it was when it is called again with the same plan.
+pub fn run(
+    subject: &Subject,
+    network: &mut Network,
+    data: &Data,
+    plan: &Plan,
+    control: &Control,
+    progress: &mut dyn FnMut(Stage),
+) -> Result<Vec<Dissected>> {
+    let images = plan.limit.unwrap_or(usize::MAX).min(data.broden.images.len());
+    let (probe, key) = key(subject, data, plan, images);
+    let mut state = state(plan, &probe)?;
+    let is_done = |state: &State, layer: &LayerInfo| {
+        state.done.get(&layer.name).is_some_and(|d| d.key == key) && csv_path(plan, &layer.name).is_file()
+    };
+    let todo: Vec<&LayerInfo> = plan.layers.iter().filter(|l| !is_done(&state, l)).collect();
+    let mut stores = probe_layers(subject, network, data, plan, &todo, images, control, progress)?;
+    let mut cached: Vec<bool> = plan.layers.iter().map(|l| is_done(&state, l)).collect();
+    for (layer, store) in todo.iter().zip(&mut stores) {
+        let counted = count(subject, data, plan, layer, store, &key, control, progress)?;
+        let csv = counted.0.to_csv();
+        write(&csv_path(plan, &layer.name), csv.as_bytes())?;
+        let text = describe(data, plan, images);
+        let origin = Origin { layer: layer.name.clone(), data: format!("{} ({images} images)", data.origin), key: key.clone(), text };
+        concepts::keep(&subject.sha256, &origin, &csv);
+        state.done.insert(layer.name.clone(), counted.1);
+        save(plan, &state)?;
+    }
+    if !plan.keep_activations {
+        for layer in &todo {
+            drop(fs::remove_file(store_path(plan, &layer.name)));
+        }
+    }
+    plan.layers
+        .iter()
+        .zip(cached.drain(..))
+        .map(|(layer, cached)| {
+            let csv = csv_path(plan, &layer.name);
+            let bytes = fs::read(&csv).map_err(|e| Error::Input(format!("cannot read {}: {e}; run again with --force", csv.display())))?;
+            let details = state.done.get(&layer.name).cloned();
+            let details = details.ok_or_else(|| Error::Input(format!("{} lost its state; run again with --force", plan.out.display())))?;
+            Ok(Dissected { layer: layer.clone(), table: ResultTable::parse(&bytes)?, details, cached, csv })
+        })
+        .collect()
+}
+
+/// One line that says where labels come from.
+fn describe(data: &Data, plan: &Plan, images: usize) -> String {
+    format!("dissection on {} ({images} images), rule {}, quantile {}", data.origin, plan.rule.name(), plan.quantile)
+}
+
+fn csv_path(plan: &Plan, layer: &str) -> PathBuf {
+    plan.out.join(format!("{}-result.csv", file_stem(layer)))
+}
+
+fn store_path(plan: &Plan, layer: &str) -> PathBuf {
+    plan.out.join(format!("{}.mmap-inc", file_stem(layer)))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    concepts::replace(path, bytes).map_err(|e| Error::Input(format!("cannot write {}: {e}; give another --out", path.display())))
+}
+
+fn save(plan: &Plan, state: &State) -> Result<()> {
+    let bytes = serde_json::to_vec(state).map_err(|e| Error::Engine(format!("the state cannot be written ({e})")))?;
+    write(&plan.out.join(STATE), &bytes)
+}
+
+/// The state of the folder, fresh when there is none; an error when it belongs to something else.
+fn state(plan: &Plan, probe: &str) -> Result<State> {
+    let out = &plan.out;
+    fs::create_dir_all(out).map_err(|e| Error::Input(format!("cannot create {}: {e}; give a folder you may write to", out.display())))?;
+    let found = fs::read(out.join(STATE)).ok().map(|b| serde_json::from_slice::<State>(&b));
+    match found {
+        Some(Ok(state)) if state.probe == probe && !plan.force => Ok(state),
+        Some(_) if !plan.force => {
+            let text = "holds a dissection of another model, other data or another number of images; give another --out, or --force";
+            Err(Error::Parameter(format!("{} {text}", out.display())))
+        }
+        _ => {
+            for layer in &plan.layers {
+                drop(fs::remove_file(store_path(plan, &layer.name)));
+            }
+            let state = State { probe: probe.to_owned(), ..State::default() };
+            save(plan, &state)?;
+            Ok(state)
+        }
+    }
+}
+
+/// Runs the network over the images that are not on disk yet. Images are decoded while the network runs.
+#[expect(clippy::too_many_arguments, reason = "one step of `run`")]
+fn probe_layers(
+    subject: &Subject,
+    network: &mut Network,
+    data: &Data,
+    plan: &Plan,
+    layers: &[&LayerInfo],
+    images: usize,
+    control: &Control,
+    progress: &mut dyn FnMut(Stage),
+) -> Result<Vec<Store>> {
+    let shape = |l: &LayerInfo| [l.units, l.spatial[0], l.spatial[1]];
+    let mut stores = layers.iter().map(|l| Store::open(store_path(plan, &l.name), shape(l), images)).collect::<Result<Vec<_>>>()?;
+    let begun = stores.iter().map(Store::images).min().unwrap_or(images);
+    for store in &mut stores {
+        store.truncate(begun)?;
+    }
+    let names: Vec<String> = layers.iter().map(|l| l.name.clone()).collect();
+    let batch = plan.batch.max(1);
+    let (to_network, decoded) = crossbeam_channel::bounded::<Result<(usize, Vec<Array3<f32>>)>>(1);
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            for range in pieces(begun..images, batch) {
+                let start = range.start;
+                if to_network.send(data.images(subject, range).map(|images| (start, images))).is_err() {
+                    return;
+                }
+            }
+        });
+        for piece in decoded {
+            control.checkpoint()?;
+            let (start, pixels) = piece?;
+            let views: Vec<_> = pixels.iter().map(|p| p.view()).collect();
+            let stacked = ndarray::stack(Axis(0), &views).map_err(|e| Error::Engine(format!("the images differ in shape ({e})")))?;
+            for (store, value) in stores.iter_mut().zip(network.activations(stacked.view(), &names)?) {
+                store.append(maps(value)?.view())?;
+            }
+            progress(Stage::Probe(start + pixels.len(), begun));
+        }
+        Ok(stores)
+    })
+}
+
+fn maps(value: ndarray::ArrayD<f32>) -> Result<Array4<f32>> {
+    let shape = value.shape().to_vec();
+    value
+        .into_dimensionality::<Ix4>()
+        .map_err(|_| Error::Model(format!("a layer of shape {shape:?} has no height and width; choose another")))
+}
+
+/// Thresholds, then counts.
+#[expect(clippy::too_many_arguments, reason = "one step of `run`")]
+fn count(
+    subject: &Subject,
+    data: &Data,
+    plan: &Plan,
+    layer: &LayerInfo,
+    store: &mut Store,
+    key: &str,
+    control: &Control,
+    progress: &mut dyn FnMut(Stage),
+) -> Result<(ResultTable, Details)> {
+    let images = store.images();
+    let positions = layer.spatial[0] * layer.spatial[1];
+    // Twice: a tail is cut back when it has doubled.
+    let capacity = TAIL_BYTES / 8 / layer.units.max(1);
+    let mut quantiles = Quantiles::new(layer.units, images, positions, level(plan.quantile), capacity);
+    let mut tops = Tops::new(layer.units, plan.tops);
+    let piece = (PIECE_BYTES / (layer.units * positions * 4).max(1)).clamp(1, 64);
+    for range in pieces(0..images, piece) {
+        control.checkpoint()?;
+        let maps = store.read(range.clone())?;
+        quantiles.push(range.start, maps.view()).map_err(|e| Error::Input(format!("layer {}: {e}", layer.name)))?;
+        tops.push(range.start, maps.view());
+        progress(Stage::Count(&layer.name, range.end / 2));
+    }
+    let rank_error = quantiles.rank_error();
+    let thresholds = quantiles.finish();
+    let upsampling = upsampling(subject, plan, layer);
+    let mut tally = Tally::new(plan.rule, Vocabulary::new(&data.broden, plan.compat_label0), &thresholds);
+    let mut upsamplers: Vec<([usize; 2], Upsampler)> = Vec::new();
+    let [_, ih, iw] = subject.prepared.shape;
+    for range in pieces(0..images, piece) {
+        control.checkpoint()?;
+        let labels = range.clone().into_par_iter().map(|i| data.labels(i)).collect::<Result<Vec<ImageLabels>>>()?;
+        let sizes: Vec<[usize; 2]> = data.broden.images[range.clone()].iter().map(|e| e.seg).collect();
+        for size in &sizes {
+            if !upsamplers.iter().any(|(known, _)| known == size) {
+                upsamplers.push((*size, Upsampler::new(layer.spatial, *size, [ih, iw], upsampling)));
+            }
+        }
+        let of = |size: &[usize; 2]| upsamplers.iter().find(|(known, _)| known == size).map(|(_, u)| u).expect("made above for every size");
+        let each: Vec<&Upsampler> = sizes.iter().map(of).collect();
+        tally.add(store.read(range.clone())?.view(), &labels, &each);
+        progress(Stage::Count(&layer.name, images / 2 + range.end.div_ceil(2)));
+    }
+    let name = if upsampling == Upsampling::Plain { "plain" } else { "field" };
+    let details = Details { key: key.to_owned(), thresholds, rank_error, tops: tops.finish(), upsampling: name.to_owned() };
+    Ok((tally.result(), details))
+}
+
+fn pieces(range: Range<usize>, piece: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range.step_by(piece).map(move |start| start..(start + piece).min(end))
+}
