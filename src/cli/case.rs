@@ -17,7 +17,7 @@ use super::{
 use crate::{
     core::{attack::scalars, error::Error, oracle::Oracle as _, tensor::image as pixels},
     engine::{
-        command::Target,
+        command::{AttackRequest, Target},
         recorded::find_model,
         trace::{Trace, file},
     },
@@ -46,7 +46,6 @@ pub struct Case {
     /// The open model.
     pub session: Session,
     /// Path of the clean image as given or recorded.
-    #[expect(dead_code, reason = "for the reports that follow")]
     pub image: String,
     /// `[C, H, W]`, pixel space.
     pub clean: Arc<Array3<f32>>,
@@ -57,8 +56,31 @@ pub struct Case {
     /// Target class; of an untargeted attack the class it reached.
     pub target: usize,
     /// Steps of the attack, when there was one.
-    #[expect(dead_code, reason = "for the layers command")]
     pub trace: Option<Arc<Trace>>,
+    /// The attack that made the image, or that would be run again: target and true class resolved.
+    pub request: AttackRequest,
+}
+
+impl Case {
+    /// Takes the image of another step, or of the kept step closest to it; says which. Without a step, the result's.
+    pub fn at_step(&mut self, step: Option<usize>) -> anyhow::Result<Option<usize>> {
+        let Some(trace) = &self.trace else {
+            return match step {
+                None => Ok(None),
+                Some(_) => Err(Error::Parameter("--step needs a run: give RUN.pse, or an attack instead of --adv".into()).into()),
+            };
+        };
+        let Some(step) = step else { return Ok(trace.best().or_else(|| trace.len().checked_sub(1))) };
+        if step >= trace.len() {
+            return Err(
+                Error::Parameter(format!("step {step} does not exist; the run has steps 0 to {}", trace.len().saturating_sub(1))).into()
+            );
+        }
+        let frame = trace.nearest_frame(step).and_then(|i| trace.frame(i));
+        let frame = frame.ok_or_else(|| Error::Input("this run holds no frames; record it again".into()))?;
+        self.adversarial = frame.image.clone();
+        Ok(Some(frame.index))
+    }
 }
 
 impl CaseArgs {
@@ -84,8 +106,10 @@ impl CaseArgs {
             Some(target) => target,
             None => reached(&mut session, &frame.image)?,
         };
-        let (clean, adversarial) = (Arc::clone(&run.trace.clean), frame.image.clone());
-        Ok(Case { session, image: run.meta.image, clean, adversarial, label: run.meta.label, target, trace: Some(run.trace) })
+        let (clean, adversarial, label) = (Arc::clone(&run.trace.clean), frame.image.clone(), run.meta.label);
+        let (attack, params, seed) = (run.meta.attack, run.meta.params, run.meta.seed);
+        let request = AttackRequest { attack, params, target: wanted(run.meta.target), label: Some(label), seed };
+        Ok(Case { session, image: run.meta.image, clean, adversarial, label, target, trace: Some(run.trace), request })
     }
 
     fn of_files(&self, image: &Path, adversarial: &Path, model_args: &ModelArgs) -> anyhow::Result<Case> {
@@ -98,7 +122,8 @@ impl CaseArgs {
             Target::Class(class) => class,
             _ => reached(&mut session, &adversarial)?,
         };
-        Ok(Case { session, image: image.display().to_string(), clean, adversarial, label, target, trace: None })
+        let request = AttackRequest { label: Some(label), ..request };
+        Ok(Case { session, image: image.display().to_string(), clean, adversarial, label, target, trace: None, request })
     }
 
     fn of_attack(&self, image: &Path, model_args: &ModelArgs) -> anyhow::Result<Case> {
@@ -114,8 +139,13 @@ impl CaseArgs {
         };
         let (clean, label) = (Arc::new(problem.image.clone()), problem.label);
         let trace = Some(Arc::clone(&attacked.prepared.trace));
-        Ok(Case { session, image: image.display().to_string(), clean, adversarial: attacked.image, label, target, trace })
+        let request = AttackRequest { target: wanted(problem.target), label: Some(label), ..attacked.request };
+        Ok(Case { session, image: image.display().to_string(), clean, adversarial: attacked.image, label, target, trace, request })
     }
+}
+
+fn wanted(target: Option<usize>) -> Target {
+    target.map_or(Target::Untargeted, Target::Class)
 }
 
 /// The class an adversarial image reached: the target of an untargeted attack.

@@ -53,6 +53,9 @@ const EXAMPLES: &str = "Examples:
   psescope resnet50.onnx cat.jpg --preprocess imagenet
   psescope attack resnet50.onnx cat.jpg --attack ifgsm --eps 8/255 --target 'red fox' --json
   psescope pse resnet50.onnx cat.jpg --attack ifgsm --target 277 --grid 14 --json
+  psescope layers run.pse --timeline --csv
+  psescope units run.pse --layer LAYER --exact --top 20
+  psescope mask run.pse --layer LAYER --top 16 --adaptive
   psescope attack resnet50.onnx cat.jpg --out run.pse; psescope export run.pse --html run.html
   psescope view run.pse
   psescope doctor
@@ -67,6 +70,12 @@ enum Command {
     Pse(cmd::pse::PseCommand),
     /// Class activation map.
     Cam(cmd::cam::CamCommand),
+    /// What a perturbation changes in the network, layer by layer.
+    Layers(cmd::layers::LayersCommand),
+    /// What it changes at one layer, unit by unit, and what each change does to the logits.
+    Units(cmd::units::UnitsCommand),
+    /// Mask units or put them back to clean, and see whether that undoes the attack.
+    Mask(cmd::mask::MaskCommand),
     /// Write the gradient graph of a model.
     Grad(cmd::grad::GradCommand),
     /// What psescope sees in a model: inputs, logits, layers, gradient coverage, preprocessing, labels.
@@ -114,6 +123,9 @@ impl Cli {
             Some(Command::Attack(c)) => c.run(),
             Some(Command::Pse(c)) => c.run(),
             Some(Command::Cam(c)) => c.run(),
+            Some(Command::Layers(c)) => c.run(),
+            Some(Command::Units(c)) => c.run(),
+            Some(Command::Mask(c)) => c.run(),
             Some(Command::Grad(c)) => c.run(),
             Some(Command::Inspect(c)) => c.run(),
             Some(Command::View(c)) => c.run(self.verbose),

@@ -23,6 +23,8 @@ pub enum Target {
     Second,
     /// The class with the lowest logit on the clean image.
     LeastLikely,
+    /// The class with this rank (from 1) on the clean image, the true one left out.
+    Rank(usize),
 }
 
 /// Everything an attack needs besides model and image.
@@ -94,6 +96,17 @@ pub enum Command {
         /// Class.
         class: usize,
     },
+    /// Works through a folder in the background: every image predicted, attacked and explained. Replaces the one before.
+    Triage {
+        /// Folder of images, or a list.
+        folder: PathBuf,
+        /// The attack.
+        request: AttackRequest,
+        /// Pauses and stops it.
+        control: Control,
+    },
+    /// Reads an image of the folder, to be shown small.
+    Thumbnail(PathBuf),
     /// Shows a recorded run, without its model.
     View(Arc<Recorded>),
     /// Opens the model of the recorded run that is shown, which then can be explained and attacked again.

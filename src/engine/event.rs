@@ -9,6 +9,7 @@ use super::{
     findings::Findings,
     recorded::Recorded,
     trace::Trace,
+    triage::background::News,
 };
 use crate::core::{
     explain::{cam::CamMap, psr::PsrMap},
@@ -131,6 +132,10 @@ pub enum Event {
         /// The map.
         map: Arc<CamMap>,
     },
+    /// A triage in the background has news; its number is counted by the `Triage` commands so far.
+    Triage(u64, Box<News>),
+    /// An image of the folder at the model's input size; nothing when it cannot be read.
+    Thumbnail(PathBuf, Option<Arc<Array3<f32>>>),
     /// A recorded run is shown; follows [`Event::Opened`], which then speaks of the recording.
     Viewing {
         /// Number it got.

@@ -15,6 +15,7 @@ pub mod run;
 pub mod sample;
 pub mod study;
 pub mod subject;
+pub mod together;
 pub mod trace;
 pub mod triage;
 pub mod worker;

@@ -23,6 +23,7 @@ use super::{
     run, sample,
     subject::{Subject, SubjectOptions},
     trace::Trace,
+    triage::background::{self, News},
 };
 use crate::{
     core::{
@@ -50,7 +51,18 @@ pub fn spawn(options: Options) -> Handle {
     let (commands, inbox) = unbounded();
     let (queue, work) = unbounded();
     let (events, outbox) = unbounded();
-    let worker = Worker { options, events, runtime: None, open: None, wanted: None, recorded: None, runs: Vec::new(), running: None };
+    let worker = Worker {
+        options,
+        events,
+        runtime: None,
+        open: None,
+        wanted: None,
+        recorded: None,
+        runs: Vec::new(),
+        running: None,
+        triage: None,
+        triages: 0,
+    };
     start("psescope-inbox", move || forward(&inbox, &queue));
     start("psescope-engine", move || worker.serve(&work));
     Handle { commands, events: outbox }
@@ -91,7 +103,7 @@ fn forward(inbox: &Receiver<Command>, queue: &Sender<Command>) {
                 stop(&mut map);
                 stop(&mut attack);
             }
-            Command::Cam { .. } | Command::RescanRuntime => {}
+            Command::Cam { .. } | Command::RescanRuntime | Command::Triage { .. } | Command::Thumbnail(_) => {}
         }
         if queue.send(command).is_err() {
             return;
@@ -122,6 +134,9 @@ struct Worker {
     /// Runs of the image that is open, newest last.
     runs: Vec<(RunId, Arc<Trace>)>,
     running: Option<(Control, thread::JoinHandle<()>)>,
+    /// The triage in the background, and how many there were.
+    triage: Option<Control>,
+    triages: u64,
 }
 
 impl Worker {
@@ -143,6 +158,9 @@ impl Worker {
             }
         }
         self.stop_running();
+        if let Some(control) = self.triage.take() {
+            control.stop();
+        }
     }
 
     fn tell(&self, event: Event) {
@@ -157,6 +175,12 @@ impl Worker {
             Command::Attack { run, request, control } => self.attack(run, request, control),
             Command::Psr { run, step, cell, settings, control } => self.psr(run, step, cell, settings, &control),
             Command::Cam { at, method, layer, class } => self.cam(at, method, layer, class),
+            Command::Triage { folder, request, control } => self.triage(folder, request, control),
+            Command::Thumbnail(path) => {
+                let image = self.open.as_ref().and_then(|open| open.subject.image(&path).ok());
+                self.tell(Event::Thumbnail(path, image.map(Arc::new)));
+                Ok(())
+            }
             Command::View(recorded) => self.view(recorded),
             Command::Revive => self.revive(),
             Command::Complete { findings, control } => self.complete(findings, &control),
@@ -278,6 +302,28 @@ impl Worker {
             .map_err(|e| Error::Engine(format!("cannot start a thread: {e}")))?;
         self.running = Some((stop, thread));
         Ok(())
+    }
+
+    /// Starts a triage on a thread and networks of its own; it is not waited for, because its journal may end at any line.
+    fn triage(&mut self, folder: PathBuf, request: AttackRequest, control: Control) -> Result<()> {
+        if let Some(before) = self.triage.replace(control.clone()) {
+            before.stop();
+        }
+        let open = self.open.as_ref().ok_or_else(|| Error::Input("open a model first".into()))?;
+        self.triages += 1;
+        let (number, events, subject, options) =
+            (self.triages, self.events.clone(), Arc::clone(&open.subject), self.options.runtime.clone());
+        let job = move || {
+            let mut tell = |news| drop(events.send(Event::Triage(number, Box::new(news))));
+            let done = catch_unwind(AssertUnwindSafe(|| background::run(subject, &options, &folder, request, &control, &mut tell)));
+            tell(News::Ended(match done {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(panic) => Some(format!("an internal error ended the triage ({}); its rows are kept", describe(&panic))),
+            }));
+        };
+        let started = thread::Builder::new().name("psescope-triage".into()).spawn(job);
+        started.map(drop).map_err(|e| Error::Engine(format!("cannot start a thread: {e}")))
     }
 
     fn stop_running(&mut self) {

@@ -6,6 +6,7 @@ pub mod facts;
 pub mod figure;
 pub mod html;
 pub mod json;
+pub mod network;
 pub mod npy;
 pub mod npz;
 pub mod panels;

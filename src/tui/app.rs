@@ -62,6 +62,8 @@ pub struct Options {
     pub keys: Vec<(String, String)>,
     /// Listen to the mouse; takes text selection away from the terminal.
     pub mouse: bool,
+    /// Folder to be worked through in the background.
+    pub folder: Option<PathBuf>,
     /// A recorded run to show instead of opening model and image.
     pub recorded: Option<Arc<Recorded>>,
     /// The first attack's settings.
@@ -84,6 +86,7 @@ impl Options {
             theme: "terminal".into(),
             keys: Vec::new(),
             mouse: false,
+            folder: None,
             recorded: None,
             attack: default_attack(),
             verbosity: 0,
@@ -132,6 +135,10 @@ pub fn run_with(engine: Handle, options: Options, attacks: Attacks) -> anyhow::R
     // The depth is decided here; crossterm must not decide again.
     crossterm::style::force_color_output(depth != Depth::None);
     let mut model = Model::new(options.model.clone(), options.image.clone(), theme, keymap, attacks, options.attack);
+    if options.folder.is_some() {
+        model.screen = super::screen::Screen::Triage;
+        model.triage.folder = options.folder;
+    }
     let first = match options.recorded {
         Some(recorded) => Command::View(recorded),
         None => Command::Open { model: options.model, image: options.image },
@@ -417,6 +424,16 @@ impl App<'_> {
                     let answer = match keep::save_new(&path, &kept.0, &trace, &kept.1) {
                         Ok(()) => Msg::Told(Severity::Info, format!("wrote {}", path.display())),
                         Err(error) => Msg::NotKept(error.to_string()),
+                    };
+                    drop(tell.send(answer));
+                })?;
+            }
+            Effect::Table(stem, rows, metadata) => {
+                let tell = self.told.0.clone();
+                std::thread::Builder::new().name("export".into()).spawn(move || {
+                    let answer = match super::screen::triage::export(&stem, &rows, &metadata) {
+                        Ok(text) => Msg::Told(Severity::Info, text),
+                        Err(error) => Msg::Told(Severity::Error, error.to_string()),
                     };
                     drop(tell.send(answer));
                 })?;

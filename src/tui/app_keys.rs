@@ -52,6 +52,7 @@ pub const KEYS: &[Binding] = &[
     key(Msg::Show(Screen::Attack), "screen-attack", "Shows the attack screen.", "", "1"),
     key(Msg::Show(Screen::Pixels), "screen-pixels", "Shows the pixels screen.", "", "2"),
     key(Msg::Show(Screen::Cam), "screen-cam", "Shows the CAM screen.", "", "3"),
+    key(Msg::Show(Screen::Triage), "screen-triage", "Shows the triage screen: the images of a folder.", "", "T"),
     key(Msg::Save, "save-image", "Writes the adversarial image of this step beside you, as a NumPy array.", "", "w"),
     key(Msg::Keep, "save-run", "Saves the run with all its steps under a name.", "", "S"),
     key(Msg::Export, "export", "Writes a report of the run: page, figure, arrays, numbers.", "export", "e"),

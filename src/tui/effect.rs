@@ -8,6 +8,7 @@ use crate::{
         control::Control,
         findings::Findings,
         trace::{Frame, Trace, file::RunMeta, maps::Maps},
+        triage::{Row, part::Metadata},
     },
     report::Format,
 };
@@ -25,6 +26,8 @@ pub enum Effect {
     Copy(String),
     /// Write the adversarial image of a step as `[1, C, H, W]` float32.
     Save(PathBuf, Arc<Frame>),
+    /// Write the rows of the triage as Parquet and CSV, under this stem.
+    Table(PathBuf, Vec<Row>, Box<Metadata>),
     /// Write the run and its explanations under this name, unless it is taken.
     Keep(PathBuf, Box<(RunMeta, Maps)>, Arc<Trace>),
     /// Write a report under this name, unless it is taken.

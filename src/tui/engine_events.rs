@@ -9,7 +9,7 @@ use super::{
     model::{Busy, Cursor, Model, Run},
     notice::Severity,
     psr,
-    screen::cam,
+    screen::{cam, triage},
 };
 use crate::engine::{
     command::{AttackRequest, RunId},
@@ -41,6 +41,8 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
         Event::Completed(findings) => return export::completed(model, findings),
         Event::Psr { run, step, map, done } => psr::arrived(model, run, step, map, done),
         Event::Cam { at, map } => cam::arrived(model, at, map),
+        Event::Triage(number, news) => triage::arrived(model, number, *news),
+        Event::Thumbnail(path, image) => triage::pictured(model, path, image),
         Event::Runtime(engine, provider) => {
             model.tell(Severity::Info, format!("now running on {engine}, {provider}"));
             (model.engine, model.provider) = (engine, provider);

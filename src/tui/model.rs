@@ -7,7 +7,7 @@ use super::{
     keymap::{Context, Keymap},
     notice::{Notices, Severity},
     psr,
-    screen::{Screen, attack, cam, pixels},
+    screen::{Screen, attack, cam, pixels, triage},
     text,
     theme::Theme,
 };
@@ -148,6 +148,8 @@ pub struct Model {
     pub pixels: pixels::State,
     /// Screen 3.
     pub cam: cam::State,
+    /// The folder.
+    pub triage: triage::State,
     /// The map shared by screens 1 and 2.
     pub psr: psr::State,
     /// Open dialogs, the topmost last.
@@ -189,6 +191,7 @@ impl Model {
             attack: attack::State::default(),
             pixels: pixels::State::default(),
             cam: cam::State::default(),
+            triage: triage::State::default(),
             psr: psr::State::default(),
             dialogs: Vec::new(),
             notices: Notices::default(),
@@ -201,7 +204,9 @@ impl Model {
 
     /// Contexts in which keys are looked up, nearest first.
     pub fn contexts(&self) -> Vec<Context> {
-        use Context::{Always, App, Attack, Cam, Cells, Confirm, Export, Form, Help, Picker, Pixels, Prompt, Psr, Run, Time};
+        use Context::{
+            Always, App, Attack, Cam, Cells, Confirm, Export, Filter, Form, Help, Picker, Pixels, Prompt, Psr, Run, Time, Triage,
+        };
         match self.dialogs.last() {
             Some(Dialog::Form(_)) => vec![Form, Always],
             Some(Dialog::Picker(_)) => vec![Picker, Always],
@@ -214,6 +219,8 @@ impl Model {
                 Screen::Pixels if self.pixels.in_cells => vec![Cells, Pixels, Psr, Time, Run, App, Always],
                 Screen::Pixels => vec![Pixels, Psr, Time, Run, App, Always],
                 Screen::Cam => vec![Cam, Time, Run, App, Always],
+                Screen::Triage if self.triage.typing => vec![Filter, Always],
+                Screen::Triage => vec![Triage, Run, App, Always],
             },
         }
     }

@@ -7,7 +7,7 @@ use super::{
     dialog::{confirm, export, form, help, picker, prompt},
     keymap::Key,
     psr, run,
-    screen::{attack, cam, pixels},
+    screen::{attack, cam, pixels, triage},
     time,
 };
 use crate::engine::event::Event;
@@ -60,6 +60,8 @@ pub enum Action {
     Pixels(pixels::Msg),
     /// Screen 3.
     Cam(cam::Msg),
+    /// The folder.
+    Triage(triage::Msg),
     /// The attack form.
     Form(form::Msg),
     /// A pick list.

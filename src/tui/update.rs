@@ -10,7 +10,7 @@ use super::{
     msg::{Action, Msg},
     notice::Severity,
     psr, run,
-    screen::{attack, cam, pixels},
+    screen::{attack, cam, pixels, triage},
     time,
 };
 
@@ -62,6 +62,7 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
     };
     effects.extend(psr::follow(model));
     effects.extend(cam::follow(model));
+    effects.extend(triage::follow(model));
     effects
 }
 
@@ -75,6 +76,7 @@ fn on_key(model: &mut Model, key: Key) -> Vec<Effect> {
                 Some(Dialog::Picker(state)) => state.key(key),
                 Some(Dialog::Prompt(state)) => state.key(key),
                 Some(Dialog::Export(state)) => state.key(key),
+                None => triage::key(model, key),
                 _ => {}
             }
             Vec::new()
@@ -90,6 +92,7 @@ fn typed(model: &mut Model, text: &str) {
             Some(Dialog::Picker(state)) => state.key(key),
             Some(Dialog::Prompt(state)) => state.key(key),
             Some(Dialog::Export(state)) => state.key(key),
+            None => triage::key(model, key),
             _ => {}
         }
     }
@@ -104,6 +107,7 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::Attack(msg) => attack::update(model, msg),
         Action::Pixels(msg) => pixels::update(model, msg),
         Action::Cam(msg) => cam::update(model, msg),
+        Action::Triage(msg) => triage::update(model, msg),
         Action::Form(msg) => form::update(model, msg),
         Action::Picker(msg) => picker::update(model, msg),
         Action::Help(msg) => help::update(model, msg),

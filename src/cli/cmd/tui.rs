@@ -11,7 +11,7 @@ use crate::{
         exit::Done,
     },
     core::error::Error,
-    engine::{command::AttackRequest, recorded::Recorded, sample, worker},
+    engine::{command::AttackRequest, recorded::Recorded, sample, triage::listing, worker},
     tui::{self, theme::Depth},
 };
 
@@ -20,7 +20,7 @@ use crate::{
 pub struct Inspector {
     /// ONNX model, or a recorded run; the bundled SqueezeNet without it.
     model: Option<PathBuf>,
-    /// Image; the bundled panda without it.
+    /// Image, or a folder of images for the triage screen; the bundled panda without it.
     image: Option<PathBuf>,
     #[command(flatten)]
     terminal: Terminal,
@@ -57,11 +57,17 @@ impl Inspector {
             }
             _ => None,
         };
+        let given = self.image.unwrap_or_else(|| sample::IMAGE.into());
+        let folder = given.is_dir().then(|| given.clone());
+        let image = match &folder {
+            Some(folder) => listing::of_path(folder)?.swap_remove(0).path,
+            None => given,
+        };
         inspect(&self.terminal, &self.model_args, verbose, |options| match recorded {
             Some(recorded) => options.recorded = Some(recorded),
             None => {
                 options.model = self.model.unwrap_or_else(|| sample::MODEL.into());
-                options.image = self.image.unwrap_or_else(|| sample::IMAGE.into());
+                (options.image, options.folder) = (image, folder);
             }
         })
     }

@@ -15,6 +15,7 @@ pub mod normalise;
 mod tap;
 mod units;
 
+pub use gate::masked;
 pub use grad::coverage::coverage;
 pub use instrument::instrument;
 pub use layers::{linear_head, spatial_layers};

@@ -9,7 +9,7 @@ pub use parse::Key;
 use super::{
     dialog::{confirm, export, form, help, picker, prompt},
     msg::Action,
-    screen::{attack, cam, pixels},
+    screen::{attack, cam, pixels, triage},
     {app_keys, psr, run, time},
 };
 
@@ -34,6 +34,10 @@ pub enum Context {
     Cells,
     /// Screen 3.
     Cam,
+    /// The folder.
+    Triage,
+    /// The folder's filter line.
+    Filter,
     /// The attack form.
     Form,
     /// A pick list.
@@ -83,6 +87,8 @@ pub static SECTIONS: &[Section] = &[
     Section { context: Context::Cells, title: "Pixels screen, cell cursor", bindings: pixels::CELL_KEYS },
     Section { context: Context::Psr, title: "Promotion / suppression map", bindings: psr::KEYS },
     Section { context: Context::Cam, title: "CAM screen", bindings: cam::KEYS },
+    Section { context: Context::Triage, title: "Triage screen", bindings: triage::KEYS },
+    Section { context: Context::Filter, title: "Triage screen, filter line", bindings: triage::FILTER_KEYS },
     Section { context: Context::Form, title: "Attack form", bindings: form::KEYS },
     Section { context: Context::Picker, title: "Pick list", bindings: picker::KEYS },
     Section { context: Context::Help, title: "Help and messages", bindings: help::KEYS },

@@ -88,7 +88,7 @@ fn total(run: &Run) -> usize {
 const TAB_GAP: u16 = 1;
 
 fn tab_text(screen: Screen) -> String {
-    format!(" {} {} ", screen.number(), screen.title())
+    format!(" {} {} ", screen.key(), screen.title())
 }
 
 /// The tab at a column.
@@ -108,8 +108,7 @@ pub fn tabs(model: &Model, area: Rect, buf: &mut Buffer) {
     let mut x = area.x + 1;
     for screen in SCREENS {
         let style = theme.style(if screen == model.screen { Role::Tab } else { Role::Dim });
-        let line =
-            if screen == model.screen && theme.ascii { format!("[{} {}]", screen.number(), screen.title()) } else { tab_text(screen) };
+        let line = if screen == model.screen && theme.ascii { format!("[{} {}]", screen.key(), screen.title()) } else { tab_text(screen) };
         x = draw::text(buf, x, area.y, area.right().saturating_sub(x), &line, style) + TAB_GAP;
     }
     let (line, role) = progress(model);
