@@ -176,7 +176,8 @@ fn footer(findings: &Findings) -> Vec<String> {
     let params = meta.params.iter().map(|(n, v)| format!("{n} {v}")).collect::<Vec<_>>().join(", ");
     let hash = meta.model_sha256.get(..12).unwrap_or(&meta.model_sha256);
     let mut lines = vec![
-        format!("{}: {params}; seed {}. {}. Preprocessing: {}.", meta.attack, meta.seed, facts::norms(findings), meta.preprocessing),
+        format!("{}: {params}; seed {}. {}.", meta.attack, meta.seed, facts::norms(findings)),
+        format!("Preprocessing: {}.", meta.preprocessing),
         format!("Model SHA-256 {hash}…, {}, psescope {}.", meta.provider, meta.version),
     ];
     lines.extend(findings.missing.iter().cloned());

@@ -81,7 +81,7 @@ pub fn cams(findings: &Findings) -> Result<(Vec<Panel>, f32)> {
         let (Some(map), Some(raw)) = (map, raw) else { continue };
         let image = if i < 2 { findings.trace.clean.view() } else { frame.image.view() };
         let (x, word) = if i < 2 { ("x0", "clean") } else { ("x'", "adversarial") };
-        let (t, role) = if i % 2 == 0 { ("t0", "true class") } else { ("t", "target class") };
+        let (t, role) = if i % 2 == 0 { ("t0", "true") } else { ("t", "target") };
         let class = findings.meta.name(map.class);
         panels.push(Panel {
             picture: picture::heat_overlay(image, raw.view(), limit),

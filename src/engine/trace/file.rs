@@ -153,6 +153,10 @@ pub fn save_with(path: &Path, meta: &RunMeta, trace: &Trace, maps: &Maps) -> Res
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let fail =
         |e: &dyn std::fmt::Display| Error::Input(format!("cannot write {}: {e}; give a path in a folder you may write to", path.display()));
+    // A device or a pipe is written to, never replaced.
+    if fs::metadata(path).is_ok_and(|m| !m.is_file()) {
+        return fs::OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(bytes)).map_err(|e| fail(&e));
+    }
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().ok_or_else(|| fail(&"it names no file"))?;
     let part = folder.join(format!(".{}.{}.part", name.to_string_lossy(), std::process::id()));

@@ -126,7 +126,10 @@ fn waiting(model: &Model) -> String {
     } else if model.psr.pending().is_some() || model.psr.waiting() {
         "estimating".into()
     } else {
-        "no map: n estimates it, e evaluates it".into()
+        match model.without_model() {
+            Some(_) => "no map was recorded: O opens the model".into(),
+            None => "no map: n estimates it, E evaluates it".into(),
+        }
     }
 }
 
