@@ -44,7 +44,10 @@ fn main() {
     let mut executor = backend.load(&to_bytes(&made.graph)).expect("the engine loads it");
     let images = Array4::from_shape_fn((batch, c, h, w), |(_, c, y, x)| adversarial[(c, y, x)]);
     let inputs = vec![(made.image.as_str(), Array::F32(subject.affine().forward(images.view(), subject.prepared.layout)))];
-    let single = vec![(made.image.as_str(), Array::F32(subject.affine().forward(images.slice_axis(Axis(0), (..1).into()), subject.prepared.layout)))];
+    let single = vec![(
+        made.image.as_str(),
+        Array::F32(subject.affine().forward(images.slice_axis(Axis(0), (..1).into()), subject.prepared.layout)),
+    )];
     let runs = grid.len() / batch;
     let rest = 1 + grid.len() % batch;
     let _ = executor.run(&inputs, &[&made.logits]);

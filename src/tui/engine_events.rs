@@ -34,11 +34,10 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
             }
         }
         Event::Ended { run, ending, best } => ended(model, run, ending, best),
-        Event::Psr { run, step, map, done } if model.run.as_ref().is_none_or(|r| r.id != run) => {
-            let _ = step;
+        Event::Psr { run, step, map, done } => {
             cam_charts::arrived(model, run, &map, done);
+            psr::arrived(model, run, step, map, done);
         }
-        Event::Psr { run, step, map, done } => psr::arrived(model, run, step, map, done),
         Event::Cam { at, map } => cam::arrived(model, at, map),
         Event::Faithfulness { at, map, result } => cam::believed(model, at, &map, result),
         Event::Timeline { run, cell, moments, done } => psr::timed(model, run, cell, moments, done),
