@@ -13,7 +13,7 @@ use std::{
 use portable_pty::{Child, CommandBuilder, ExitStatus, MasterPty, PtySize, native_pty_system};
 use psescope::{
     core::{
-        attack::{Attack, Outcome, ParamSpec, Params, Problem, Recorder},
+        attack::{About, Attack, Outcome, Params, Problem, Recorder},
         error::Result,
         oracle::Oracle,
     },
@@ -336,16 +336,9 @@ fn a_bad_model_is_one_sentence_and_no_screen_is_lost() {
 struct Broken;
 
 impl Attack for Broken {
-    fn name(&self) -> &'static str {
-        "ifgsm"
-    }
-
-    fn summary(&self) -> &'static str {
-        "Breaks the interface."
-    }
-
-    fn params(&self) -> &'static [ParamSpec] {
-        psescope::core::attack::find("ifgsm").expect("it is registered").params()
+    fn about(&self) -> About {
+        let params = psescope::core::attack::find("ifgsm").expect("it is registered").params();
+        About { name: "ifgsm", summary: "Breaks the interface.", params }
     }
 
     fn steps(&self, _: &Params) -> usize {

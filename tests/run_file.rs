@@ -53,6 +53,7 @@ fn run() -> (RunMeta, Trace) {
         best: trace.best(),
         names: vec![(2, "koala".into()), (7, "panda".into())],
         steps: trace.with_steps(<[_]>::to_vec),
+        ..RunMeta::default()
     };
     (meta, trace)
 }

@@ -406,7 +406,7 @@ fn the_map_follows_the_cursor_and_the_newest_question_wins() {
     assert!(matches!(t.effects[..], [Effect::Stop(_), Effect::Engine(Command::Psr { step: 9, .. })]), "{:?}", t.effects);
     t.answer();
     assert!(t.text(120, 40).contains("est."));
-    t.keys("e");
+    t.keys("E");
     assert!(matches!(t.commands()[..], [Command::Psr { step: 9, settings, .. }] if settings.mode == Mode::Exact));
     let exact = Settings { mode: Mode::Exact, ..Settings::default() };
     t.engine(Event::Psr { run: RunId(1), step: 9, map: Arc::new(map(4, exact, false)), done: false });
@@ -444,7 +444,7 @@ fn an_untargeted_step_that_is_still_the_true_class_has_no_map() {
     t.wait(400);
     assert!(t.commands().is_empty(), "{:?}", t.effects);
     assert!(t.text(120, 40).contains("no map here"), "{}", t.text(120, 40));
-    t.keys("e");
+    t.keys("E");
     assert!(t.commands().is_empty() && t.model.psr.pending().is_none());
     t.keys("r");
     t.begin(11, None);
@@ -465,8 +465,8 @@ fn a_run_is_saved_under_a_name() {
     assert!(t.effects.is_empty() && t.model.dialogs.is_empty());
     t.keys("S<C-u>one<enter>");
     let [Effect::Keep(path, meta, trace)] = &t.effects[..] else { panic!("{:?}", t.effects) };
-    assert_eq!((path.as_path(), trace.len(), meta.success), (std::path::Path::new("one.pse"), 11, true));
-    assert!(meta.names.contains(&(1, "gibbon, Hylobates lar".into())) && meta.params.iter().any(|(n, _)| n == "steps"));
+    assert_eq!((path.as_path(), trace.len(), meta.0.success), (std::path::Path::new("one.pse"), 11, true));
+    assert!(meta.0.names.contains(&(1, "gibbon, Hylobates lar".into())) && meta.0.params.iter().any(|(n, _)| n == "steps"));
     assert!(t.model.saved.is_some());
     t.send(Msg::NotKept("one.pse exists already; choose another name".into()));
     assert!(t.model.saved.is_none() && t.text(80, 24).contains("exists already"));

@@ -11,12 +11,14 @@ use ndarray::{Array3, Axis};
 use super::{
     args::{AttackArgs, ModelArgs},
     cmd::attack::perform,
+    recorded,
     session::Session,
 };
 use crate::{
     core::{attack::scalars, error::Error, oracle::Oracle as _, tensor::image as pixels},
     engine::{
-        command::Target,
+        command::{AttackRequest, Target},
+        recorded::find_model,
         trace::{Trace, file},
     },
 };
@@ -32,6 +34,9 @@ pub struct CaseArgs {
     /// Explain this stored adversarial image (float32 [C,H,W] or [1,C,H,W], pixel space) instead of attacking.
     #[arg(long, value_name = "FILE.npy")]
     adv: Option<PathBuf>,
+    /// The model of a recorded run, when it is not where it was.
+    #[arg(long, value_name = "FILE", conflicts_with = "image")]
+    model: Option<PathBuf>,
     #[command(flatten)]
     attack: AttackArgs,
 }
@@ -52,13 +57,37 @@ pub struct Case {
     pub target: usize,
     /// Steps of the attack, when there was one.
     pub trace: Option<Arc<Trace>>,
+    /// The attack that made the image, or that would be run again: target and true class resolved.
+    pub request: AttackRequest,
+}
+
+impl Case {
+    /// Takes the image of another step, or of the kept step closest to it; says which. Without a step, the result's.
+    pub fn at_step(&mut self, step: Option<usize>) -> anyhow::Result<Option<usize>> {
+        let Some(trace) = &self.trace else {
+            return match step {
+                None => Ok(None),
+                Some(_) => Err(Error::Parameter("--step needs a run: give RUN.pse, or an attack instead of --adv".into()).into()),
+            };
+        };
+        let Some(step) = step else { return Ok(trace.best().or_else(|| trace.len().checked_sub(1))) };
+        if step >= trace.len() {
+            return Err(
+                Error::Parameter(format!("step {step} does not exist; the run has steps 0 to {}", trace.len().saturating_sub(1))).into()
+            );
+        }
+        let frame = trace.nearest_frame(step).and_then(|i| trace.frame(i));
+        let frame = frame.ok_or_else(|| Error::Input("this run holds no frames; record it again".into()))?;
+        self.adversarial = frame.image.clone();
+        Ok(Some(frame.index))
+    }
 }
 
 impl CaseArgs {
     /// Opens the model and the two images, attacking if need be.
     pub fn open(&self, model_args: &ModelArgs) -> anyhow::Result<Case> {
         match (&self.image, &self.adv) {
-            (None, _) => of_run(&self.first, model_args),
+            (None, _) => of_run(&self.first, self.model.as_deref(), model_args),
             (Some(image), Some(adversarial)) => self.of_files(image, adversarial, model_args),
             (Some(image), None) => self.of_attack(image, model_args),
         }
@@ -74,7 +103,8 @@ impl CaseArgs {
             Target::Class(class) => class,
             _ => reached(&mut session, &adversarial)?,
         };
-        Ok(Case { session, image: image.display().to_string(), clean, adversarial, label, target, trace: None })
+        let request = AttackRequest { label: Some(label), ..request };
+        Ok(Case { session, image: image.display().to_string(), clean, adversarial, label, target, trace: None, request })
     }
 
     fn of_attack(&self, image: &Path, model_args: &ModelArgs) -> anyhow::Result<Case> {
@@ -90,31 +120,32 @@ impl CaseArgs {
         };
         let (clean, label) = (Arc::new(problem.image.clone()), problem.label);
         let trace = Some(Arc::clone(&attacked.prepared.trace));
-        Ok(Case { session, image: image.display().to_string(), clean, adversarial: attacked.image, label, target, trace })
+        let request = AttackRequest { target: wanted(problem.target), label: Some(label), ..attacked.request };
+        Ok(Case { session, image: image.display().to_string(), clean, adversarial: attacked.image, label, target, trace, request })
     }
 }
 
-/// The result of a recorded run, on the model it was recorded on.
-pub fn of_run(path: &Path, model_args: &ModelArgs) -> anyhow::Result<Case> {
+/// The result of a recorded run, on the model it was recorded on or the one given instead.
+pub fn of_run(path: &Path, model: Option<&Path>, model_args: &ModelArgs) -> anyhow::Result<Case> {
     if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) {
         return Err(Error::Parameter("give an image after the model, or a run written by `psescope attack --out`".into()).into());
     }
     let run = file::load(path)?;
     let frame = run.result().ok_or_else(|| Error::Input(format!("{} holds no frames; record it again", path.display())))?;
-    let mut session = Session::open(Path::new(&run.meta.model), model_args)?;
-    if session.subject.sha256 != run.meta.model_sha256 {
-        return Err(Error::Model(format!(
-            "{} is not the model this run was recorded on (its contents differ); give the original file",
-            run.meta.model
-        ))
-        .into());
-    }
+    let model = find_model(&run.meta, path, model).map_err(Error::Model)?;
+    let mut session = recorded::open_model(&run.meta, &run.trace, &model, model_args)?;
     let target = match run.meta.target {
         Some(target) => target,
         None => reached(&mut session, &frame.image)?,
     };
-    let (clean, adversarial) = (Arc::clone(&run.trace.clean), frame.image.clone());
-    Ok(Case { session, image: run.meta.image, clean, adversarial, label: run.meta.label, target, trace: Some(run.trace) })
+    let (clean, adversarial, label) = (Arc::clone(&run.trace.clean), frame.image.clone(), run.meta.label);
+    let (attack, params, seed, within) = (run.meta.attack, run.meta.params, run.meta.seed, run.meta.within);
+    let request = AttackRequest { attack, params, target: wanted(run.meta.target), label: Some(label), seed, within };
+    Ok(Case { session, image: run.meta.image, clean, adversarial, label, target, trace: Some(run.trace), request })
+}
+
+fn wanted(target: Option<usize>) -> Target {
+    target.map_or(Target::Untargeted, Target::Class)
 }
 
 /// The class an adversarial image reached: the target of an untargeted attack.

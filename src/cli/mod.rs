@@ -19,6 +19,7 @@ mod config;
 mod exit;
 mod log;
 mod progress;
+mod recorded;
 mod session;
 
 pub use exit::run_and_exit_code;
@@ -53,6 +54,11 @@ const EXAMPLES: &str = "Examples:
   psescope resnet50.onnx cat.jpg --preprocess imagenet
   psescope attack resnet50.onnx cat.jpg --attack ifgsm --eps 8/255 --target 'red fox' --json
   psescope pse resnet50.onnx cat.jpg --attack ifgsm --target 277 --grid 14 --json
+  psescope layers run.pse --timeline --csv
+  psescope units run.pse --layer LAYER --exact --top 20
+  psescope mask run.pse --layer LAYER --top 16 --adaptive
+  psescope attack resnet50.onnx cat.jpg --out run.pse; psescope export run.pse --html run.html
+  psescope view run.pse
   psescope doctor
 
 Exit codes: 0 done; 1 attack failed (only with --exit-code); 2 usage; 3 input or model unusable; 4 runtime or device; 130 interrupted.";
@@ -65,10 +71,20 @@ enum Command {
     Pse(cmd::pse::PseCommand),
     /// Class activation map.
     Cam(cmd::cam::CamCommand),
+    /// What a perturbation changes in the network, layer by layer.
+    Layers(cmd::layers::LayersCommand),
+    /// What it changes at one layer, unit by unit, and what each change does to the logits.
+    Units(cmd::units::UnitsCommand),
+    /// Mask units or put them back to clean, and see whether that undoes the attack.
+    Mask(cmd::mask::MaskCommand),
     /// Write the gradient graph of a model.
     Grad(cmd::grad::GradCommand),
     /// What psescope sees in a model: inputs, logits, layers, gradient coverage, preprocessing, labels.
     Inspect(cmd::inspect::InspectCommand),
+    /// The inspector on a recorded run, without its model.
+    View(cmd::view::ViewCommand),
+    /// Reports of a recorded run: page, figure, arrays, numbers.
+    Export(cmd::export::ExportCommand),
     /// Attack every image of a folder: one row each, in parts that a cluster can share.
     Triage(Box<cmd::triage::TriageCommand>),
     /// Print pictures in the shell.
@@ -99,7 +115,8 @@ impl Cli {
 
     /// Runs the chosen subcommand.
     fn run(self) -> anyhow::Result<exit::Done> {
-        if self.command.is_some() {
+        // The inspector keeps a log of its own.
+        if !matches!(self.command, None | Some(Command::View(_))) {
             log::init(self.verbose);
         }
         match self.command {
@@ -107,8 +124,13 @@ impl Cli {
             Some(Command::Attack(c)) => c.run(),
             Some(Command::Pse(c)) => c.run(),
             Some(Command::Cam(c)) => c.run(),
+            Some(Command::Layers(c)) => c.run(),
+            Some(Command::Units(c)) => c.run(),
+            Some(Command::Mask(c)) => c.run(),
             Some(Command::Grad(c)) => c.run(),
             Some(Command::Inspect(c)) => c.run(),
+            Some(Command::View(c)) => c.run(self.verbose),
+            Some(Command::Export(c)) => c.run(),
             Some(Command::Triage(c)) => c.run(),
             Some(Command::Show(c)) => c.run(),
             Some(Command::Doctor(c)) => c.run(),

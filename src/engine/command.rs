@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use super::control::Control;
+use super::{control::Control, findings::Findings, recorded::Recorded};
 use crate::core::explain::{
     cam::{CamMap, Method},
     psr::{self, PsrMap},
@@ -26,6 +26,8 @@ pub enum Target {
     Second,
     /// The class with the lowest logit on the clean image.
     LeastLikely,
+    /// The class with this rank (from 1) on the clean image, the true one left out.
+    Rank(usize),
 }
 
 /// Everything an attack needs besides model and image.
@@ -124,6 +126,28 @@ pub enum Command {
         settings: psr::Settings,
         /// Target class; of an untargeted attack the class it reached.
         target: usize,
+        /// Stops it.
+        control: Control,
+    },
+    /// Works through a folder in the background: every image predicted, attacked and explained. Replaces the one before.
+    Triage {
+        /// Folder of images, or a list.
+        folder: PathBuf,
+        /// The attack.
+        request: AttackRequest,
+        /// Pauses and stops it.
+        control: Control,
+    },
+    /// Reads an image of the folder, to be shown small.
+    Thumbnail(PathBuf),
+    /// Shows a recorded run, without its model.
+    View(Arc<Recorded>),
+    /// Opens the model of the recorded run that is shown, which then can be explained and attacked again.
+    Revive,
+    /// Computes what a report of a run lacks.
+    Complete {
+        /// The run, its step, and what is there already.
+        findings: Box<Findings>,
         /// Stops it.
         control: Control,
     },

@@ -6,7 +6,10 @@ use ndarray::Array3;
 
 use super::{
     command::{At, AttackRequest, RunId},
+    findings::Findings,
+    recorded::Recorded,
     trace::Trace,
+    triage::background::News,
 };
 use crate::core::{
     explain::{
@@ -153,6 +156,21 @@ pub enum Event {
         /// Whether it is complete.
         done: bool,
     },
+    /// A triage in the background has news; its number is counted by the `Triage` commands so far.
+    Triage(u64, Box<News>),
+    /// An image of the folder at the model's input size; nothing when it cannot be read.
+    Thumbnail(PathBuf, Option<Arc<Array3<f32>>>),
+    /// A recorded run is shown; follows [`Event::Opened`], which then speaks of the recording.
+    Viewing {
+        /// Number it got.
+        run: RunId,
+        /// The run and where it came from.
+        recorded: Arc<Recorded>,
+    },
+    /// The model of the recorded run is open now; the run stays.
+    Revived(Box<Opened>),
+    /// What a report of a run is made of, as far as it could be computed.
+    Completed(Box<Findings>),
     /// The engine changed: (engine and version, provider).
     Runtime(String, String),
 }

@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use super::{
@@ -11,11 +12,12 @@ use super::{
     trace::{
         Trace,
         file::{self, RunMeta},
+        maps::Maps,
     },
 };
 use crate::{
     core::{
-        attack::{self, Params},
+        attack::{self, Params, scalars},
         error::{Error, Result},
     },
     runtime::paths,
@@ -41,6 +43,8 @@ pub struct About<'a> {
     pub provider: String,
     /// Class names.
     pub labels: &'a [String],
+    /// Logits of the clean image.
+    pub clean_logits: &'a [f32],
 }
 
 impl<'a> From<&'a Opened> for About<'a> {
@@ -52,6 +56,7 @@ impl<'a> From<&'a Opened> for About<'a> {
             preprocessing: opened.preprocessing.clone(),
             provider: format!("{} ({})", opened.provider, opened.engine),
             labels: &opened.labels,
+            clean_logits: &opened.logits,
         }
     }
 }
@@ -62,7 +67,9 @@ pub fn meta(about: About, request: &AttackRequest, trace: &Trace) -> RunMeta {
     let best = trace.best().filter(|&b| b < steps.len()).or(steps.len().checked_sub(1));
     let reached = |class: usize| trace.target.map_or(class != trace.label, |target| class == target);
     let success = best.is_some_and(|b| reached(steps[b].predicted));
-    let mut classes: Vec<usize> = steps.iter().flat_map(|s| s.top.iter().map(|t| t.0)).chain([trace.label]).chain(trace.target).collect();
+    let occurring = steps.iter().flat_map(|s| s.top.iter().map(|t| t.0));
+    let clean = scalars::top(about.clean_logits.into(), 10).into_iter().map(|t| t.0);
+    let mut classes: Vec<usize> = occurring.chain(clean).chain([trace.label]).chain(trace.target).collect();
     classes.sort_unstable();
     classes.dedup();
     RunMeta {
@@ -82,8 +89,19 @@ pub fn meta(about: About, request: &AttackRequest, trace: &Trace) -> RunMeta {
         success,
         best,
         names: classes.into_iter().filter_map(|c| about.labels.get(c).map(|n| (c, n.clone()))).collect(),
+        clean_logits: about.clean_logits.to_vec(),
+        marks: Vec::new(),
+        command: std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect(),
+        written: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok().map(|d| d.as_secs()),
+        system: system(),
         steps,
     }
+}
+
+/// Operating system, processor family and number of hardware threads, in words.
+pub fn system() -> String {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("{} {}, {threads} hardware threads", std::env::consts::OS, std::env::consts::ARCH)
 }
 
 /// Parameters with the defaults filled in.
@@ -95,18 +113,18 @@ fn params(request: &AttackRequest) -> Vec<(String, String)> {
 }
 
 /// Saves a run under a name that is not taken.
-pub fn save_new(path: &Path, meta: &RunMeta, trace: &Trace) -> Result<()> {
+pub fn save_new(path: &Path, meta: &RunMeta, trace: &Trace, maps: &Maps) -> Result<()> {
     if path.exists() {
         return Err(Error::Input(format!("{} exists already; choose another name", path.display())));
     }
-    file::save(path, meta, trace)
+    file::save_with(path, meta, trace, maps)
 }
 
 /// Saves a run as the last one in the state folder, replacing the one before. Returns where.
-pub fn save_last(meta: &RunMeta, trace: &Trace) -> Result<PathBuf> {
+pub fn save_last(meta: &RunMeta, trace: &Trace, maps: &Maps) -> Result<PathBuf> {
     let folder = state_dir().ok_or_else(|| Error::Input("there is no home folder to keep the run in; set XDG_STATE_HOME".into()))?;
     fs::create_dir_all(&folder).map_err(|e| Error::Input(format!("cannot make {}: {e}; set XDG_STATE_HOME", folder.display())))?;
     let path = folder.join("last.pse");
-    file::save(&path, meta, trace)?;
+    file::save_with(&path, meta, trace, maps)?;
     Ok(path)
 }

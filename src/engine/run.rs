@@ -65,6 +65,7 @@ fn resolve_target(target: &Target, logits: ArrayView1<f32>, label: usize, seed: 
     let rule = match target {
         Target::Untargeted => return Ok(None),
         Target::Class(class) => return Ok(Some(*class)),
+        Target::Rank(rank) => return targets::ranked(logits, label, *rank).map(Some),
         Target::Random => Rule::Random,
         Target::Second => Rule::Second,
         Target::LeastLikely => Rule::LeastLikely,
@@ -73,6 +74,18 @@ fn resolve_target(target: &Target, logits: ArrayView1<f32>, label: usize, seed: 
 }
 
 impl Prepared {
+    /// The same with another budget for its frames, in bytes.
+    pub fn with_budget(mut self, bytes: usize) -> Self {
+        let Trace { clean, label, target, .. } = &*self.trace;
+        self.trace = Arc::new(Trace::new(Arc::clone(clean), *label, *target, bytes));
+        self
+    }
+
+    /// Whether the attack and others like it should run at the same time on this engine.
+    pub fn batched(&self, oracle: &dyn Oracle) -> bool {
+        attack::batched(&self.params, oracle)
+    }
+
     /// Upper bound of the number of steps, for progress.
     pub fn steps(&self) -> usize {
         self.attack.steps(&self.params)

@@ -2,6 +2,8 @@
 //! long attack. Each has its own sessions. A third, in front of both, stops what a newer command makes useless, however long the
 //! engine call in progress would take.
 
+mod replay;
+
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -18,9 +20,11 @@ use super::{
     command::{At, AttackRequest, Command, RunId},
     control::Control,
     event::{Ending, Event, Opened},
+    recorded::Recorded,
     region, run, sample,
     subject::{Subject, SubjectOptions},
     trace::Trace,
+    triage::background::{self, News},
 };
 use crate::{
     core::{
@@ -48,7 +52,18 @@ pub fn spawn(options: Options) -> Handle {
     let (commands, inbox) = unbounded();
     let (queue, work) = unbounded();
     let (events, outbox) = unbounded();
-    let worker = Worker { options, events, runtime: None, open: None, wanted: None, runs: Vec::new(), running: None };
+    let worker = Worker {
+        options,
+        events,
+        runtime: None,
+        open: None,
+        wanted: None,
+        recorded: None,
+        runs: Vec::new(),
+        running: None,
+        triage: None,
+        triages: 0,
+    };
     start("psescope-inbox", move || forward(&inbox, &queue));
     start("psescope-engine", move || worker.serve(&work));
     Handle { commands, events: outbox }
@@ -80,7 +95,11 @@ fn forward(inbox: &Receiver<Command>, queue: &Sender<Command>) {
                 stop(&mut attack);
                 attack = Some(control.clone());
             }
-            Command::Open { .. } | Command::OpenImage(_) => stop(&mut map),
+            Command::Complete { control, .. } => {
+                stop(&mut map);
+                map = Some(control.clone());
+            }
+            Command::Open { .. } | Command::OpenImage(_) | Command::View(_) | Command::Revive => stop(&mut map),
             Command::Shutdown => {
                 stop(&mut map);
                 stop(&mut attack);
@@ -89,7 +108,7 @@ fn forward(inbox: &Receiver<Command>, queue: &Sender<Command>) {
                 stop(&mut map);
                 map = Some(control.clone());
             }
-            Command::Cam { .. } | Command::RescanRuntime => {}
+            Command::Cam { .. } | Command::RescanRuntime | Command::Triage { .. } | Command::Thumbnail(_) => {}
         }
         if queue.send(command).is_err() {
             return;
@@ -118,9 +137,14 @@ struct Worker {
     open: Option<Open>,
     /// What was asked to be opened last, for another try.
     wanted: Option<(PathBuf, PathBuf)>,
+    /// The recorded run that is shown.
+    recorded: Option<Arc<Recorded>>,
     /// Runs of the image that is open, newest last.
     runs: Vec<(RunId, Arc<Trace>)>,
     running: Option<(Control, thread::JoinHandle<()>)>,
+    /// The triage in the background, and how many there were.
+    triage: Option<Control>,
+    triages: u64,
 }
 
 impl Worker {
@@ -142,6 +166,9 @@ impl Worker {
             }
         }
         self.stop_running();
+        if let Some(control) = self.triage.take() {
+            control.stop();
+        }
     }
 
     fn tell(&self, event: Event) {
@@ -161,6 +188,15 @@ impl Worker {
             Command::Cam { at, method, layer, class, control } => self.cam(at, method, layer, class, &control),
             Command::Faithfulness { at, map, control } => self.faithfulness(at, map, &control),
             Command::Timeline { run, cell, settings, target, control } => self.timeline(run, cell, settings, target, &control),
+            Command::Triage { folder, request, control } => self.triage(folder, request, control),
+            Command::Thumbnail(path) => {
+                let image = self.open.as_ref().and_then(|open| open.subject.image(&path).ok());
+                self.tell(Event::Thumbnail(path, image.map(Arc::new)));
+                Ok(())
+            }
+            Command::View(recorded) => self.view(recorded),
+            Command::Revive => self.revive(),
+            Command::Complete { findings, control } => self.complete(findings, &control),
             Command::RescanRuntime => self.rescan(),
             Command::Shutdown => Ok(()),
         }
@@ -185,6 +221,17 @@ impl Worker {
     /// Opens the image and predicts it; what was open stays open, and running, when that fails.
     fn install(&mut self, subject: Arc<Subject>, image_path: &Path) -> Result<()> {
         let image = Arc::new(subject.image(image_path)?);
+        let (open, opened) = self.ready(subject, image, image_path)?;
+        self.stop_running();
+        self.open = Some(open);
+        self.recorded = None;
+        self.runs.clear();
+        self.tell(Event::Opened(Box::new(opened)));
+        Ok(())
+    }
+
+    /// Sessions for a model and an image, and what there is to say about them.
+    fn ready(&self, subject: Arc<Subject>, image: Arc<Array3<f32>>, image_path: &Path) -> Result<(Open, Opened)> {
         let backend = self.backend()?;
         let mut analyst = subject.network(&backend)?;
         let logits = analyst.logits(image.view().insert_axis(Axis(0)))?.row(0).to_owned();
@@ -204,11 +251,7 @@ impl Worker {
             has_linear_head: analyst.linear_head().is_some(),
             no_gradient: subject.no_gradient(),
         };
-        self.stop_running();
-        self.open = Some(Open { subject, analyst, attacker, image, logits });
-        self.runs.clear();
-        self.tell(Event::Opened(Box::new(opened)));
-        Ok(())
+        Ok((Open { subject, analyst, attacker, image, logits }, opened))
     }
 
     fn backend(&self) -> Result<Arc<dyn Backend>> {
@@ -276,7 +319,7 @@ impl Worker {
 
     /// Checks a request, and cuts out the region it is restricted to.
     fn prepare(&mut self, request: &AttackRequest, control: &Control) -> Result<run::Prepared> {
-        let (open, events) = self.ready(control)?;
+        let (open, events) = self.at_work(control)?;
         let mut prepared = run::prepare(request, Arc::clone(&open.image), open.logits.view(), None)?;
         if let Some(text) = &request.within {
             let _bound = control.bind(open.analyst.interrupt());
@@ -291,6 +334,28 @@ impl Worker {
         Ok(prepared)
     }
 
+    /// Starts a triage on a thread and networks of its own; it is not waited for, because its journal may end at any line.
+    fn triage(&mut self, folder: PathBuf, request: AttackRequest, control: Control) -> Result<()> {
+        if let Some(before) = self.triage.replace(control.clone()) {
+            before.stop();
+        }
+        let open = self.open.as_ref().ok_or_else(|| Error::Input("open a model first".into()))?;
+        self.triages += 1;
+        let (number, events, subject, options) =
+            (self.triages, self.events.clone(), Arc::clone(&open.subject), self.options.runtime.clone());
+        let job = move || {
+            let mut tell = |news| drop(events.send(Event::Triage(number, Box::new(news))));
+            let done = catch_unwind(AssertUnwindSafe(|| background::run(subject, &options, &folder, request, &control, &mut tell)));
+            tell(News::Ended(match done {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(panic) => Some(format!("an internal error ended the triage ({}); its rows are kept", describe(&panic))),
+            }));
+        };
+        let started = thread::Builder::new().name("psescope-triage".into()).spawn(job);
+        started.map(drop).map_err(|e| Error::Engine(format!("cannot start a thread: {e}")))
+    }
+
     fn stop_running(&mut self) {
         if let Some((control, thread)) = self.running.take() {
             control.stop();
@@ -300,7 +365,7 @@ impl Worker {
 
     fn psr(&mut self, run: RunId, request: &PsrRequest, control: &Control) -> Result<()> {
         let trace = self.trace(run)?;
-        let (open, events) = self.ready(control)?;
+        let (open, events) = self.at_work(control)?;
         let _bound = control.bind(open.analyst.interrupt());
         let step = request.step;
         analysis::psr(&mut open.analyst, &trace, request, &mut |map, done| {
@@ -311,7 +376,7 @@ impl Worker {
 
     fn cam(&mut self, at: At, method: Method, layer: Option<String>, class: usize, control: &Control) -> Result<()> {
         let image = self.image(at)?;
-        let (open, events) = self.ready(control)?;
+        let (open, events) = self.at_work(control)?;
         let _bound = control.bind(open.analyst.interrupt());
         let title = method.info().title;
         let map = cam::compute_with(&mut open.analyst, image.view(), method, layer.as_deref(), class, &mut |done, all| {
@@ -324,7 +389,7 @@ impl Worker {
 
     fn faithfulness(&mut self, at: At, map: Arc<CamMap>, control: &Control) -> Result<()> {
         let image = self.image(at)?;
-        let (open, events) = self.ready(control)?;
+        let (open, events) = self.at_work(control)?;
         let _bound = control.bind(open.analyst.interrupt());
         let result = faithfulness::evaluate(&mut open.analyst, image.view(), map.defined().view(), map.class, 0, &mut |done, all| {
             drop(events.send(Event::Busy(percent("faithfulness", done, all))));
@@ -336,7 +401,7 @@ impl Worker {
 
     fn timeline(&mut self, run: RunId, cell: [usize; 2], settings: psr::Settings, target: usize, control: &Control) -> Result<()> {
         let trace = self.trace(run)?;
-        let (open, events) = self.ready(control)?;
+        let (open, events) = self.at_work(control)?;
         let _bound = control.bind(open.analyst.interrupt());
         let (_, height, width) = trace.clean.dim();
         let grid = psr::Grid::rectangular(height, width, cell)?;
@@ -353,7 +418,7 @@ impl Worker {
     }
 
     /// What is open, and the channel to tell about it; nothing for a job that was stopped before it began.
-    fn ready(&mut self, control: &Control) -> Result<(&mut Open, Sender<Event>)> {
+    fn at_work(&mut self, control: &Control) -> Result<(&mut Open, Sender<Event>)> {
         control.checkpoint()?;
         let events = self.events.clone();
         let open = self.open.as_mut().ok_or_else(|| Error::Input("open a model and an image first".into()))?;

@@ -62,6 +62,19 @@ pub fn from_bytes(path: &Path, bytes: &'static [u8]) -> Result<LoadedModel> {
     Ok(LoadedModel { graph, fingerprint: sha256.clone(), sha256, path: path.to_path_buf() })
 }
 
+/// SHA-256 of a file, in hexadecimal: what tells whether it is the model that something was recorded on.
+pub fn sha256_of(path: &Path) -> Result<String> {
+    let mut hasher = Sha256::new();
+    let mut file = File::open(path).map_err(|e| input(path, format!("cannot be opened ({e})")))?;
+    std::io::copy(&mut file, &mut hasher).map_err(|e| input(path, format!("cannot be read ({e})")))?;
+    Ok(hex(&hasher.finalize()))
+}
+
+/// SHA-256 of bytes in memory, in hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
 fn input(path: &Path, what: impl std::fmt::Display) -> Error {
     Error::Input(format!("{}: {what}", path.display()))
 }

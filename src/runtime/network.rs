@@ -158,6 +158,15 @@ impl Network {
         &self.prepared
     }
 
+    /// Values of several layers for a batch, from one run; spatial ones as `[N, C, H, W]`.
+    pub fn activations(&mut self, images: ArrayView4<f32>, layers: &[String]) -> Result<Vec<ArrayD<f32>>> {
+        let taps = layers.iter().map(|l| (l.clone(), TapKind::Value)).collect();
+        let spec = Instrumentation { taps, ..Instrumentation::default() };
+        let outputs = |g: &Instrumented| Ok(g.taps.iter().map(|t| t.0.clone()).collect());
+        let results = self.run(&spec, images, self.gradient_batch, &|_, _| Ok(Vec::new()), &outputs)?;
+        Ok(results.into_iter().zip(layers).map(|(value, layer)| self.channels_first(layer, value)).collect())
+    }
+
     fn session(&mut self, spec: &Instrumentation) -> Result<usize> {
         self.clock += 1;
         if let Some(at) = self.loaded.iter().position(|l| l.spec == *spec) {
@@ -355,11 +364,8 @@ impl Layers for Network {
     }
 
     fn activation(&mut self, images: ArrayView4<f32>, layer: &str) -> Result<ArrayD<f32>> {
-        let spec = Instrumentation { taps: vec![(layer.to_owned(), TapKind::Value)], ..Instrumentation::default() };
-        let outputs = |g: &Instrumented| Ok(vec![tap(g)?.0.clone()]);
-        let results = self.run(&spec, images, self.gradient_batch, &|_, _| Ok(Vec::new()), &outputs)?;
-        let value = results.into_iter().next().ok_or_else(|| Error::Engine(format!("the value of layer '{layer}' is missing")))?;
-        Ok(self.channels_first(layer, value))
+        let value = self.activations(images, &[layer.to_owned()])?.pop();
+        value.ok_or_else(|| Error::Engine(format!("the value of layer '{layer}' is missing")))
     }
 
     fn layer_gradient(&mut self, images: ArrayView4<f32>, layer: &str, class: usize) -> Result<LayerGradient> {

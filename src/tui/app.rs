@@ -3,7 +3,8 @@
 use std::{
     io::Write as _,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    path::PathBuf,
+    path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,6 +16,7 @@ use ndarray::Axis;
 use super::{
     effect::Effect,
     input::Input,
+    kept,
     keymap::{Key, Keymap},
     logging,
     model::{Attacks, Model},
@@ -31,8 +33,12 @@ use crate::{
         Handle,
         command::{AttackRequest, Command, Target},
         event::Event,
+        findings::Findings,
         keep,
+        recorded::Recorded,
+        trace::file,
     },
+    report::{self, Format},
 };
 
 /// Called with the last state when the interface is left, after the terminal was given back.
@@ -56,6 +62,10 @@ pub struct Options {
     pub keys: Vec<(String, String)>,
     /// Listen to the mouse; takes text selection away from the terminal.
     pub mouse: bool,
+    /// Folder to be worked through in the background.
+    pub folder: Option<PathBuf>,
+    /// A recorded run to show instead of opening model and image.
+    pub recorded: Option<Arc<Recorded>>,
     /// The first attack's settings.
     pub attack: AttackRequest,
     /// How much goes into the log file: see [`logging::init`].
@@ -76,6 +86,8 @@ impl Options {
             theme: "terminal".into(),
             keys: Vec::new(),
             mouse: false,
+            folder: None,
+            recorded: None,
             attack: default_attack(),
             verbosity: 0,
             on_exit: None,
@@ -130,7 +142,15 @@ pub fn run_with(engine: Handle, options: Options, attacks: Attacks) -> anyhow::R
     // The depth is decided here; crossterm must not decide again.
     crossterm::style::force_color_output(depth != Depth::None);
     let mut model = Model::new(options.model.clone(), options.image.clone(), theme, keymap, attacks, options.attack);
-    engine.commands.send(Command::Open { model: options.model, image: options.image }).context("the worker has ended; start again")?;
+    if options.folder.is_some() {
+        model.screen = super::screen::Screen::Triage;
+        model.triage.folder = options.folder;
+    }
+    let first = match options.recorded {
+        Some(recorded) => Command::View(recorded),
+        None => Command::Open { model: options.model, image: options.image },
+    };
+    engine.commands.send(first).context("the worker has ended; start again")?;
     let _log = logging::init(options.verbosity);
     let signals = signals()?;
     let mut guard = Guard::enter(options.mouse)?;
@@ -168,10 +188,10 @@ fn end(engine: &Handle, model: &Model) {
 
 /// Saves what would be lost, and says where. Nobody may be left to read it, so that failing to say it is no error.
 fn save(model: &Model) {
-    let (Some(opened), Some(run)) = (&model.opened, &model.run) else { return };
-    let Some(trace) = run.trace.as_ref().filter(|t| t.len() > 1 && model.saved != Some(run.id)) else { return };
-    let line = match keep::save_last(&keep::meta(opened.as_ref().into(), &run.request, trace), trace) {
-        Ok(path) => format!("psescope: the last run is kept: psescope show {}", path.display()),
+    let unsaved = model.run.as_ref().is_some_and(|run| model.saved != Some(run.id));
+    let Some((meta, maps, trace)) = kept::kept(model).filter(|(_, _, trace)| unsaved && trace.len() > 1) else { return };
+    let line = match keep::save_last(&meta, &trace, &maps) {
+        Ok(path) => format!("psescope: the last run is kept: psescope view {}", path.display()),
         Err(error) => format!("psescope: the last run could not be kept: {error}"),
     };
     let _ = writeln!(std::io::stderr(), "{line}");
@@ -194,6 +214,19 @@ fn note(event: &Event) {
         }
         _ => {}
     }
+}
+
+/// Writes a report; says what to tell about it.
+fn report(format: &Format, path: &Path, findings: &Findings) -> Result<String, String> {
+    if path.exists() {
+        return Err(format!("{} exists already; choose another name", path.display()));
+    }
+    // A defect in drawing must not leave the dialog waiting for ever.
+    let drawn = catch_unwind(AssertUnwindSafe(|| (format.bytes)(findings, &report::Options::default())));
+    let bytes = drawn.map_err(|_| "an internal error ended the report; nothing was written".to_owned())?.map_err(|e| e.to_string())?;
+    file::write(path, &bytes).map_err(|e| e.to_string())?;
+    let lacks = if findings.missing.is_empty() { String::new() } else { format!(" ({})", findings.missing.join(" ")) };
+    Ok(format!("wrote {}{lacks}", path.display()))
 }
 
 /// What a signal means to the interface.
@@ -393,12 +426,28 @@ impl App<'_> {
                 self.model.size = self.guard.size();
             }
             Effect::Redraw => self.guard.clear()?,
-            Effect::Keep(path, meta, trace) => {
+            Effect::Report(format, path, findings) => {
+                let tell = self.told.0.clone();
+                std::thread::Builder::new().name("report".into()).spawn(move || {
+                    drop(tell.send(Msg::Reported(report(format, &path, &findings))));
+                })?;
+            }
+            Effect::Keep(path, kept, trace) => {
                 let tell = self.told.0.clone();
                 std::thread::Builder::new().name("save".into()).spawn(move || {
-                    let answer = match keep::save_new(&path, &meta, &trace) {
+                    let answer = match keep::save_new(&path, &kept.0, &trace, &kept.1) {
                         Ok(()) => Msg::Told(Severity::Info, format!("wrote {}", path.display())),
                         Err(error) => Msg::NotKept(error.to_string()),
+                    };
+                    drop(tell.send(answer));
+                })?;
+            }
+            Effect::Table(stem, rows, metadata) => {
+                let tell = self.told.0.clone();
+                std::thread::Builder::new().name("export".into()).spawn(move || {
+                    let answer = match super::screen::triage::export(&stem, &rows, &metadata) {
+                        Ok(text) => Msg::Told(Severity::Info, text),
+                        Err(error) => Msg::Told(Severity::Error, error.to_string()),
                     };
                     drop(tell.send(answer));
                 })?;

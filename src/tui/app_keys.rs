@@ -1,7 +1,7 @@
 //! Actions of the program as a whole: screens, help, leaving.
 
 use super::{
-    dialog::{Dialog, confirm, help, prompt},
+    dialog::{Dialog, confirm, export, help, prompt},
     effect::Effect,
     keymap::Binding,
     model::Model,
@@ -29,6 +29,10 @@ pub enum Msg {
     Save,
     /// Save the run.
     Keep,
+    /// Write a report.
+    Export,
+    /// Open the model of the recorded run.
+    Revive,
     /// Leave; asks while an attack runs.
     Quit,
     /// Leave at once.
@@ -48,8 +52,11 @@ pub const KEYS: &[Binding] = &[
     key(Msg::Show(Screen::Attack), "screen-attack", "Shows the attack screen.", "", "1"),
     key(Msg::Show(Screen::Pixels), "screen-pixels", "Shows the pixels screen.", "", "2"),
     key(Msg::Show(Screen::Cam), "screen-cam", "Shows the CAM screen.", "", "3"),
+    key(Msg::Show(Screen::Triage), "screen-triage", "Shows the triage screen: the images of a folder.", "", "T"),
     key(Msg::Save, "save-image", "Writes the adversarial image of this step beside you, as a NumPy array.", "", "w"),
     key(Msg::Keep, "save-run", "Saves the run with all its steps under a name.", "", "S"),
+    key(Msg::Export, "export", "Writes a report of the run: page, figure, arrays, numbers.", "export", "e"),
+    key(Msg::Revive, "open-model", "Opens the model of a recorded run, so that everything works on it.", "open model", "O"),
     key(Msg::Copy, "copy-summary", "Copies one line about this step to the clipboard.", "", "y"),
     key(Msg::Messages, "messages", "Lists all messages so far.", "", "M"),
     key(Msg::Rescan, "rescan-runtime", "Looks for ONNX Runtime again, keeping everything recorded.", "", "R"),
@@ -94,6 +101,14 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
             }
             Vec::new()
         }
+        Msg::Export => {
+            match export::State::new(model) {
+                Some(state) => model.dialogs.push(Dialog::Export(state)),
+                None => model.tell(Severity::Info, "there is no run to report yet: a starts an attack"),
+            }
+            Vec::new()
+        }
+        Msg::Revive => revive(model),
         Msg::Quit if model.running() => {
             model.dialogs.push(Dialog::Confirm(confirm::State::quit()));
             Vec::new()
@@ -102,6 +117,19 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
         Msg::Suspend => vec![Effect::Suspend],
         Msg::Redraw => vec![Effect::Redraw],
     }
+}
+
+fn revive(model: &mut Model) -> Vec<Effect> {
+    let told = match &model.replay {
+        None => "this is no recorded run: its model is open".to_owned(),
+        Some(replay) if replay.open => "the model of the recorded run is open already".to_owned(),
+        Some(replay) => match &replay.recorded.model {
+            Ok(_) => return vec![Effect::Engine(Command::Revive)],
+            Err(why) => why.clone(),
+        },
+    };
+    model.tell(Severity::Info, told);
+    Vec::new()
 }
 
 fn copy(model: &mut Model) -> Vec<Effect> {

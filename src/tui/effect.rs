@@ -2,10 +2,15 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use crate::engine::{
-    command::Command,
-    control::Control,
-    trace::{Frame, Trace, file::RunMeta},
+use crate::{
+    engine::{
+        command::Command,
+        control::Control,
+        findings::Findings,
+        trace::{Frame, Trace, file::RunMeta, maps::Maps},
+        triage::{Row, part::Metadata},
+    },
+    report::Format,
 };
 
 /// Something to do outside the model.
@@ -21,8 +26,12 @@ pub enum Effect {
     Copy(String),
     /// Write the adversarial image of a step as `[1, C, H, W]` float32.
     Save(PathBuf, Arc<Frame>),
-    /// Write the run under this name, unless it is taken.
-    Keep(PathBuf, Box<RunMeta>, Arc<Trace>),
+    /// Write the rows of the triage as Parquet and CSV, under this stem.
+    Table(PathBuf, Vec<Row>, Box<Metadata>),
+    /// Write the run and its explanations under this name, unless it is taken.
+    Keep(PathBuf, Box<(RunMeta, Maps)>, Arc<Trace>),
+    /// Write a report under this name, unless it is taken.
+    Report(&'static Format, PathBuf, Box<Findings>),
     /// Go to the background.
     Suspend,
     /// Draw everything again.

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use super::{
+    dialog::export,
     effect::Effect,
+    kept,
     model::{Busy, Cursor, Model, Run},
     notice::Severity,
     psr,
-    screen::{cam, cam_charts},
+    screen::{cam, cam_charts, triage},
 };
 use crate::engine::{
     command::{AttackRequest, RunId},
@@ -41,6 +43,11 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
         Event::Cam { at, map } => cam::arrived(model, at, map),
         Event::Faithfulness { at, map, result } => cam::believed(model, at, &map, result),
         Event::Timeline { run, cell, moments, done } => psr::timed(model, run, cell, moments, done),
+        Event::Viewing { run, recorded } => kept::viewing(model, run, recorded),
+        Event::Revived(opened) => kept::revived(model, *opened),
+        Event::Completed(findings) => return export::completed(model, findings),
+        Event::Triage(number, news) => triage::arrived(model, number, *news),
+        Event::Thumbnail(path, image) => triage::pictured(model, path, image),
         Event::Runtime(engine, provider) => {
             model.tell(Severity::Info, format!("now running on {engine}, {provider}"));
             (model.engine, model.provider) = (engine, provider);
@@ -60,6 +67,7 @@ fn opened_now(model: &mut Model, opened: Opened) {
     model.run = None;
     model.cursor = Cursor::Live;
     model.marks.clear();
+    model.replay = None;
     (model.engine, model.provider) = (opened.engine.clone(), opened.provider.clone());
     (model.model_path, model.image_path) = (opened.model.clone(), opened.image_path.clone());
     let (_, h, w) = opened.image.dim();
@@ -77,6 +85,7 @@ fn opened_now(model: &mut Model, opened: Opened) {
 fn failed(model: &mut Model, why: String) {
     model.busy = None;
     psr::failed(model);
+    export::failed(model, &why);
     model.cam.failed();
     if let Some(run) = model.run.as_mut().filter(|r| r.trace.is_none() && r.ending.is_none()) {
         run.ending = Some(Ending::Failed(why.clone()));

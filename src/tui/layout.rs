@@ -4,7 +4,7 @@ use ratatui::layout::Rect;
 
 use super::{
     model::Model,
-    screen::{Screen, attack, cam, pixels},
+    screen::{Screen, attack, cam, pixels, triage},
 };
 
 /// Below this the screen shows one sentence.
@@ -218,6 +218,7 @@ pub fn clicked(model: &mut Model, x: u16, y: u16) {
         Screen::Attack => attack::clicked(model, shell.body, x, y),
         Screen::Pixels => pixels::clicked(model, shell.body, x, y),
         Screen::Cam => cam::clicked(model, shell.body, x, y),
+        Screen::Triage => triage::clicked(model, shell.body, x, y),
     }
 }
 

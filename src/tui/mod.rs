@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod effect;
 mod engine_events;
 mod input;
+pub mod kept;
 pub mod keymap;
 pub mod layout;
 pub mod logging;

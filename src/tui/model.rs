@@ -7,7 +7,7 @@ use super::{
     keymap::{Context, Keymap},
     notice::{Notices, Severity},
     psr,
-    screen::{Screen, attack, cam, pixels},
+    screen::{Screen, attack, cam, pixels, triage},
     text,
     theme::Theme,
 };
@@ -17,6 +17,7 @@ use crate::{
         command::{AttackRequest, RunId},
         control::Control,
         event::{Ending, Opened, Scored},
+        recorded::Recorded,
         trace::{Frame, StepRecord, Trace},
     },
 };
@@ -82,6 +83,17 @@ impl Run {
     }
 }
 
+/// A recorded run on the screen.
+#[derive(Debug, Clone)]
+pub struct Replay {
+    /// Number it got.
+    pub run: RunId,
+    /// The run and where it came from.
+    pub recorded: Arc<Recorded>,
+    /// Whether its model is open by now.
+    pub open: bool,
+}
+
 /// Work that blocks the worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Busy {
@@ -136,6 +148,8 @@ pub struct Model {
     pub pixels: pixels::State,
     /// Screen 3.
     pub cam: cam::State,
+    /// The folder.
+    pub triage: triage::State,
     /// The map shared by screens 1 and 2.
     pub psr: psr::State,
     /// Open dialogs, the topmost last.
@@ -146,6 +160,8 @@ pub struct Model {
     pub marks: BTreeSet<usize>,
     /// The finished run that was saved by name, if one was.
     pub saved: Option<RunId>,
+    /// The recorded run that was opened, when one was.
+    pub replay: Option<Replay>,
     /// First-run hints that have been followed.
     pub learned: BTreeSet<&'static str>,
 }
@@ -175,32 +191,45 @@ impl Model {
             attack: attack::State::default(),
             pixels: pixels::State::default(),
             cam: cam::State::default(),
+            triage: triage::State::default(),
             psr: psr::State::default(),
             dialogs: Vec::new(),
             notices: Notices::default(),
             marks: BTreeSet::new(),
             saved: None,
+            replay: None,
             learned: BTreeSet::new(),
         }
     }
 
     /// Contexts in which keys are looked up, nearest first.
     pub fn contexts(&self) -> Vec<Context> {
-        use Context::{Always, App, Attack, Cam, Cells, Confirm, Form, Help, Picker, PixelCursor, Pixels, Prompt, Psr, Run, Time};
+        use Context::{
+            Always, App, Attack, Cam, Cells, Confirm, Export, Filter, Form, Help, Picker, PixelCursor, Pixels, Prompt, Psr, Run, Time,
+            Triage,
+        };
         match self.dialogs.last() {
             Some(Dialog::Form(_)) => vec![Form, Always],
             Some(Dialog::Picker(_)) => vec![Picker, Always],
             Some(Dialog::Help(_)) => vec![Help, Always],
             Some(Dialog::Confirm(_)) => vec![Confirm, Always],
             Some(Dialog::Prompt(_)) => vec![Prompt, Always],
+            Some(Dialog::Export(_)) => vec![Export, Always],
             None => match self.screen {
                 Screen::Attack => vec![Attack, Run, Time, Psr, App, Always],
                 Screen::Pixels if self.pixels.in_pixels => vec![PixelCursor, Pixels, Psr, Time, Run, App, Always],
                 Screen::Pixels if self.pixels.in_cells => vec![Cells, Pixels, Psr, Time, Run, App, Always],
                 Screen::Pixels => vec![Pixels, Psr, Time, Run, App, Always],
                 Screen::Cam => vec![Cam, Time, Run, App, Always],
+                Screen::Triage if self.triage.typing => vec![Filter, Always],
+                Screen::Triage => vec![Triage, Run, App, Always],
             },
         }
+    }
+
+    /// Why nothing can be computed: a recorded run is shown and its model is not open.
+    pub fn without_model(&self) -> Option<String> {
+        self.replay.as_ref().filter(|r| !r.open).map(|r| r.recorded.without_model())
     }
 
     /// Name of a class.

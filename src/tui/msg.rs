@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::{
     app_keys,
-    dialog::{confirm, form, help, picker, prompt},
+    dialog::{confirm, export, form, help, picker, prompt},
     keymap::Key,
     psr, run,
-    screen::{attack, cam, pixels},
+    screen::{attack, cam, pixels, triage},
     time,
 };
 use crate::engine::event::Event;
@@ -35,6 +35,8 @@ pub enum Msg {
     Told(super::notice::Severity, String),
     /// The run could not be saved by name: it counts as unsaved again.
     NotKept(String),
+    /// A report was written (what to say about it), or not (why).
+    Reported(Result<String, String>),
     /// The system asks the program to end.
     Terminate,
     /// An action of the table.
@@ -58,6 +60,8 @@ pub enum Action {
     Pixels(pixels::Msg),
     /// Screen 3.
     Cam(cam::Msg),
+    /// The folder.
+    Triage(triage::Msg),
     /// The attack form.
     Form(form::Msg),
     /// A pick list.
@@ -68,4 +72,6 @@ pub enum Action {
     Confirm(confirm::Msg),
     /// A line to type.
     Prompt(prompt::Msg),
+    /// The report dialog.
+    Export(export::Msg),
 }

@@ -10,6 +10,7 @@ use crate::{
     engine::{
         command::{Command, RunId},
         control::Control,
+        trace::maps::StepPsr,
     },
 };
 
@@ -141,7 +142,7 @@ pub const KEYS: &[Binding] = &[
     key(Msg::Shape, "grid-shape", "Square cells, wide ones, tall ones.", "", "o"),
     key(Msg::Timeline, "psr-timeline", "Follows promotion and suppression over the steps, or hides that again.", "over time", "i"),
     key(Msg::Relative, "floor-relative", "Floor in logits, or relative to the spread of the clean logits.", "", "b"),
-    key(Msg::Exact, "map-exact", "Evaluates the map exactly: one forward run per cell.", "exact map", "e"),
+    key(Msg::Exact, "map-exact", "Evaluates the map exactly: one forward run per cell.", "exact map", "E"),
     key(Msg::Linear, "map-linear", "Estimates the map from one gradient.", "", "n"),
     key(Msg::Path, "map-path", "Estimates the map from gradients along the way from the clean image.", "", "p"),
     key(Msg::FloorDown, "floor-down", "Halves the smallest effect that counts.", "", "f"),
@@ -289,6 +290,13 @@ pub fn undefined(model: &Model) -> bool {
 fn ask(model: &mut Model, mode: Mode) -> Vec<Effect> {
     model.psr.mode = mode;
     model.psr.failed = None;
+    if let Some(why) = model.without_model() {
+        let have = current(model, mode).is_some_and(|key| model.psr.find(key).is_some());
+        if !have {
+            model.tell(Severity::Info, why);
+        }
+        return Vec::new();
+    }
     let Some(key) = current(model, mode) else {
         model.tell(Severity::Info, "there is no perturbation to explain yet: a starts an attack");
         return Vec::new();
@@ -331,7 +339,7 @@ pub fn stop(model: &mut Model) -> Option<Effect> {
 
 /// Called after every message: asks for the estimate of the current position once the cursor rests there.
 pub fn follow(model: &mut Model) -> Vec<Effect> {
-    if model.screen == Screen::Cam || model.flowing() || model.psr.cell == 0 {
+    if model.screen == Screen::Cam || model.flowing() || model.psr.cell == 0 || model.without_model().is_some() {
         return Vec::new();
     }
     let strip = follow_strip(model);
@@ -409,6 +417,23 @@ impl State {
     /// Whether something is about to be asked for.
     pub fn waiting(&self) -> bool {
         self.want.is_some()
+    }
+
+    /// The complete maps of a run.
+    pub fn kept(&self, run: RunId) -> Vec<StepPsr> {
+        let complete = self.maps.iter().filter(|m| m.done && m.key.run == run && m.map.is_complete());
+        complete.map(|m| StepPsr { step: m.key.step, map: Arc::clone(&m.map) }).collect()
+    }
+
+    /// Takes the maps of a recorded run, and shows the last of them.
+    pub fn restore(&mut self, run: RunId, maps: &[StepPsr]) {
+        for StepPsr { step, map } in maps.iter().rev().take(KEPT).rev() {
+            let cell = map.grid.cell_h.max(map.grid.cell_w);
+            let key = MapKey { run, step: *step, cell, mode: map.settings.mode };
+            (self.cell, self.mode) = (cell, map.settings.mode);
+            (self.floor, self.threshold) = (map.settings.floor, map.settings.threshold);
+            self.maps.push(Stored { key, map: Arc::clone(map), done: true });
+        }
     }
 
     fn find(&self, key: MapKey) -> Option<&Stored> {

@@ -45,6 +45,10 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
         model.tell(Severity::Info, "the model is still being opened");
         return Vec::new();
     }
+    if let Some(why) = model.without_model() {
+        model.tell(Severity::Info, why);
+        return Vec::new();
+    }
     match msg {
         Msg::Form => {
             match form::State::new(model) {

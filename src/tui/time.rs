@@ -139,9 +139,11 @@ fn by_frames(trace: &Arc<Trace>, position: usize, newest: usize, by: isize) -> C
 }
 
 fn pause(model: &mut Model) -> Vec<Effect> {
+    let without = model.without_model();
     let Some(run) = model.run.as_mut() else { return run::start(model, model.request.clone()) };
     if run.ending.is_some() {
-        model.tell(Severity::Info, "this attack is over: r runs it again, a changes its parameters");
+        let over = || "this attack is over: r runs it again, a changes its parameters".into();
+        model.tell(Severity::Info, without.unwrap_or_else(over));
         return Vec::new();
     }
     run.paused = !run.paused;

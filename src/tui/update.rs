@@ -2,7 +2,7 @@
 
 use super::{
     app_keys,
-    dialog::{Dialog, confirm, form, help, picker, prompt},
+    dialog::{Dialog, confirm, export, form, help, picker, prompt},
     effect::Effect,
     engine_events,
     keymap::Key,
@@ -10,7 +10,7 @@ use super::{
     msg::{Action, Msg},
     notice::Severity,
     psr, run,
-    screen::{attack, cam, pixels},
+    screen::{attack, cam, pixels, triage},
     time,
 };
 
@@ -53,11 +53,16 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
             model.tell(Severity::Error, why);
             Vec::new()
         }
+        Msg::Reported(done) => {
+            export::reported(model, done);
+            Vec::new()
+        }
         Msg::Terminate => vec![Effect::Quit],
         Msg::Do(action) => act(model, action),
     };
     effects.extend(psr::follow(model));
     effects.extend(cam::follow(model));
+    effects.extend(triage::follow(model));
     effects
 }
 
@@ -70,6 +75,8 @@ fn on_key(model: &mut Model, key: Key) -> Vec<Effect> {
                 Some(Dialog::Form(_)) => form::key(model, key),
                 Some(Dialog::Picker(state)) => state.key(key),
                 Some(Dialog::Prompt(state)) => state.key(key),
+                Some(Dialog::Export(state)) => state.key(key),
+                None => triage::key(model, key),
                 _ => {}
             }
             Vec::new()
@@ -84,6 +91,8 @@ fn typed(model: &mut Model, text: &str) {
             Some(Dialog::Form(_)) => form::key(model, key),
             Some(Dialog::Picker(state)) => state.key(key),
             Some(Dialog::Prompt(state)) => state.key(key),
+            Some(Dialog::Export(state)) => state.key(key),
+            None => triage::key(model, key),
             _ => {}
         }
     }
@@ -98,10 +107,12 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::Attack(msg) => attack::update(model, msg),
         Action::Pixels(msg) => pixels::update(model, msg),
         Action::Cam(msg) => cam::update(model, msg),
+        Action::Triage(msg) => triage::update(model, msg),
         Action::Form(msg) => form::update(model, msg),
         Action::Picker(msg) => picker::update(model, msg),
         Action::Help(msg) => help::update(model, msg),
         Action::Confirm(msg) => confirm::update(model, msg),
         Action::Prompt(msg) => prompt::update(model, msg),
+        Action::Export(msg) => export::update(model, msg),
     }
 }

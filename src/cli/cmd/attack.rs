@@ -1,6 +1,7 @@
 //! `psescope attack`: one attack without the interface.
 
 use std::{
+    io::Write as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -21,10 +22,15 @@ use crate::{
     engine::{
         command::AttackRequest,
         control::Control,
+        findings::Findings,
         keep::{self, About},
         region::{self, Region},
         run::{self, Prepared},
-        trace::file,
+        trace::{
+            Trace,
+            file::{self, RunMeta},
+            maps::Maps,
+        },
     },
     report::{explain, json::AttackReport, npy, picture, text},
 };
@@ -41,6 +47,9 @@ pub struct AttackCommand {
     /// Write the recorded run here; `psescope pse` and `psescope show` read it.
     #[arg(long, value_name = "RUN.pse", help_heading = "Output")]
     out: Option<PathBuf>,
+    /// Compute the promotion-suppression map and the activation maps of the result too, and keep them in the run.
+    #[arg(long, requires = "out", help_heading = "Output")]
+    explain: bool,
     /// Print one JSON object.
     #[arg(long, help_heading = "Output")]
     json: bool,
@@ -114,6 +123,23 @@ fn attack(session: &mut Session, image: &Path, request: AttackRequest, control: 
     Ok(Attacked { request, prepared, clean, image, success, region, stopped, seconds })
 }
 
+/// The maps of the result; what the model cannot give is said on stderr.
+fn explain(session: &mut Session, meta: RunMeta, trace: &Arc<Trace>) -> anyhow::Result<Maps> {
+    let mut findings = Findings::new(meta, Arc::clone(trace), Maps::default(), None)?;
+    let bar = progress::bar(100, "% of the maps");
+    let control = interruptible();
+    let _bound = control.bind(session.network.interrupt());
+    findings.complete(&mut session.network, &mut |_, part| {
+        bar.set_position((part * 100.0) as u64);
+        control.checkpoint()
+    })?;
+    bar.finish_and_clear();
+    for missing in &findings.missing {
+        let _ = writeln!(std::io::stderr(), "psescope: note: {missing}");
+    }
+    Ok(findings.maps)
+}
+
 impl AttackCommand {
     /// Runs the subcommand.
     pub fn run(self) -> anyhow::Result<Done> {
@@ -129,7 +155,7 @@ impl AttackCommand {
             _ => None,
         };
         let logits = session.network.logits(attacked.image.view().insert_axis(Axis(0)))?.row(0).to_owned();
-        self.write_files(&session, &attacked)?;
+        self.write_files(&mut session, &attacked)?;
         let image = self.image.display().to_string();
         let report = AttackReport {
             context: session.context(&image),
@@ -166,7 +192,7 @@ impl AttackCommand {
         Ok(if self.exit_code && !attacked.success { Done::Robust } else { Done::Yes })
     }
 
-    fn write_files(&self, session: &Session, attacked: &Attacked) -> anyhow::Result<()> {
+    fn write_files(&self, session: &mut Session, attacked: &Attacked) -> anyhow::Result<()> {
         let clean = &attacked.prepared.problem.image;
         let delta = &attacked.image - clean;
         if let Some(dir) = &self.npy {
@@ -183,12 +209,14 @@ impl AttackCommand {
         }
         if let Some(path) = &self.out {
             let trace = &attacked.prepared.trace;
-            file::save(path, &keep::meta(self.about(session), &attacked.request, trace), trace)?;
+            let meta = keep::meta(self.about(session, attacked), &attacked.request, trace);
+            let maps = if self.explain { explain(session, meta.clone(), trace)? } else { Maps::default() };
+            file::save_with(path, &meta, trace, &maps)?;
         }
         Ok(())
     }
 
-    fn about<'a>(&self, session: &'a Session) -> About<'a> {
+    fn about<'a>(&self, session: &'a Session, attacked: &'a Attacked) -> About<'a> {
         About {
             model: session.model.clone(),
             model_sha256: &session.subject.sha256,
@@ -196,6 +224,7 @@ impl AttackCommand {
             preprocessing: session.subject.preprocess.describe(),
             provider: session.provider.clone(),
             labels: &session.subject.names,
+            clean_logits: attacked.clean.as_slice().unwrap_or_default(),
         }
     }
 }

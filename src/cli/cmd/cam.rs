@@ -143,7 +143,7 @@ impl CamCommand {
             if self.adv.is_some() {
                 return Err(Error::Parameter("--adv needs a model and the clean image before it".into()).into());
             }
-            let Case { session, image, clean, adversarial, label, .. } = case::of_run(&self.model, &self.model_args)?;
+            let Case { session, image, clean, adversarial, label, .. } = case::of_run(&self.model, None, &self.model_args)?;
             return Ok(Pictures { session, name: image, clean, adversarial: Some(adversarial), label });
         };
         let mut session = Session::open(&self.model, &self.model_args)?;

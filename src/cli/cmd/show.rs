@@ -6,11 +6,12 @@ use clap::Args;
 use image::{DynamicImage, RgbImage};
 use ndarray::Array3;
 
+use super::export::as_recorded;
 use crate::{
     cli::exit::Done,
     core::{error::Error, tensor::image as pixels},
     engine::trace::file,
-    report::picture,
+    report::{picture, run_json},
 };
 
 /// Print pictures in the shell.
@@ -18,6 +19,9 @@ use crate::{
 pub struct ShowCommand {
     /// A run written by `psescope attack --out`, or an image.
     file: PathBuf,
+    /// Print what a run is as one JSON object, without pictures.
+    #[arg(long)]
+    json: bool,
 }
 
 impl ShowCommand {
@@ -25,6 +29,10 @@ impl ShowCommand {
     pub fn run(self) -> anyhow::Result<Done> {
         if self.file.extension().is_some_and(|e| e.eq_ignore_ascii_case("pse")) {
             let run = file::load(&self.file)?;
+            if self.json {
+                say!("{}", run_json::run(&as_recorded(run)?));
+                return Ok(Done::Yes);
+            }
             let adversarial: Array3<f32> = run.result().map_or_else(|| (*run.trace.clean).clone(), |f| f.image.clone());
             let delta = &adversarial - &*run.trace.clean;
             for (title, image) in [
@@ -36,6 +44,9 @@ impl ShowCommand {
                 print_picture(&image)?;
             }
             return Ok(Done::Yes);
+        }
+        if self.json {
+            return Err(Error::Parameter("--json describes a recorded run (.pse), not a picture".into()).into());
         }
         let bytes = std::fs::read(&self.file)
             .map_err(|e| Error::Input(format!("cannot read {}: {e}; give an image or a run", self.file.display())))?;

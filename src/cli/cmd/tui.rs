@@ -1,6 +1,6 @@
 //! `psescope [MODEL [IMAGE]]`: the inspector.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
 
@@ -10,17 +10,27 @@ use crate::{
         config::{self, Config},
         exit::Done,
     },
-    engine::{command::AttackRequest, sample, worker},
+    core::error::Error,
+    engine::{command::AttackRequest, recorded::Recorded, sample, triage::listing, worker},
     tui::{self, theme::Depth},
 };
 
 /// The terminal inspector.
 #[derive(Debug, Args)]
 pub struct Inspector {
-    /// ONNX model; the bundled SqueezeNet without it.
+    /// ONNX model, or a recorded run; the bundled SqueezeNet without it.
     model: Option<PathBuf>,
-    /// Image; the bundled panda without it.
+    /// Image, or a folder of images for the triage screen; the bundled panda without it.
     image: Option<PathBuf>,
+    #[command(flatten)]
+    terminal: Terminal,
+    #[command(flatten)]
+    model_args: ModelArgs,
+}
+
+/// How the interface looks and listens.
+#[derive(Debug, Args)]
+pub struct Terminal {
     /// Colours: never, 16, 256, true; found out from the environment without it.
     #[arg(long, value_name = "DEPTH", value_parser = Depth::parse, help_heading = "Terminal")]
     color: Option<Depth>,
@@ -33,31 +43,58 @@ pub struct Inspector {
     /// Listen to the mouse (text can then only be selected with Shift).
     #[arg(long, help_heading = "Terminal")]
     mouse: bool,
-    #[command(flatten)]
-    model_args: ModelArgs,
 }
 
 impl Inspector {
     /// Opens the inspector; `verbose` is for its log file.
     pub fn run(self, verbose: u8) -> anyhow::Result<Done> {
-        let model = self.model.unwrap_or_else(|| sample::MODEL.into());
-        let image = self.image.unwrap_or_else(|| sample::IMAGE.into());
-        let config = config::current();
-        let options = tui::Options {
-            color: self.color,
-            configured_color: config.color(),
-            ascii: self.ascii,
-            theme: self.theme,
-            mouse: self.mouse,
-            keys: config.keys(),
-            attack: first_attack(config),
-            verbosity: verbose,
-            ..tui::Options::new(model, image)
+        let recorded = match &self.model {
+            Some(path) if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("pse")) => {
+                if self.image.is_some() {
+                    return Err(Error::Parameter("a recorded run holds its image: give the run alone".into()).into());
+                }
+                Some(Arc::new(Recorded::open(path, None)?))
+            }
+            _ => None,
         };
-        let engine = worker::spawn(worker::Options { runtime: self.model_args.runtime(), subject: self.model_args.subject() });
-        tui::run(engine, options)?;
-        Ok(Done::Yes)
+        let given = self.image.unwrap_or_else(|| sample::IMAGE.into());
+        let folder = given.is_dir().then(|| given.clone());
+        let image = match &folder {
+            Some(folder) => listing::of_path(folder)?.swap_remove(0).path,
+            None => given,
+        };
+        inspect(&self.terminal, &self.model_args, verbose, |options| match recorded {
+            Some(recorded) => options.recorded = Some(recorded),
+            None => {
+                options.model = self.model.unwrap_or_else(|| sample::MODEL.into());
+                (options.image, options.folder) = (image, folder);
+            }
+        })
     }
+}
+
+/// Opens the inspector; `subject` says on what.
+pub fn inspect(terminal: &Terminal, model_args: &ModelArgs, verbose: u8, subject: impl FnOnce(&mut tui::Options)) -> anyhow::Result<Done> {
+    let config = config::current();
+    let mut options = tui::Options {
+        color: terminal.color,
+        configured_color: config.color(),
+        ascii: terminal.ascii,
+        theme: terminal.theme.clone(),
+        mouse: terminal.mouse,
+        keys: config.keys(),
+        attack: first_attack(config),
+        verbosity: verbose,
+        ..tui::Options::new(PathBuf::new(), PathBuf::new())
+    };
+    subject(&mut options);
+    if let Some(recorded) = &options.recorded {
+        let meta = &recorded.run.meta;
+        (options.model, options.image) = (meta.model.clone().into(), meta.image.clone().into());
+    }
+    let engine = worker::spawn(worker::Options { runtime: model_args.runtime(), subject: model_args.subject() });
+    tui::run(engine, options)?;
+    Ok(Done::Yes)
 }
 
 /// The attack that is offered first: the configured one, else the interface's own choice.

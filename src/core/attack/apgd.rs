@@ -235,6 +235,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn dlr_is_the_published_ratio() {
+        // Sorted: 2.5 (1), 1.0 (0), 0.9 (4), 0.3 (2), -1.0 (3).
+        let z = array![1.0f32, 2.5, 0.3, -1.0, 0.9];
+        let cases = [
+            (1, Goal { class: 1, targeted: false }, -(2.5 - 1.0) / (2.5 - 0.9)),
+            (0, Goal { class: 0, targeted: false }, -(1.0 - 2.5) / (2.5 - 0.9)),
+            (1, Goal { class: 3, targeted: true }, -(2.5 + 1.0) / (2.5 - (0.9 + 0.3) / 2.0)),
+            (3, Goal { class: 1, targeted: true }, -(-1.0 - 2.5) / (2.5 - (0.9 + 0.3) / 2.0)),
+        ];
+        for (label, goal, want) in cases {
+            approx::assert_abs_diff_eq!(dlr(&z, goal, label).0, want, epsilon = 1e-6);
+            // Neither a shift nor a scale of the logits changes it.
+            approx::assert_abs_diff_eq!(dlr(&(&z * 7.0 + 3.0), goal, label).0, want, epsilon = 1e-5);
+        }
+        // Equal logits: no number, but no NaN either.
+        let (value, grad) = dlr(&array![1.0f32, 1.0, 1.0, 1.0], cases[0].1, 1);
+        assert!(value == 0.0 && grad.iter().all(|g| g.is_finite()));
+    }
+
+    #[test]
     fn dlr_gradient_is_its_derivative() {
         let z = array![1.0f32, 2.5, 0.3, -1.0, 0.9];
         for (label, class, targeted) in [(1, 1, false), (0, 0, false), (1, 3, true), (4, 1, true)] {

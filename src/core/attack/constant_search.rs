@@ -68,15 +68,11 @@ const NONE: f64 = 1e10;
 const WIDEST: usize = 8;
 /// An engine that wants more images at once than this gains from a batch. ONNX Runtime on a processor asks for eight, and
 /// gains nothing.
-const PROFITS: usize = 8;
+pub(super) const PROFITS: usize = 8;
 
 /// How many constants are tried at once: one, unless the `search` parameter or the engine says otherwise.
 pub(super) fn width(params: &Params, oracle: &dyn Oracle) -> usize {
-    match params.choice("search") {
-        "batched" => oracle.batch().clamp(2, WIDEST),
-        "auto" if oracle.batch() > PROFITS => WIDEST,
-        _ => 1,
-    }
+    if super::batched(params, oracle) { oracle.batch().clamp(2, WIDEST) } else { 1 }
 }
 
 /// One constant on its way.

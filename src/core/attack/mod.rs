@@ -20,6 +20,8 @@ mod params;
 mod pgd;
 mod refinement;
 pub mod scalars;
+#[cfg(test)]
+mod search_tests;
 mod strattack;
 pub mod targets;
 #[cfg(test)]
@@ -36,6 +38,15 @@ pub static REGISTRY: &[&dyn Attack] =
 /// The attack with this name.
 pub fn find(name: &str) -> Option<&'static dyn Attack> {
     REGISTRY.iter().copied().find(|a| a.name() == name)
+}
+
+/// Whether several images at once are worth it: as the attack's `search` parameter says, else by what the engine likes.
+pub fn batched(params: &Params, oracle: &dyn Oracle) -> bool {
+    match params.has("search").then(|| params.choice("search")) {
+        Some("sequential") => false,
+        Some("batched") => true,
+        _ => oracle.batch() > constant_search::PROFITS,
+    }
 }
 
 /// What is attacked.

@@ -83,3 +83,46 @@ fn third_percentile(values: &Array3<f32>) -> f32 {
     let above = sizes[(at as usize + 1).min(sizes.len() - 1)];
     below + (above - below) * at.fract()
 }
+
+#[cfg(test)]
+mod tests {
+    use approx::assert_abs_diff_eq;
+
+    use super::*;
+    use crate::core::attack::{
+        Params, find,
+        goal::Goal,
+        tests::{active, problem},
+    };
+
+    #[test]
+    fn closed_forms_on_a_fixed_support() {
+        // c w / (rho + gamma/100) in the released code, c w / (gamma/100) as intended; nothing off the support.
+        for (variant, gamma, divisor) in [("released", "50", 2.0f32), ("exact", "150", 1.5)] {
+            let (mut model, image, w) = active([1, 4, 4], 23);
+            let problem = problem(&image, None);
+            let given = [("variant", variant), ("gamma", gamma), ("rho", "1.5"), ("kappa", "100"), ("group", "2")];
+            let params = Params::check(find("strattack").unwrap().params(), given).unwrap();
+            let goal = Goal::of(&problem, &model).unwrap();
+            let admm = Admm::new(&problem, &params, goal, ndarray::Array1::zeros(2));
+            let support = Array3::from_shape_fn((1, 4, 4), |(_, y, _)| f32::from(y < 2));
+            let zero = Array3::<f32>::zeros((1, 4, 4));
+            let c = 0.9f32;
+            let mut lane = Refined { c, support, z: zero.clone() + 0.01, u: zero, image: image.clone() };
+            for _ in 0..4000 {
+                step(&admm, &mut model, &mut [&mut lane]).unwrap();
+            }
+            for ((((_, y, _), got), x), w) in lane.image.indexed_iter().zip(&image).zip(&w) {
+                let want = if y < 2 { (x + c * w / divisor).clamp(0.0, 1.0) } else { *x };
+                assert_abs_diff_eq!(*got, want, epsilon = 1e-4);
+            }
+        }
+    }
+
+    #[test]
+    fn percentiles_interpolate() {
+        assert_eq!(third_percentile(&Array3::zeros((1, 2, 2))), 0.0);
+        let values = Array3::from_shape_fn((1, 1, 101), |(_, _, x)| -(x as f32) - 1.0);
+        assert_abs_diff_eq!(third_percentile(&values), 4.0, epsilon = 1e-5);
+    }
+}

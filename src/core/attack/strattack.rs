@@ -180,7 +180,7 @@ impl Lane for Copies {
 }
 
 impl<'a> Admm<'a> {
-    fn new(problem: &'a Problem, params: &Params, goal: Goal, clean_logits: Array1<f32>) -> Self {
+    pub fn new(problem: &'a Problem, params: &Params, goal: Goal, clean_logits: Array1<f32>) -> Self {
         let (_, height, width) = problem.image.dim();
         let released = params.choice("variant") == "released";
         let side = match params.int("group") as usize {

@@ -37,6 +37,15 @@ pub fn pick(rule: Rule, clean: ArrayView1<f32>, label: usize, seed: u64) -> Resu
     })
 }
 
+/// The class with this rank (from 1) when the true one is left out.
+pub fn ranked(clean: ArrayView1<f32>, label: usize, rank: usize) -> Result<usize> {
+    let order = scalars::top(clean, rank.saturating_add(1).min(clean.len()));
+    order.into_iter().map(|t| t.0).filter(|c| *c != label).nth(rank.saturating_sub(1)).ok_or_else(|| {
+        let others = clean.len().saturating_sub(1);
+        Error::Parameter(format!("there is no class of rank {rank}: this model has {others} classes besides the true one"))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use ndarray::array;
@@ -53,5 +62,9 @@ mod tests {
         assert!([0, 1, 3].iter().all(|c| drawn.contains(c)) && !drawn.contains(&2));
         assert_eq!(pick(Rule::Random, z.view(), 2, 7).unwrap(), pick(Rule::Random, z.view(), 2, 7).unwrap());
         assert!(pick(Rule::Second, array![1.0f32].view(), 0, 0).is_err());
+        let ranks: Vec<usize> = (1..4).map(|r| ranked(z.view(), 2, r).unwrap()).collect();
+        assert_eq!(ranks, [1, 0, 3]);
+        assert_eq!(ranked(z.view(), 1, 1).unwrap(), pick(Rule::Second, z.view(), 1, 0).unwrap());
+        assert!(ranked(z.view(), 1, 4).unwrap_err().to_string().contains("3 classes"));
     }
 }

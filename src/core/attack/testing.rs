@@ -180,7 +180,15 @@ pub struct Tape {
     pub images: Vec<Array3<f32>>,
     pub logits: Vec<Array1<f32>>,
     pub losses: Vec<f32>,
+    pub terms: Vec<Vec<(&'static str, f32)>>,
     pub limit: Option<usize>,
+}
+
+impl Tape {
+    /// A term at every step that has it.
+    pub fn term(&self, name: &str) -> Vec<f32> {
+        self.terms.iter().flat_map(|terms| terms.iter().filter(|t| t.0 == name).map(|t| t.1)).collect()
+    }
 }
 
 impl Recorder for Tape {
@@ -191,6 +199,7 @@ impl Recorder for Tape {
         self.images.push(step.image.to_owned());
         self.logits.push(step.logits.to_owned());
         self.losses.push(step.loss);
+        self.terms.push(step.terms.to_vec());
         Ok(())
     }
 }

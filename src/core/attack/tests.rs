@@ -9,11 +9,11 @@ use super::{
 };
 use crate::core::{error::Error, tensor::Norms};
 
-fn problem(image: &Array3<f32>, target: Option<usize>) -> Problem {
+pub(super) fn problem(image: &Array3<f32>, target: Option<usize>) -> Problem {
     Problem { image: image.clone(), label: 0, target, mask: None, seed: 7 }
 }
 
-fn run(name: &str, model: &mut Linear, problem: &Problem, given: &[(&str, &str)]) -> (Outcome, Tape) {
+pub(super) fn run(name: &str, model: &mut Linear, problem: &Problem, given: &[(&str, &str)]) -> (Outcome, Tape) {
     let attack = find(name).unwrap();
     let params = Params::check(attack.params(), given.iter().copied()).unwrap();
     let mut tape = Tape::default();
@@ -24,7 +24,7 @@ fn run(name: &str, model: &mut Linear, problem: &Problem, given: &[(&str, &str)]
     (outcome, tape)
 }
 
-fn settings(name: &str) -> &'static [(&'static str, &'static str)] {
+pub(super) fn settings(name: &str) -> &'static [(&'static str, &'static str)] {
     match name {
         "strattack" => &[("group", "2"), ("tau", "0.1"), ("gamma", "0.1"), ("steps", "40"), ("search-steps", "4")],
         "cw" | "ead" => &[("steps", "200"), ("search-steps", "6"), ("c0", "0.1")],
@@ -32,7 +32,7 @@ fn settings(name: &str) -> &'static [(&'static str, &'static str)] {
     }
 }
 
-const SHAPE: [usize; 3] = [3, 8, 8];
+pub(super) const SHAPE: [usize; 3] = [3, 8, 8];
 
 #[test]
 fn registry_tables_are_sound() {
@@ -191,6 +191,25 @@ fn smallest_eps_is_found_both_ways() {
 }
 
 #[test]
+fn smallest_eps_goes_up_the_published_grid() {
+    // L2 in steps of 0.01, ten steps of eps/10 each, up from the smallest: the first that works ends the search.
+    let (mut model, image) = Linear::random(SHAPE, 2, 1.0, 6);
+    let needed = 1.0 / ball::l2(&model.difference(1, 0));
+    let cells = (needed / 0.01).ceil() as usize;
+    assert!(cells > 1);
+    let given = [("smallest-eps", "grid"), ("norm", "l2"), ("eps", "1")];
+    let (outcome, tape) = run("ifgsm", &mut model, &problem(&image, None), &given);
+    assert_eq!(tape.images.len(), cells * 11);
+    for (i, eps) in tape.term("eps").iter().enumerate() {
+        assert_abs_diff_eq!(*eps, (i / 11 + 1) as f32 * 0.01, epsilon = 1e-6);
+    }
+    let second = Norms::between(image.view(), tape.images[1].view()).unwrap().l2;
+    assert_abs_diff_eq!(second, 0.001, epsilon = 1e-6);
+    assert_abs_diff_eq!(Norms::between(image.view(), outcome.image.view()).unwrap().l2, cells as f64 * 0.01, epsilon = 1e-5);
+    assert!(outcome.success);
+}
+
+#[test]
 fn h3_cw_finds_the_distance_to_the_boundary() {
     for kappa in ["0", "0.2"] {
         let (mut model, image) = Linear::random([1, 4, 4], 2, 0.4, 8);
@@ -226,7 +245,7 @@ fn h3_multi_class_distance() {
 }
 
 /// A two-class model whose hinge stays active (kappa is never reached), so that the optimum of one c is known.
-fn active(shape: [usize; 3], seed: u64) -> (Linear, Array3<f32>, Array3<f32>) {
+pub(super) fn active(shape: [usize; 3], seed: u64) -> (Linear, Array3<f32>, Array3<f32>) {
     let (mut model, image) = Linear::random(shape, 2, 5.0, seed);
     model.weights *= 0.1;
     let z = model.logits(image.view().insert_axis(ndarray::Axis(0))).unwrap();
@@ -244,6 +263,24 @@ fn h4_ead_prox_solves_the_elastic_net() {
     for ((got, x), w) in outcome.image.iter().zip(&image).zip(&w) {
         let want = ball::sign(*w) * ((2.0 * w).abs() / 2.0 - 0.05).max(0.0);
         assert_abs_diff_eq!(got - x, want, epsilon = 2e-5);
+    }
+}
+
+#[test]
+fn c2_published_shrinkage_at_a_constant_step_weighs_l1_by_beta_over_lr() {
+    // beta/lr, and nothing: a projected gradient descent.
+    for (beta, weight) in [("0.002", 0.2), ("0", 0.0)] {
+        let (mut model, image, w) = active([1, 4, 4], 10);
+        let given =
+            [("steps", "4000"), ("search-steps", "1"), ("c0", "2"), ("kappa", "100"), ("beta", beta), ("lr", "0.01"), ("decay", "none")];
+        let (outcome, _) = run("ead", &mut model, &problem(&image, None), &given);
+        let mut zeros = 0;
+        for ((got, x), w) in outcome.image.iter().zip(&image).zip(&w) {
+            let change = ball::sign(*w) * ((2.0 * w).abs() / 2.0 - weight / 2.0).max(0.0);
+            zeros += usize::from(change == 0.0);
+            assert_abs_diff_eq!(*got, (x + change).clamp(0.0, 1.0), epsilon = 2e-5);
+        }
+        assert_eq!(zeros > 0, weight > 0.0, "the weight decides nothing here");
     }
 }
 
@@ -338,6 +375,61 @@ fn overlapping_groups_reach_the_optimum() {
             assert!(objective(&moved) > best - 2e-5, "pixel {i} {h}: {} {best}", objective(&moved));
         }
     }
+}
+
+#[test]
+fn b4_classes_of_disjoint_windows_beat_the_last_writer() {
+    // 7 pixels, windows of 3 every 2: all are whole, so that both variants mean the same groups. Released counts gamma twice.
+    let (_, image, w) = active([1, 7, 7], 15);
+    let groups = groups::Groups::new(7, 7, 3, 2, false);
+    let objective = |variant: &str, gamma: &str| {
+        let (mut model, ..) = active([1, 7, 7], 15);
+        let given = [
+            ("steps", "4000"),
+            ("search-steps", "1"),
+            ("c0", "2"),
+            ("kappa", "100"),
+            ("tau", "0.1"),
+            ("gamma", gamma),
+            ("group", "3"),
+            ("stride", "2"),
+            ("variant", variant),
+            ("refine", "no"),
+        ];
+        let d = run("strattack", &mut model, &problem(&image, None), &given).0.image - &image;
+        let squares: f64 = d.iter().map(|v| f64::from(*v).powi(2)).sum();
+        let linear: f64 = d.iter().zip(&w).map(|(d, w)| f64::from(*d) * f64::from(*w)).sum();
+        squares - 2.0 * linear + 0.1 * groups.lengths(&d).0
+    };
+    let (exact, released) = (objective("exact", "1"), objective("released", "0.5"));
+    assert!(exact < released - 1e-4, "{exact} against {released}");
+}
+
+#[test]
+fn strattack_stops_when_its_residuals_are_small() {
+    let (_, image, w) = active([3, 4, 4], 13);
+    let result = |tolerance: &str| {
+        let (mut model, ..) = active([3, 4, 4], 13);
+        let given = [
+            ("steps", "3000"),
+            ("search-steps", "1"),
+            ("c0", "1.5"),
+            ("kappa", "100"),
+            ("tau", "0.15"),
+            ("group", "2"),
+            ("refine", "no"),
+            ("tolerance", tolerance),
+        ];
+        run("strattack", &mut model, &problem(&image, None), &given)
+    };
+    let (full, _) = result("0");
+    let (early, tape) = result("1e-3");
+    assert!(tape.images.len() < 2000, "{} steps", tape.images.len());
+    let (primal, dual) = (tape.term("primal residual"), tape.term("dual residual"));
+    assert_eq!((primal.len(), dual.len()), (tape.images.len() - 1, tape.images.len() - 1));
+    assert!(primal[0].max(dual[0]) > 0.01 && primal.last().unwrap().max(*dual.last().unwrap()) < 1e-3);
+    assert_abs_diff_eq!(early.image.as_slice().unwrap(), full.image.as_slice().unwrap(), epsilon = 1e-2);
+    assert!(w.iter().any(|w| *w != 0.0) && early.image != image);
 }
 
 #[test]

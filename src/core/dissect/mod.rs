@@ -5,17 +5,26 @@
 //! quantile the unit's threshold: a level of its values over all images and positions
 //! field    where a layer's samples lie in the image       mask  upsample, compare, as bits
 //! tally    pixels of masks, labels and both               result  NetDissect's result file
-//! labels   what others ask: the concept of a unit
+//! tops     the images that excite a unit most             labels  what others ask: the concept of a unit
 //! ```
 //!
 //! Nothing here opens a file: bytes come in, text and numbers go out.
 
+pub mod broden;
+pub mod field;
 pub mod labels;
+pub mod mask;
 mod number;
+pub mod quantile;
 pub mod result;
+mod tables;
+pub mod tally;
+pub mod tops;
 
 pub use labels::{Concept, ConceptLabels};
 pub use result::{CategoryScore, ResultTable, UnitRow};
 
 /// IoU from which a unit counts as interpretable: a convention of the paper.
 pub const IOU_THRESHOLD: f64 = 0.04;
+/// Share of a unit's values that lie above its threshold: a convention of the paper.
+pub const QUANTILE: f64 = 0.005;

@@ -1,28 +1,66 @@
 //! Replacing a tensor in flight: `A <- mask * A + (1 - mask) * replacement`.
 
-use super::Gate;
+use ndarray::ArrayD;
+
+use super::{Gate, Prepared};
 use crate::core::{
     error::{Error, Result},
     onnx::{Dim, Graph, Node, TensorType, ValueInfo},
 };
 
-/// Adds a gate; returns the names of its mask and replacement inputs. The gated value takes the tensor's name, so that
-/// taps and gradients see what the rest of the network sees; the value before is `ungated_<tensor>`.
-pub(super) fn apply(graph: &mut Graph, gate: &Gate) -> Result<(String, String)> {
-    let tensor = gate.tensor.as_str();
-    let position = graph.nodes.iter().position(|n| n.outputs.iter().any(|o| o == tensor));
-    let ty = graph.types.get(tensor).cloned();
-    let (Some(position), Some(ty)) = (position, ty.filter(|t| t.dtype.is_float() && t.shape.is_some())) else {
-        return Err(Error::Model(format!(
-            "'{tensor}' cannot be gated: it is not a computed float tensor of known shape; pick a layer from `inspect`"
-        )));
+/// A model with one tensor replaced for good: `A <- mask * A + patch`, both constants that broadcast against A.
+pub fn masked(prepared: &Prepared, tensor: &str, mask: &ArrayD<f32>, patch: Option<&ArrayD<f32>>) -> Result<Graph> {
+    let mut graph = prepared.graph.clone();
+    let (position, ty) = gated(&graph, tensor)?;
+    let before = take_over(&mut graph, position, tensor, &ty);
+    let constant = |graph: &mut Graph, stem: &str, value: &ArrayD<f32>| {
+        let name = fresh(graph, &format!("{stem}_{tensor}"));
+        let values: Vec<f64> = value.iter().map(|v| f64::from(*v)).collect();
+        graph.initializers.insert(name.clone(), super::grad::builder::float_tensor(value.shape(), &values, ty.dtype));
+        name
     };
-    let rank = ty.shape.as_ref().map_or(0, Vec::len);
+    let mask = constant(&mut graph, "mask", mask);
+    let mut nodes = Vec::new();
+    match patch {
+        None => nodes.push(named("Mul", &[&before, &mask], tensor)),
+        Some(patch) => {
+            let patch = constant(&mut graph, "patch", patch);
+            let kept = fresh(&graph, &format!("kept_{tensor}"));
+            graph.types.insert(kept.clone(), ty);
+            nodes.push(named("Mul", &[&before, &mask], &kept));
+            nodes.push(named("Add", &[&kept, &patch], tensor));
+        }
+    }
+    graph.nodes.splice(position + 1..position + 1, nodes);
+    Ok(graph)
+}
+
+/// Place of the node that computes a tensor, and the tensor's type.
+fn gated(graph: &Graph, tensor: &str) -> Result<(usize, TensorType)> {
+    let position = graph.nodes.iter().position(|n| n.outputs.iter().any(|o| o == tensor));
+    let ty = graph.types.get(tensor).cloned().filter(|t| t.dtype.is_float() && t.shape.is_some());
+    position.zip(ty).ok_or_else(|| {
+        Error::Model(format!("'{tensor}' cannot be gated: it is not a computed float tensor of known shape; pick a layer from `inspect`"))
+    })
+}
+
+/// Gives the node's output another name, so that the gate's result can have its own; returns the new one.
+fn take_over(graph: &mut Graph, position: usize, tensor: &str, ty: &TensorType) -> String {
     let before = fresh(graph, &format!("ungated_{tensor}"));
     for output in graph.nodes[position].outputs.iter_mut().filter(|o| *o == tensor) {
         output.clone_from(&before);
     }
     graph.types.insert(before.clone(), ty.clone());
+    before
+}
+
+/// Adds a gate; returns the names of its mask and replacement inputs. The gated value takes the tensor's name, so that
+/// taps and gradients see what the rest of the network sees; the value before is `ungated_<tensor>`.
+pub(super) fn apply(graph: &mut Graph, gate: &Gate) -> Result<(String, String)> {
+    let tensor = gate.tensor.as_str();
+    let (position, ty) = gated(graph, tensor)?;
+    let rank = ty.shape.as_ref().map_or(0, Vec::len);
+    let before = take_over(graph, position, tensor, &ty);
     let open = TensorType { dtype: ty.dtype, shape: Some(vec![Dim::Unknown; rank]) };
     let names = [fresh(graph, &format!("gate_mask_{tensor}")), fresh(graph, &format!("gate_replacement_{tensor}"))];
     for name in &names {

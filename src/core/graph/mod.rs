@@ -16,6 +16,7 @@ mod tap;
 mod tokens;
 mod units;
 
+pub use gate::masked;
 pub use grad::coverage::coverage;
 pub use instrument::instrument;
 pub use layers::{linear_head, spatial_layers};

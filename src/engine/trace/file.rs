@@ -1,6 +1,7 @@
 //! `RUN.pse`: a safetensors file with the arrays of a run, and one JSON document in its metadata.
 //!
 //! Tensors: `clean` `[C,H,W]`, `adversarial` `[C,H,W]`, `frames` `[F,C,H,W]` (perturbations), `frame_steps` `[F]` (int64). All pixel space.
+//! Optional: the maps of [`Maps`]. Whatever came after the first release is optional, so that the layout is still version 1.
 
 use std::{collections::HashMap, fs, io::Write, path::Path, sync::Arc};
 
@@ -8,17 +9,26 @@ use ndarray::{Array3, ArrayView3, Axis};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::{Frame, StepRecord, Trace};
-use crate::core::error::{Error, Result};
+use super::{
+    Frame, StepRecord, Trace,
+    maps::{self, Maps},
+    store::numbers,
+};
+use crate::core::{
+    error::{Error, Result},
+    tensor::labels,
+};
 
 /// Version of the layout; files with a larger one are refused.
 pub const VERSION: u32 = 1;
 
 const META: &str = "psescope";
 const MAX_FILE: u64 = 4 << 30;
+/// More classes than any classifier has.
+const MAX_CLASSES: usize = 1 << 24;
 
 /// Everything about a run that is not an array.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct RunMeta {
     /// Layout version.
     pub format: u32,
@@ -53,8 +63,59 @@ pub struct RunMeta {
     pub best: Option<usize>,
     /// Names of the classes that occur, by index.
     pub names: Vec<(usize, String)>,
+    /// Logits of the clean image; empty in files of the first release.
+    #[serde(default, with = "numbers::list")]
+    pub clean_logits: Vec<f32>,
+    /// Bookmarked steps.
+    #[serde(default)]
+    pub marks: Vec<usize>,
+    /// The command that recorded it, word by word; empty when not known.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// When it was written, seconds since 1970 (UTC).
+    #[serde(default)]
+    pub written: Option<u64>,
+    /// Operating system, processor family and number of hardware threads.
+    #[serde(default)]
+    pub system: String,
     /// Scalars of every step.
     pub steps: Vec<StepRecord>,
+}
+
+impl RunMeta {
+    /// Name of a class, as far as the run knows it.
+    pub fn name(&self, class: usize) -> String {
+        self.names.iter().find(|(c, _)| *c == class).map_or_else(|| format!("class {class}"), |(_, name)| name.clone())
+    }
+}
+
+impl RunMeta {
+    /// Whether the numbers fit each other; texts lose what a terminal would obey.
+    fn checked(mut self) -> std::result::Result<Self, String> {
+        let steps = &self.steps;
+        if steps.is_empty() || self.marks.iter().chain(&self.best).any(|&i| i >= steps.len()) {
+            return Err("its steps do not fit each other".into());
+        }
+        let classes = if self.clean_logits.is_empty() { MAX_CLASSES } else { self.clean_logits.len().min(MAX_CLASSES) };
+        let named = self.names.iter().map(|(class, _)| *class).chain([self.label]).chain(self.target);
+        if named.chain(steps.iter().flat_map(|s| s.top.iter().map(|t| t.0).chain([s.predicted]))).any(|class| class >= classes) {
+            return Err("its class numbers are out of range".into());
+        }
+        let texts = [&mut self.version, &mut self.attack];
+        let pairs = self.params.iter_mut().flat_map(|(name, value)| [name, value]);
+        for text in texts.into_iter().chain(pairs).chain(self.names.iter_mut().map(|(_, name)| name)) {
+            *text = labels::clean(text);
+        }
+        // Paths keep their spelling otherwise: they are opened. Descriptions are longer than names.
+        let long = [&mut self.model, &mut self.image, &mut self.preprocessing, &mut self.provider, &mut self.system];
+        for text in long.into_iter().chain(&mut self.command) {
+            text.retain(|c| !c.is_control());
+        }
+        for text in self.steps.iter_mut().flat_map(|s| s.terms.iter_mut().map(|(name, _)| name)) {
+            *text = labels::clean(text);
+        }
+        Ok(self)
+    }
 }
 
 /// A run read back.
@@ -64,6 +125,8 @@ pub struct Run {
     pub meta: RunMeta,
     /// The record, ready to be stepped through.
     pub trace: Arc<Trace>,
+    /// Explanations computed when it was recorded, or since.
+    pub maps: Maps,
 }
 
 impl Run {
@@ -74,17 +137,28 @@ impl Run {
     }
 }
 
-/// Writes a run atomically: temporary file in the same folder, fsync, rename.
+/// Writes a run atomically.
 pub fn save(path: &Path, meta: &RunMeta, trace: &Trace) -> Result<()> {
+    save_with(path, meta, trace, &Maps::default())
+}
+
+/// Writes a run and its explanations atomically.
+pub fn save_with(path: &Path, meta: &RunMeta, trace: &Trace, maps: &Maps) -> Result<()> {
+    let bytes = to_bytes(meta, trace, maps)
+        .map_err(|e| Error::Input(format!("cannot write {}: {e}; give a path in a folder you may write to", path.display())))?;
+    write(path, &bytes)
+}
+
+/// Writes a file atomically: temporary file in the same folder, fsync, rename.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let fail =
         |e: &dyn std::fmt::Display| Error::Input(format!("cannot write {}: {e}; give a path in a folder you may write to", path.display()));
-    let bytes = to_bytes(meta, trace).map_err(|e| fail(&e))?;
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().ok_or_else(|| fail(&"it names no file"))?;
     let part = folder.join(format!(".{}.{}.part", name.to_string_lossy(), std::process::id()));
     let written = (|| {
         let mut file = fs::File::create(&part)?;
-        file.write_all(&bytes)?;
+        file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&part, path)
     })();
@@ -94,7 +168,7 @@ pub fn save(path: &Path, meta: &RunMeta, trace: &Trace) -> Result<()> {
     })
 }
 
-fn to_bytes(meta: &RunMeta, trace: &Trace) -> std::result::Result<Vec<u8>, Box<dyn std::error::Error>> {
+fn to_bytes(meta: &RunMeta, trace: &Trace, maps: &Maps) -> std::result::Result<Vec<u8>, Box<dyn std::error::Error>> {
     // A run that is still going on may have recorded more since the metadata was made.
     let frames: Vec<_> = trace.frames().into_iter().filter(|&i| i < meta.steps.len()).filter_map(|i| trace.frame(i)).collect();
     let shape = trace.clean.shape().to_vec();
@@ -105,13 +179,20 @@ fn to_bytes(meta: &RunMeta, trace: &Trace) -> std::result::Result<Vec<u8>, Box<d
     let (clean, adversarial) = (bytes(trace.clean.view()), bytes(adversarial));
     let mut stack = vec![frames.len()];
     stack.extend(&shape);
-    let tensors = [
+    let (index, arrays) = maps::encode(maps);
+    let mut tensors = vec![
         ("clean", TensorView::new(Dtype::F32, shape.clone(), &clean)?),
         ("adversarial", TensorView::new(Dtype::F32, shape, &adversarial)?),
         ("frames", TensorView::new(Dtype::F32, stack, &deltas)?),
         ("frame_steps", TensorView::new(Dtype::I64, vec![frames.len()], &steps)?),
     ];
-    let metadata = HashMap::from([(META.to_owned(), serde_json::to_string(meta)?)]);
+    for array in &arrays {
+        tensors.push((&array.name, TensorView::new(Dtype::F32, array.shape.clone(), &array.bytes)?));
+    }
+    let mut metadata = HashMap::from([(META.to_owned(), serde_json::to_string(meta)?)]);
+    if !arrays.is_empty() {
+        metadata.insert(maps::META.to_owned(), serde_json::to_string(&index)?);
+    }
     Ok(safetensors::serialize(tensors, Some(metadata))?)
 }
 
@@ -142,7 +223,7 @@ pub fn parse(raw: &[u8]) -> std::result::Result<Run, String> {
     if version > u64::from(VERSION) {
         return Err(format!("it has format {version}, newer than the {VERSION} this program reads; update psescope"));
     }
-    let meta: RunMeta = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    let meta = serde_json::from_str::<RunMeta>(text).map_err(|e| e.to_string())?.checked()?;
     let tensors = SafeTensors::deserialize(raw).map_err(|e| e.to_string())?;
     let clean = array3(&tensors, "clean")?;
     let shape = clean.dim();
@@ -160,7 +241,9 @@ pub fn parse(raw: &[u8]) -> std::result::Result<Run, String> {
     let stacked = ndarray::Array4::from_shape_vec((count, c, h, w), stacked).map_err(|e| e.to_string())?;
     let deltas = numbers.into_iter().zip(stacked.axis_iter(Axis(0)).map(|d| d.to_owned()));
     let trace = Trace::restore(Arc::new(clean), meta.label, meta.target, meta.steps.clone(), deltas, meta.best);
-    Ok(Run { meta, trace: Arc::new(trace) })
+    let index = header.metadata().as_ref().and_then(|m| m.get(maps::META));
+    let maps = index.map(|text| maps::decode(text, &tensors, [h, w], trace.len())).transpose()?.unwrap_or_default();
+    Ok(Run { meta, trace: Arc::new(trace), maps })
 }
 
 fn array3(tensors: &SafeTensors, name: &str) -> std::result::Result<Array3<f32>, String> {
@@ -172,6 +255,6 @@ fn array3(tensors: &SafeTensors, name: &str) -> std::result::Result<Array3<f32>,
     Array3::from_shape_vec((c, h, w), floats(tensor.data())).map_err(|e| e.to_string())
 }
 
-fn floats(data: &[u8]) -> Vec<f32> {
+pub(super) fn floats(data: &[u8]) -> Vec<f32> {
     data.chunks_exact(4).map(|c| f32::from_le_bytes(c.try_into().expect("chunks of four"))).collect()
 }

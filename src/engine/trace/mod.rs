@@ -2,6 +2,7 @@
 
 mod budget;
 pub mod file;
+pub mod maps;
 mod store;
 
 pub use store::{Frame, StepRecord, Trace};

@@ -16,13 +16,16 @@ pub struct StepRecord {
     /// Step number, from 0 (the starting image).
     pub index: usize,
     /// The attack's objective.
-    #[serde(with = "maybe_finite")]
+    #[serde(with = "numbers")]
     pub loss: f32,
     /// Named terms of the objective and search constants.
+    #[serde(with = "numbers::pairs")]
     pub terms: Vec<(String, f32)>,
     /// Best classes with their logits, best first (at most ten).
+    #[serde(with = "numbers::pairs")]
     pub top: Vec<(usize, f32)>,
     /// Logit of the true class.
+    #[serde(with = "numbers")]
     pub true_logit: f32,
     /// Logit of the target class, when there is one.
     pub target_logit: Option<f32>,
@@ -30,23 +33,39 @@ pub struct StepRecord {
     #[serde(with = "maybe_finite")]
     pub other_logit: f32,
     /// log of the sum of exponentials of all logits: `exp(logit - log_sum_exp)` is a probability.
+    #[serde(with = "numbers")]
     pub log_sum_exp: f32,
     /// Predicted class.
     pub predicted: usize,
     /// Pixels with any channel changed by more than 1e-6.
     pub l0: usize,
     /// Sum of absolute changes, pixel space.
+    #[serde(with = "numbers")]
     pub l1: f32,
     /// Euclidean length of the change, pixel space.
+    #[serde(with = "numbers")]
     pub l2: f32,
     /// Largest absolute change, pixel space.
+    #[serde(with = "numbers")]
     pub linf: f32,
     /// Wall seconds since the run began.
+    #[serde(with = "numbers")]
     pub seconds: f32,
 }
 
 /// JSON has no infinities: they become null, and null reads as minus infinity.
 mod maybe_finite {
+    use serde::{Deserialize, Deserializer};
+
+    pub use super::numbers::serialize;
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+        Ok(Option::deserialize(deserializer)?.unwrap_or(f32::NEG_INFINITY))
+    }
+}
+
+/// Numbers that a diverging attack may have made infinite or undefined: null in JSON, and null reads as not-a-number.
+pub(super) mod numbers {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     pub fn serialize<S: Serializer>(value: &f32, serializer: S) -> Result<S::Ok, S::Error> {
@@ -54,7 +73,35 @@ mod maybe_finite {
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
-        Ok(Option::deserialize(deserializer)?.unwrap_or(f32::NEG_INFINITY))
+        Ok(Option::deserialize(deserializer)?.unwrap_or(f32::NAN))
+    }
+
+    /// The same for a list.
+    pub mod list {
+        use super::{Deserialize, Deserializer, Serializer};
+
+        pub fn serialize<S: Serializer>(values: &[f32], serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_seq(values.iter().map(|v| v.is_finite().then_some(*v)))
+        }
+
+        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
+            let values = Vec::<Option<f32>>::deserialize(deserializer)?;
+            Ok(values.into_iter().map(|v| v.unwrap_or(f32::NAN)).collect())
+        }
+    }
+
+    /// The same for named or numbered values.
+    pub mod pairs {
+        use super::{Deserialize, Deserializer, Serialize, Serializer};
+
+        pub fn serialize<K: Serialize, S: Serializer>(values: &[(K, f32)], serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_seq(values.iter().map(|(k, v)| (k, v.is_finite().then_some(*v))))
+        }
+
+        pub fn deserialize<'de, K: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(K, f32)>, D::Error> {
+            let values = Vec::<(K, Option<f32>)>::deserialize(deserializer)?;
+            Ok(values.into_iter().map(|(k, v)| (k, v.unwrap_or(f32::NAN))).collect())
+        }
     }
 }
 

@@ -13,10 +13,11 @@ use crate::{
         explain::{
             cam::{self, Method},
             interpretability::{Threshold, interpretability},
+            layers,
             psr::{self, Grid, Mode, Question},
             upsample,
         },
-        oracle::{Layers, Oracle},
+        oracle::{LayerInfo, Layers, Oracle, Responses, Units},
         tensor::norm::Norms,
     },
     engine::{
@@ -26,6 +27,28 @@ use crate::{
         subject::{Subject, image_bytes},
     },
 };
+
+/// Units named in a row.
+const UNITS: usize = 5;
+
+/// What a triage asks of a network besides attacks and maps.
+pub trait Examined: Layers {
+    /// Layers that are searched for the turning point, first to last.
+    fn compared_layers(&self) -> Vec<LayerInfo>;
+
+    /// Responses of all units of these layers to the clean image (row 0) and the adversarial one (row 1).
+    fn pair(&mut self, clean: ArrayView3<f32>, adversarial: ArrayView3<f32>, layers: &[&str]) -> Result<Responses>;
+}
+
+impl<T: Units> Examined for T {
+    fn compared_layers(&self) -> Vec<LayerInfo> {
+        layers::select(self, "auto").unwrap_or_default()
+    }
+
+    fn pair(&mut self, clean: ArrayView3<f32>, adversarial: ArrayView3<f32>, layers: &[&str]) -> Result<Responses> {
+        self.responses(adversarial.insert_axis(Axis(0)), layers, Some(clean))
+    }
+}
 
 /// What is done to every image.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,7 +78,7 @@ pub struct Contender<'a> {
     /// Preprocessing and labels.
     pub subject: &'a Subject,
     /// The network.
-    pub network: &'a mut dyn Layers,
+    pub network: &'a mut dyn Examined,
     /// The attack, with classes in this model's numbering.
     pub request: &'a AttackRequest,
 }
@@ -142,7 +165,7 @@ fn labelled(request: &AttackRequest, item: &Item, subject: &Subject) -> Result<A
 }
 
 fn attack(
-    network: &mut dyn Layers,
+    network: &mut dyn Examined,
     request: &AttackRequest,
     clean: Arc<Array3<f32>>,
     logits: &Array1<f32>,
@@ -182,7 +205,7 @@ fn record(row: &mut Row, attacked: &Attacked, name: &dyn Fn(usize) -> String) {
 }
 
 /// Promotion and suppression (when there are two classes to speak of), interpretability (when there is a map).
-fn explain(row: &mut Row, network: &mut dyn Layers, attacked: &Attacked, settings: &Settings, control: &Control) -> Result<()> {
+fn explain(row: &mut Row, network: &mut dyn Examined, attacked: &Attacked, settings: &Settings, control: &Control) -> Result<()> {
     let (clean, adversarial) = (attacked.clean.view(), attacked.outcome.image.view());
     let (_, height, width) = clean.dim();
     let target = attacked.target.unwrap_or_else(|| scalars::predicted(attacked.outcome.logits.view()));
@@ -198,6 +221,7 @@ fn explain(row: &mut Row, network: &mut dyn Layers, attacked: &Attacked, setting
         row.pse_balanced = Some(shares.balanced);
         row.pse_inert = Some(shares.inert);
     }
+    parting(row, network, clean, adversarial)?;
     let method = if network.linear_head().is_some() { Method::Cam } else { Method::GradCam };
     let map = match cam::compute(network, clean, method, None, attacked.label) {
         Ok(map) => map,
@@ -212,6 +236,26 @@ fn explain(row: &mut Row, network: &mut dyn Layers, attacked: &Attacked, setting
         row.is_area = Some(score.area as f32);
         row.is_lift = score.lift.map(|l| l as f32);
     }
+    Ok(())
+}
+
+/// The layer where the two images part, and its units that changed most.
+fn parting(row: &mut Row, network: &mut dyn Examined, clean: ArrayView3<f32>, adversarial: ArrayView3<f32>) -> Result<()> {
+    let infos = network.compared_layers();
+    if infos.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = infos.iter().map(|l| l.name.as_str()).collect();
+    let responses = network.pair(clean, adversarial, &names)?;
+    let settings = layers::Settings::default();
+    let changes = layers::compare(&infos, &responses, 1, settings)?;
+    let Some(at) = layers::turning_point(&changes, settings) else { return Ok(()) };
+    let mean = &responses.layers[at].mean;
+    let mut moved: Vec<(usize, f32)> = mean.row(1).iter().zip(mean.row(0)).map(|(after, before)| after - before).enumerate().collect();
+    moved.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));
+    moved.truncate(UNITS);
+    row.turning_point = Some(infos[at].name.clone());
+    row.top_units = serde_json::to_string(&moved).ok();
     Ok(())
 }
 
@@ -240,7 +284,7 @@ fn compare(row: &mut Row, item: &Item, bytes: &[u8], other: Contender, first: &A
     Ok(())
 }
 
-fn one(network: &mut dyn Layers, image: ArrayView3<f32>) -> Result<Array1<f32>> {
+fn one(network: &mut dyn Examined, image: ArrayView3<f32>) -> Result<Array1<f32>> {
     let oracle: &mut dyn Oracle = network;
     Ok(oracle.logits(image.insert_axis(Axis(0)))?.index_axis_move(Axis(0), 0))
 }

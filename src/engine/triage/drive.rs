@@ -15,14 +15,11 @@ use crossbeam_channel::{RecvTimeoutError, unbounded};
 
 use super::{
     Item, Row, Settings,
-    assess::{Contender, assess},
+    assess::{Contender, Examined, assess},
     gather::{self, Client},
 };
 use crate::{
-    core::{
-        error::{Error, Result},
-        oracle::Layers,
-    },
+    core::error::{Error, Result},
     engine::{command::AttackRequest, control::Control, subject::Subject},
     runtime::{
         Network, Runtime, RuntimeOptions,
@@ -180,16 +177,16 @@ fn work(
     control: &Control,
     put: &dyn Fn(Row) -> bool,
 ) -> Result<()> {
-    let own = |subject: &Subject| -> Result<Box<dyn Layers>> {
+    let own = |subject: &Subject| -> Result<Box<dyn Examined>> {
         let network = subject.network(backend)?;
         group.add(&network.interrupt());
         Ok(Box::new(network))
     };
     let second = || job.rival.as_ref().map(|rival| own(&rival.subject)).transpose();
-    let (mut network, mut other): (Box<dyn Layers>, Option<Box<dyn Layers>>) = match lane {
+    let (mut network, mut other): (Box<dyn Examined>, Option<Box<dyn Examined>>) = match lane {
         Lane::Own(network) => (network, second()?),
         Lane::Make => (own(&job.subject)?, second()?),
-        Lane::Shared(client, rival) => (Box::new(client), rival.map(|c| Box::new(c) as Box<dyn Layers>)),
+        Lane::Shared(client, rival) => (Box::new(client), rival.map(|c| Box::new(c) as Box<dyn Examined>)),
     };
     loop {
         let Some(item) = items.get(next.fetch_add(1, Ordering::SeqCst)) else { return Ok(()) };

@@ -11,11 +11,12 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use ndarray::{Array2, Array4, ArrayD, ArrayView4, Axis, Slice, concatenate};
+use ndarray::{Array2, Array3, Array4, ArrayD, ArrayView3, ArrayView4, Axis, Slice, concatenate};
 
+use super::assess::Examined;
 use crate::core::{
     error::{Error, Result},
-    oracle::{Evaluation, LayerGradient, LayerInfo, Layers, LinearHead, Objective, Oracle},
+    oracle::{Evaluation, LayerGradient, LayerInfo, Layers, LinearHead, Objective, Oracle, Responses},
 };
 
 /// How long the server waits for more requests once it has one.
@@ -27,9 +28,15 @@ enum Ask {
     Logits,
     CrossEntropy(Vec<usize>),
     Linear(Array2<f32>),
-    Margin { labels: Vec<usize>, targeted: bool, kappa: f32 },
+    Margin {
+        labels: Vec<usize>,
+        targeted: bool,
+        kappa: f32,
+    },
     Activation(String),
     LayerGradient(String, usize),
+    /// The image is the adversarial one; this is the clean one.
+    Pair(Array3<f32>, Vec<String>),
 }
 
 enum Answer {
@@ -37,6 +44,7 @@ enum Answer {
     Evaluation(Evaluation),
     Activation(ArrayD<f32>),
     LayerGradient(LayerGradient),
+    Pair(Responses),
 }
 
 struct Request {
@@ -51,6 +59,7 @@ struct Facts {
     shape: [usize; 3],
     batch: usize,
     layers: Vec<LayerInfo>,
+    compared: Vec<LayerInfo>,
     head: Option<LinearHead>,
 }
 
@@ -68,12 +77,13 @@ pub struct Server {
 }
 
 /// `count` clients of a network, and the server to be run beside them with that network.
-pub fn clients(network: &dyn Layers, count: usize) -> (Vec<Client>, Server) {
+pub fn clients(network: &dyn Examined, count: usize) -> (Vec<Client>, Server) {
     let facts = Arc::new(Facts {
         classes: network.classes(),
         shape: network.image_shape(),
         batch: network.batch(),
         layers: network.spatial_layers(),
+        compared: network.compared_layers(),
         head: network.linear_head(),
     });
     let (to, from) = unbounded();
@@ -90,7 +100,7 @@ impl Drop for Client {
 
 impl Server {
     /// Serves until the last client is gone.
-    pub fn serve(self, network: &mut dyn Layers) {
+    pub fn serve(self, network: &mut dyn Examined) {
         while let Ok(first) = self.from.recv() {
             let mut waiting = vec![first];
             while waiting.len() < self.live.load(Ordering::SeqCst)
@@ -98,9 +108,10 @@ impl Server {
             {
                 waiting.push(next);
             }
-            while let Some(lead) = waiting.first() {
-                let lead = lead.ask.clone();
-                let (group, rest) = waiting.into_iter().partition(|r| lead.joins(&r.ask));
+            while !waiting.is_empty() {
+                let lead = waiting.remove(0);
+                let (mut group, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|r| lead.ask.joins(&r.ask));
+                group.insert(0, lead);
                 answer(network, group);
                 waiting = rest;
             }
@@ -122,7 +133,7 @@ impl Ask {
 }
 
 /// Runs a group that belongs together and hands each its rows.
-fn answer(network: &mut dyn Layers, group: Vec<Request>) {
+fn answer(network: &mut dyn Examined, group: Vec<Request>) {
     let sizes: Vec<usize> = group.iter().map(|r| r.images.len_of(Axis(0))).collect();
     let outcome = run(network, &group).map(|all| split(all, &sizes));
     match outcome {
@@ -132,7 +143,7 @@ fn answer(network: &mut dyn Layers, group: Vec<Request>) {
     }
 }
 
-fn run(network: &mut dyn Layers, group: &[Request]) -> Result<Answer> {
+fn run(network: &mut dyn Examined, group: &[Request]) -> Result<Answer> {
     let views: Vec<_> = group.iter().map(|r| r.images.view()).collect();
     let images = concatenate(Axis(0), &views).map_err(|e| Error::Input(format!("images of different shapes cannot share a batch: {e}")))?;
     let labels = || -> Vec<usize> {
@@ -155,6 +166,11 @@ fn run(network: &mut dyn Layers, group: &[Request]) -> Result<Answer> {
             Answer::Evaluation(network.gradient(images.view(), Objective::Linear { cotangent: cotangent.view() })?)
         }
         Ask::Activation(layer) => Answer::Activation(network.activation(images.view(), layer)?),
+        // Never joined by another: the clean image belongs to one adversarial image.
+        Ask::Pair(clean, layers) => {
+            let layers: Vec<&str> = layers.iter().map(String::as_str).collect();
+            Answer::Pair(network.pair(clean.view(), images.index_axis(Axis(0), 0), &layers)?)
+        }
         Ask::LayerGradient(layer, class) => Answer::LayerGradient(network.layer_gradient(images.view(), layer, *class)?),
     })
 }
@@ -176,6 +192,7 @@ fn split(all: Answer, sizes: &[usize]) -> Vec<Answer> {
                 grad: e.grad.slice_axis(Axis(0), rows).to_owned(),
             }),
             Answer::Activation(a) => Answer::Activation(a.slice_axis(Axis(0), rows).to_owned()),
+            Answer::Pair(responses) => Answer::Pair(responses.clone()),
             Answer::LayerGradient(g) => Answer::LayerGradient(LayerGradient {
                 logits: g.logits.slice_axis(Axis(0), rows).to_owned(),
                 activation: g.activation.slice_axis(Axis(0), rows).to_owned(),
@@ -255,6 +272,17 @@ impl Layers for Client {
     }
 }
 
+impl Examined for Client {
+    fn compared_layers(&self) -> Vec<LayerInfo> {
+        self.facts.compared.clone()
+    }
+
+    fn pair(&mut self, clean: ArrayView3<f32>, adversarial: ArrayView3<f32>, layers: &[&str]) -> Result<Responses> {
+        let ask = Ask::Pair(clean.to_owned(), layers.iter().map(|l| (*l).to_owned()).collect());
+        if let Answer::Pair(responses) = self.ask(adversarial.insert_axis(Axis(0)), ask)? { Ok(responses) } else { mixed_up() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -308,6 +336,17 @@ mod tests {
         }
     }
 
+    impl Examined for Counting {
+        fn compared_layers(&self) -> Vec<LayerInfo> {
+            Vec::new()
+        }
+
+        fn pair(&mut self, clean: ArrayView3<f32>, adversarial: ArrayView3<f32>, _: &[&str]) -> Result<Responses> {
+            let logits = ndarray::array![[clean.sum()], [adversarial.sum()]];
+            Ok(Responses { logits, layers: Vec::new() })
+        }
+    }
+
     #[test]
     fn requests_meet_in_one_run_and_everyone_gets_their_own_rows() {
         let mut network = Counting::default();
@@ -323,6 +362,9 @@ mod tests {
                         assert_eq!((e.logits[(0, 1)], e.grad[(0, 0, 1, 1)]), (-(i as f32), i as f32));
                         let g = client.layer_gradient(image.view(), "x", class).unwrap();
                         assert_eq!(g.gradient[(0, 0, 0, 0)], (i * class) as f32);
+                        let ones = Array3::ones([1, 2, 2]);
+                        let pair = client.pair(ones.view(), image.index_axis(Axis(0), 0), &[]).unwrap();
+                        assert_eq!((pair.logits[(0, 0)], pair.logits[(1, 0)]), (4.0, 4.0 * i as f32));
                     }
                 });
             }

@@ -8,6 +8,7 @@
 //! A row depends on its image, the model and the settings only: not on the shard, not on how many images run side by side.
 
 pub mod assess;
+pub mod background;
 pub mod drive;
 pub mod gather;
 pub mod journal;

@@ -1,6 +1,6 @@
 //! Unit responses and gated runs: one graph per request, kept like every other instrumented graph.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use ndarray::{Array2, Array4, ArrayD, ArrayView3, ArrayView4, Axis, Dimension as _, Ix2, Ix4, IxDyn, Slice, concatenate};
 use rayon::prelude::*;
@@ -10,6 +10,7 @@ use crate::{
     core::{
         error::{Error, Result},
         graph::{self, Gate, Instrumentation, Instrumented, TapKind, UnitLayer},
+        onnx::Graph,
         oracle::{Evaluation, LayerGradient, LayerInfo, Layers as _, Objective, Replacement, Responses, UnitGate, UnitResponses, Units},
     },
     runtime::backend::Array,
@@ -84,6 +85,23 @@ impl Network {
             let some = self.units.iter().rev().take(5).map(|u| u.info.name.as_str()).collect::<Vec<_>>().join(", ");
             Error::Parameter(format!("there is no layer '{name}' with units; the last ones are {some} (psescope layers lists them)"))
         })
+    }
+
+    /// The model with units of one layer replaced for good, as a plain graph with the model's own input and logits. The gate has
+    /// one row.
+    pub fn masked_model(&self, gate: &UnitGate) -> Result<Graph> {
+        let input = gate_input(&self.unit_layer(&gate.layer)?, gate)?;
+        if input.mask.len_of(Axis(0)) != 1 || input.replacement.len_of(Axis(0)) != 1 {
+            return Err(Error::Parameter("a model can be saved with one mask, not with one per image".into()));
+        }
+        let patch = (!matches!(gate.replacement, Replacement::Zero)).then(|| (1.0 - &input.mask) * &input.replacement);
+        graph::masked(&self.prepared, &gate.layer, &input.mask, patch.as_ref())
+    }
+
+    /// A network of another file with this one's preprocessing and engine, for instance of what [`Network::masked_model`] wrote.
+    pub fn sibling(&self, graph: Graph) -> Result<Network> {
+        let prepared = graph::normalise(graph, &graph::Options { layout: Some(self.prepared.layout), ..graph::Options::default() })?;
+        Network::new(Arc::new(prepared), self.backend.clone(), self.affine.clone())
     }
 
     /// Statistics reduced in the graph; with shifts they are against the first image.

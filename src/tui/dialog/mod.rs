@@ -5,6 +5,7 @@ use ratatui::{buffer::Buffer, layout::Rect};
 use super::{model::Model, view::draw};
 
 pub mod confirm;
+pub mod export;
 pub mod form;
 pub mod help;
 pub mod picker;
@@ -23,6 +24,8 @@ pub enum Dialog {
     Confirm(confirm::State),
     /// A line to type.
     Prompt(prompt::State),
+    /// Which report to write, and where.
+    Export(export::State),
 }
 
 /// Draws a dialog over `area`.
@@ -33,6 +36,7 @@ pub fn view(model: &Model, dialog: &Dialog, area: Rect, buf: &mut Buffer) {
         Dialog::Picker(state) => picker::view(model, state, area, buf),
         Dialog::Confirm(state) => confirm::view(model, state, area, buf),
         Dialog::Prompt(state) => prompt::view(model, state, area, buf),
+        Dialog::Export(state) => export::view(model, state, area, buf),
     }
 }
 

@@ -7,9 +7,10 @@ use tui_input::Input;
 
 use super::{Dialog, picker::input_request};
 use crate::{
-    engine::{keep, sample},
+    engine::sample,
     tui::{
         effect::Effect,
+        kept,
         keymap::{Binding, Context, Key},
         model::Model,
         msg::Action,
@@ -63,18 +64,16 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
     if msg == Msg::Close || typed.is_empty() {
         return Vec::new();
     }
-    let (Some(opened), Some(run)) = (&model.opened, &model.run) else { return Vec::new() };
-    let Some(trace) = run.trace.clone() else { return Vec::new() };
+    let (Some((meta, maps, trace)), Some(run)) = (kept::kept(model), &model.run) else { return Vec::new() };
     let mut path = PathBuf::from(typed);
     if path.extension().is_none() {
         path.set_extension("pse");
     }
-    let meta = Box::new(keep::meta(opened.as_ref().into(), &run.request, &trace));
     if !run.running() {
         model.saved = Some(run.id);
     }
     model.tell(Severity::Info, format!("writing {}", path.display()));
-    vec![Effect::Keep(path, meta, trace)]
+    vec![Effect::Keep(path, Box::new((meta, maps)), trace)]
 }
 
 /// Draws it.
@@ -84,7 +83,7 @@ pub fn view(model: &Model, state: &State, area: Rect, buf: &mut Buffer) {
     let inner = super::framed(model, "save this run as", size, area, buf);
     let width = inner.width.saturating_sub(2);
     draw::input(buf, Rect { x: inner.x + 1, width, height: 1.min(inner.height), ..inner }, &state.input, theme.style(Role::Text), true);
-    let note = "psescope show and psescope pse read it";
+    let note = "psescope view shows it again; export, pse and show read it";
     draw::text(buf, inner.x + 1, inner.y + 2, width, note, theme.style(Role::Dim));
     let hints = model.keymap.hints(&[Context::Prompt], theme.ascii);
     draw::hints(theme, &hints, Rect { x: inner.x + 1, y: inner.bottom().saturating_sub(1), width, height: 1 }, buf);

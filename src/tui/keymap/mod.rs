@@ -7,9 +7,9 @@ pub mod parse;
 pub use parse::Key;
 
 use super::{
-    dialog::{confirm, form, help, picker, prompt},
+    dialog::{confirm, export, form, help, picker, prompt},
     msg::Action,
-    screen::{attack, cam, pixels},
+    screen::{attack, cam, pixels, triage},
     {app_keys, psr, run, time},
 };
 
@@ -36,6 +36,10 @@ pub enum Context {
     PixelCursor,
     /// Screen 3.
     Cam,
+    /// The folder.
+    Triage,
+    /// The folder's filter line.
+    Filter,
     /// The attack form.
     Form,
     /// A pick list.
@@ -46,6 +50,8 @@ pub enum Context {
     Confirm,
     /// A line to type.
     Prompt,
+    /// The report dialog.
+    Export,
 }
 
 /// One action.
@@ -84,11 +90,14 @@ pub static SECTIONS: &[Section] = &[
     Section { context: Context::PixelCursor, title: "Pixels screen, pixel cursor", bindings: pixels::PIXEL_KEYS },
     Section { context: Context::Psr, title: "Promotion / suppression map", bindings: psr::KEYS },
     Section { context: Context::Cam, title: "CAM screen", bindings: cam::KEYS },
+    Section { context: Context::Triage, title: "Triage screen", bindings: triage::KEYS },
+    Section { context: Context::Filter, title: "Triage screen, filter line", bindings: triage::FILTER_KEYS },
     Section { context: Context::Form, title: "Attack form", bindings: form::KEYS },
     Section { context: Context::Picker, title: "Pick list", bindings: picker::KEYS },
     Section { context: Context::Help, title: "Help and messages", bindings: help::KEYS },
     Section { context: Context::Confirm, title: "Question", bindings: confirm::KEYS },
     Section { context: Context::Prompt, title: "Line to type", bindings: prompt::KEYS },
+    Section { context: Context::Export, title: "Report", bindings: export::KEYS },
     Section { context: Context::App, title: "Program", bindings: app_keys::KEYS },
     Section { context: Context::Always, title: "Everywhere", bindings: app_keys::ALWAYS },
 ];

@@ -21,6 +21,7 @@ use crate::{
     engine::{
         command::{At, Command, RunId},
         control::Control,
+        trace::maps::StepCam,
     },
     tui::{
         dialog::{Dialog, picker},
@@ -128,6 +129,46 @@ impl State {
     pub fn reset(&mut self, has_linear_head: bool) {
         let method = if has_linear_head { Method::Cam } else { Method::GradCam };
         *self = Self { strength: self.strength, beside: self.beside, level: self.level, method, has_linear_head, ..Self::default() };
+    }
+
+    /// The maps of a run and of its clean image.
+    pub fn kept(&self, run: RunId) -> Vec<StepCam> {
+        let mut kept: Vec<StepCam> = Vec::new();
+        for ((at, ..), map) in &self.maps {
+            let step = match at {
+                At::Clean => None,
+                At::Step(id, step) if *id == run => Some(*step),
+                At::Step(..) => continue,
+            };
+            // One map answers two questions: with its layer named, and without.
+            if !kept.iter().any(|k| Arc::ptr_eq(&k.map, map)) {
+                kept.push(StepCam { step, map: Arc::clone(map) });
+            }
+        }
+        kept.sort_by(|a, b| (a.step, a.map.class, &a.map.layer).cmp(&(b.step, b.map.class, &b.map.layer)));
+        kept
+    }
+
+    /// Takes the maps of a recorded run, and shows their method.
+    pub fn restore(&mut self, run: RunId, maps: &[StepCam]) {
+        for StepCam { step, map } in maps {
+            let at = step.map_or(At::Clean, |step| At::Step(run, step));
+            for layer in [None, Some(map.layer.clone())] {
+                let key = (at, map.method, layer, map.class);
+                self.asked.insert(key.clone());
+                self.maps.insert(key, Arc::clone(map));
+            }
+            self.method = map.method;
+        }
+    }
+
+    /// The model of the recorded run is open: what is missing can be asked for.
+    pub fn revived(&mut self, has_linear_head: bool) {
+        self.has_linear_head = has_linear_head;
+        if has_linear_head && self.maps.is_empty() {
+            self.method = Method::Cam;
+        }
+        self.rest = None;
     }
 
     /// Chooses a layer.
@@ -351,8 +392,14 @@ pub fn follow(model: &mut Model) -> Vec<Effect> {
     cut(model);
     if model.screen == Screen::Cam {
         score(model);
+        if model.without_model().is_some() {
+            return effects;
+        }
         effects.extend(doubt(model));
         effects.extend(cam_charts::follow(model));
+    }
+    if model.without_model().is_some() {
+        return effects;
     }
     for ask in wanted {
         if model.cam.maps.contains_key(&ask) || !model.cam.asked.insert(ask.clone()) {
@@ -471,5 +518,10 @@ pub fn arrived(model: &mut Model, at: At, map: Arc<CamMap>) {
 
 /// Whether maps of the present position are still being computed.
 pub fn waiting(model: &Model) -> bool {
+    model.without_model().is_none() && missing(model)
+}
+
+/// Whether maps of the present position are not there.
+fn missing(model: &Model) -> bool {
     wanted(model).iter().any(|a| !model.cam.maps.contains_key(a))
 }

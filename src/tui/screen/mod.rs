@@ -6,6 +6,7 @@ pub mod cam_charts;
 pub mod cam_view;
 pub mod pixel_views;
 pub mod pixels;
+pub mod triage;
 
 /// A screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,10 +17,12 @@ pub enum Screen {
     Pixels,
     /// Class activation maps.
     Cam,
+    /// A folder.
+    Triage,
 }
 
 /// All screens in the order of their tabs.
-pub const SCREENS: [Screen; 3] = [Screen::Attack, Screen::Pixels, Screen::Cam];
+pub const SCREENS: [Screen; 4] = [Screen::Attack, Screen::Pixels, Screen::Cam, Screen::Triage];
 
 impl Screen {
     /// Name on the tab.
@@ -28,11 +31,17 @@ impl Screen {
             Self::Attack => "Attack",
             Self::Pixels => "Pixels",
             Self::Cam => "CAM",
+            Self::Triage => "Triage",
         }
     }
 
     /// Key of the tab.
-    pub fn number(self) -> usize {
-        SCREENS.iter().position(|s| *s == self).map_or(0, |i| i + 1)
+    pub fn key(self) -> char {
+        match self {
+            Self::Attack => '1',
+            Self::Pixels => '2',
+            Self::Cam => '3',
+            Self::Triage => 'T',
+        }
     }
 }

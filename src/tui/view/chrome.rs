@@ -88,7 +88,7 @@ fn total(run: &Run) -> usize {
 const TAB_GAP: u16 = 1;
 
 fn tab_text(screen: Screen) -> String {
-    format!(" {} {} ", screen.number(), screen.title())
+    format!(" {} {} ", screen.key(), screen.title())
 }
 
 /// The tab at a column.
@@ -108,8 +108,7 @@ pub fn tabs(model: &Model, area: Rect, buf: &mut Buffer) {
     let mut x = area.x + 1;
     for screen in SCREENS {
         let style = theme.style(if screen == model.screen { Role::Tab } else { Role::Dim });
-        let line =
-            if screen == model.screen && theme.ascii { format!("[{} {}]", screen.number(), screen.title()) } else { tab_text(screen) };
+        let line = if screen == model.screen && theme.ascii { format!("[{} {}]", screen.key(), screen.title()) } else { tab_text(screen) };
         x = draw::text(buf, x, area.y, area.right().saturating_sub(x), &line, style) + TAB_GAP;
     }
     let (line, role) = progress(model);
@@ -221,7 +220,11 @@ pub fn opening(model: &Model, area: Rect, buf: &mut Buffer) {
 /// Hints that make sense in the present state, with words that fit it.
 fn present(model: &Model) -> Vec<(String, &'static str)> {
     let recorded = model.trace().is_some_and(|t| !t.is_empty());
+    let recording = model.without_model().is_some();
     let word = |word: &'static str| match (word, &model.run) {
+        ("open model", _) => recording.then_some(word),
+        ("attack" | "again" | "target" | "exact map" | "method" | "layer", _) if recording => None,
+        ("export", _) => (recorded && !model.running()).then_some(word),
         // While it runs, what can be done about that comes first.
         ("again" | "target" | "pictures" | "class change" | "grid" | "exact map", _) if model.running() => None,
         ("run/pause", None) => Some("start"),

@@ -5,7 +5,7 @@ use ratatui::{Frame, buffer::Buffer, layout::Rect};
 use super::{
     dialog, layout,
     model::Model,
-    screen::{Screen, attack, cam_view, pixels},
+    screen::{Screen, attack, cam_view, pixels, triage},
     theme::Role,
 };
 
@@ -37,6 +37,7 @@ pub fn render(model: &Model, cache: &mut ViewCache, area: Rect, buf: &mut Buffer
         (Some(opened), Screen::Attack) => attack::view(model, opened, cache, shell.body, buf),
         (Some(opened), Screen::Pixels) => pixels::view(model, opened, cache, shell.body, buf),
         (Some(opened), Screen::Cam) => cam_view::view(model, opened, cache, shell.body, buf),
+        (Some(_), Screen::Triage) => triage::view(model, shell.body, buf),
     }
     chrome::timeline(model, shell.timeline, buf);
     for dialog in &model.dialogs {

@@ -1,10 +1,7 @@
 //! Activations. Masks are read from the output where it tells the side, so that Conv + activation stays fused.
 
 use super::Cx;
-use crate::core::{
-    error::Result,
-    onnx::{Attr, DType},
-};
+use crate::core::error::Result;
 
 pub fn relu(cx: &mut Cx) -> Result<()> {
     if cx.masked(cx.y()) {
@@ -47,11 +44,6 @@ fn ramps(cx: &Cx) -> Result<Option<String>> {
         None => cx.constant(i).and_then(|t| t.to_f64()).and_then(|v| v.first().copied()).map(|v| Some(v as f32)),
     };
     let (Some(low), Some(high)) = (bound(1, "min"), bound(2, "max")) else { return Ok(None) };
-    if let (Some(0.0), Some(high)) = (low, high)
-        && let Some(inside) = roof(cx, high)?
-    {
-        return Ok(Some(inside));
-    }
     let above = low.map(|v| cx.b.beyond(cx.y(), v, true));
     let below = high.map(|v| cx.b.beyond(cx.y(), v, false));
     Ok(match (above, below) {
@@ -59,21 +51,6 @@ fn ramps(cx: &Cx) -> Result<Option<String>> {
         (Some(Some(one)), None) | (None, Some(Some(one))) => Some(one),
         _ => None,
     })
-}
-
-/// 1 where `0 < y < high` for a map of whole blocks of channels, from `min(y, high - y) = y - relu(2 y - high)`, which floats form
-/// exactly. ONNX Runtime fuses the four operators into two passes, where two ramps and their product are three.
-fn roof(cx: &Cx, high: f32) -> Result<Option<String>> {
-    const BLOCK: usize = 16;
-    let (b, y, shape) = (cx.b, cx.y(), cx.shape(0)?);
-    let channels = shape.get(1).and_then(|d| d.fixed()).filter(|c| c % BLOCK == 0 && shape.len() == 4);
-    let ordinary = (2f32.powi(-30)..=2f32.powi(30)).contains(&high);
-    let (Some(c), true) = (channels, ordinary && cx.dtype(0)? == DType::F32) else { return Ok(None) };
-    let each = |v: f64, dims: &[usize]| b.floats(dims, &vec![v; c], DType::F32);
-    let attrs = [("kernel_shape", Attr::Ints(vec![1, 1])), ("group", Attr::Int(c as i64))];
-    let conv = |inputs: &[&str]| b.emit("Conv", inputs, &attrs, DType::F32, shape.clone());
-    let over = b.unary("Relu", &conv(&[y, &each(2.0, &[c, 1, 1, 1]), &each(-f64::from(high), &[c])]));
-    Ok(Some(b.positive(&b.add(&conv(&[&over, &each(-1.0, &[c, 1, 1, 1])]), y))))
 }
 
 pub fn leaky_relu(cx: &mut Cx) -> Result<()> {

@@ -1,0 +1,219 @@
+//! `psescope units`: what a perturbation changes at one layer, unit by unit.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use ndarray::{Array1, Axis};
+
+use crate::{
+    cli::{
+        args::{ModelArgs, parse_number},
+        case::{Case, CaseArgs},
+        exit::Done,
+        progress,
+        session::interruptible,
+    },
+    core::{
+        dissect::{ConceptLabels, IOU_THRESHOLD},
+        error::Error,
+        explain::{
+            psr,
+            units::{self, UnitTable},
+        },
+    },
+    report::network,
+};
+
+/// Responses, changes and effects of the units of a layer.
+#[derive(Debug, Args)]
+pub struct UnitsCommand {
+    #[command(flatten)]
+    case: CaseArgs,
+    /// Layer (tensor name, see `psescope layers`).
+    #[arg(long, value_name = "LAYER", help_heading = "Units")]
+    layer: String,
+    /// Step of the run; its result without it.
+    #[arg(long, value_name = "N", help_heading = "Units")]
+    step: Option<usize>,
+    /// Measure every unit's effect by putting it back to its clean map; else effects are first-order estimates.
+    #[arg(long, help_heading = "Units")]
+    exact: bool,
+    /// Folder of images: changes are also given over each unit's standard deviation there.
+    #[arg(long, value_name = "DIR", help_heading = "Units")]
+    reference: Option<PathBuf>,
+    /// Most reference images read.
+    #[arg(long, value_name = "N", default_value_t = 200, help_heading = "Units")]
+    reference_limit: usize,
+    #[command(flatten)]
+    labels: LabelArgs,
+    /// Order.
+    #[arg(long, value_enum, default_value_t = Sort::Change, help_heading = "Units")]
+    sort: Sort,
+    /// Only the first N.
+    #[arg(long, value_name = "N", help_heading = "Units")]
+    top: Option<usize>,
+    /// Only units whose label or category contains this; needs --labels-from.
+    #[arg(long, value_name = "NAME", requires = "labels_from", help_heading = "Units")]
+    concept: Option<String>,
+    /// Smallest effect counted in the unit's promotion-suppression ratio, in logits.
+    #[arg(long, value_name = "X", default_value = "0.1", value_parser = parse_number, help_heading = "Units")]
+    psr_floor: f32,
+    /// Print one JSON object.
+    #[arg(long, conflicts_with = "csv", help_heading = "Output")]
+    json: bool,
+    /// Print comma-separated values.
+    #[arg(long, help_heading = "Output")]
+    csv: bool,
+    #[command(flatten)]
+    model_args: ModelArgs,
+}
+
+/// Where unit labels come from.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Units")]
+pub struct LabelArgs {
+    /// Concepts of the layer's units: a NetDissect result file.
+    #[arg(long, value_name = "RESULT.csv")]
+    pub labels_from: Option<PathBuf>,
+    /// A label counts from this IoU on.
+    #[arg(long, value_name = "X", default_value_t = IOU_THRESHOLD)]
+    pub iou: f64,
+}
+
+impl LabelArgs {
+    /// Reads the labels, when there are any.
+    pub fn read(&self) -> anyhow::Result<Option<ConceptLabels>> {
+        let Some(path) = &self.labels_from else { return Ok(None) };
+        let bytes =
+            std::fs::read(path).map_err(|e| Error::Input(format!("cannot read {}: {e}; give a NetDissect result file", path.display())))?;
+        Ok(Some(ConceptLabels::from_result_csv(&bytes, &path.display().to_string())?))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Sort {
+    /// Largest change (over its spread when there is a reference) first.
+    Change,
+    /// Strongest push from the true to the target class first.
+    Effect,
+    /// Best concept match first.
+    Iou,
+    /// By index.
+    Unit,
+}
+
+impl UnitsCommand {
+    /// Runs the subcommand.
+    pub fn run(self) -> anyhow::Result<Done> {
+        let labels = self.labels.read()?;
+        if self.sort == Sort::Iou && labels.is_none() {
+            return Err(Error::Parameter("--sort iou needs labels: give --labels-from RESULT.csv".into()).into());
+        }
+        let mut case = self.case.open(&self.model_args)?;
+        case.at_step(self.step)?;
+        let reference = self.reference.as_deref().map(|dir| self.spread(&mut case, dir)).transpose()?;
+        let settings = psr::Settings { floor: self.psr_floor, ..psr::Settings::default() };
+        let table = table(&mut case, &self.layer, reference.as_ref().map(|r| &r.0), settings, self.exact)?;
+        let order = self.order(&table, labels.as_ref())?;
+        let count = reference.map(|r| r.1);
+        let context = case.session.context(&case.image);
+        if self.json {
+            say!("{}", network::units(&table, &order, labels.as_ref(), count, &context));
+        } else if self.csv {
+            say!("{}", network::units_csv(&table, &order, labels.as_ref()).trim_end());
+        } else {
+            let shown = &order[..order.len().min(self.top.unwrap_or(30))];
+            say!("{}", network::units_text(&table, shown, labels.as_ref(), &context).trim_end());
+            if shown.len() < order.len() {
+                say!("{} more units: --top N, --json or --csv shows them", order.len() - shown.len());
+            }
+        }
+        Ok(Done::Yes)
+    }
+
+    fn order(&self, table: &UnitTable, labels: Option<&ConceptLabels>) -> anyhow::Result<Vec<usize>> {
+        let iou = |k: usize| labels.and_then(|l| l.unit(k)).map_or(-1.0, |c| c.iou);
+        let mut order = match self.sort {
+            Sort::Change => units::most_sensitive(table),
+            Sort::Effect => units::most_effective(table),
+            Sort::Unit => (0..table.units.len()).collect(),
+            Sort::Iou => {
+                let mut all: Vec<usize> = (0..table.units.len()).collect();
+                all.sort_by(|a, b| iou(*b).total_cmp(&iou(*a)).then(a.cmp(b)));
+                all
+            }
+        };
+        if let (Some(name), Some(labels)) = (&self.concept, labels) {
+            let found = with_concept(labels, name, self.labels.iou)?;
+            order.retain(|k| found.contains(k));
+        }
+        if self.json || self.csv {
+            order.truncate(self.top.unwrap_or(usize::MAX));
+        }
+        Ok(order)
+    }
+
+    /// Standard deviation of every unit over the images of a folder, and how many there were.
+    fn spread(&self, case: &mut Case, dir: &Path) -> anyhow::Result<(Array1<f32>, usize)> {
+        let paths = pictures(dir, self.reference_limit)?;
+        let bar = progress::bar(paths.len(), "reference images");
+        let mut images = Vec::new();
+        for path in &paths {
+            images.push(case.session.subject.image(path)?);
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        let views: Vec<_> = images.iter().map(|i| i.view()).collect();
+        let batch = ndarray::stack(Axis(0), &views).map_err(|e| Error::Input(format!("the reference images differ in size ({e})")))?;
+        Ok((units::spread(&mut case.session.network, batch.view(), &self.layer)?, images.len()))
+    }
+}
+
+/// Units that carry a concept, or a sentence.
+pub fn with_concept(labels: &ConceptLabels, name: &str, iou: f64) -> anyhow::Result<Vec<usize>> {
+    let found = labels.find(name, iou);
+    if found.is_empty() {
+        let text =
+            format!("no unit of this layer has a concept like '{name}' with an IoU of at least {iou}; lower --iou or choose another");
+        return Err(Error::Parameter(text).into());
+    }
+    Ok(found)
+}
+
+/// The table of a layer, measured when `exact`.
+pub fn table(
+    case: &mut Case,
+    layer: &str,
+    spread: Option<&Array1<f32>>,
+    settings: psr::Settings,
+    exact: bool,
+) -> anyhow::Result<UnitTable> {
+    let question = units::Case { clean: case.clean.view(), adversarial: case.adversarial.view(), classes: (case.label, case.target) };
+    let control = interruptible();
+    let _bound = control.bind(case.session.network.interrupt());
+    let mut table = units::table(&mut case.session.network, question, layer, spread, settings)?;
+    if exact {
+        let bar = progress::bar(table.units.len(), "units");
+        units::measure(&mut case.session.network, question, &mut table, &mut |done| {
+            bar.set_position(done as u64);
+            control.checkpoint()
+        })?;
+        bar.finish_and_clear();
+    }
+    Ok(table)
+}
+
+/// Image files of a folder, by name.
+fn pictures(dir: &Path, limit: usize) -> anyhow::Result<Vec<PathBuf>> {
+    let fail = |why: String| Error::Input(format!("cannot read {}: {why}; give a folder with images", dir.display()));
+    let known = ["png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm", "npy"];
+    let is_picture = |p: &Path| p.extension().and_then(|e| e.to_str()).is_some_and(|e| known.contains(&e.to_ascii_lowercase().as_str()));
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(dir).map_err(|e| fail(e.to_string()))?.flatten().map(|e| e.path()).collect();
+    paths.retain(|p| is_picture(p));
+    paths.sort();
+    paths.truncate(limit.max(2));
+    if paths.len() < 2 {
+        return Err(fail("it holds fewer than two images".into()).into());
+    }
+    Ok(paths)
+}

@@ -1,0 +1,230 @@
+//! Where a unit is on, at the size of the label pictures: its map upsampled bilinearly and compared with the threshold, strictly.
+//! Method report E.4.
+//!
+//! Only cells with a corner above the threshold are interpolated: bilinear values lie between the corners, so all others are off. With
+//! thresholds that half a per cent of the values exceed, that leaves little to do.
+
+use std::ops::Range;
+
+use super::field::{Extent, Field};
+
+/// How maps are brought to the size of the label pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upsampling {
+    /// By receptive fields, as NetDissect does: sample i lies at the middle of its field.
+    Field(Field),
+    /// Like resizing an image (half-pixel centres), as NetDissect-Lite does.
+    Plain,
+}
+
+/// Bits of an image's pixels, row by row.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Bits {
+    words: Vec<u64>,
+}
+
+impl Bits {
+    /// All off.
+    pub fn clear(&mut self, pixels: usize) {
+        self.words.clear();
+        self.words.resize(pixels.div_ceil(64), 0);
+    }
+
+    /// Turns a pixel on.
+    pub fn set(&mut self, at: usize) {
+        self.words[at / 64] |= 1 << (at % 64);
+    }
+
+    /// Whether a pixel is on.
+    pub fn get(&self, at: usize) -> bool {
+        self.words[at / 64] >> (at % 64) & 1 == 1
+    }
+
+    /// How many are on.
+    pub fn count(&self) -> u64 {
+        self.words.iter().map(|w| u64::from(w.count_ones())).sum()
+    }
+
+    /// The pixels that are on, rising.
+    pub fn ones(&self) -> impl Iterator<Item = usize> + '_ {
+        self.words.iter().enumerate().flat_map(|(i, word)| {
+            let mut rest = *word;
+            std::iter::from_fn(move || {
+                let bit = (rest != 0).then(|| rest.trailing_zeros() as usize)?;
+                rest &= rest - 1;
+                Some(i * 64 + bit)
+            })
+        })
+    }
+}
+
+/// One direction: for every output pixel the sample before it and how far it is on the way to the next.
+#[derive(Debug, Clone)]
+struct Axis {
+    samples: usize,
+    low: Vec<usize>,
+    fraction: Vec<f64>,
+    /// Output pixels whose sample before is i.
+    pixels: Vec<Range<usize>>,
+}
+
+impl Axis {
+    /// Sample i lies at `first + i * step` in output pixels; constant outside.
+    fn new(samples: usize, pixels: usize, first: f64, step: f64) -> Self {
+        let (mut low, mut fraction) = (Vec::with_capacity(pixels), Vec::with_capacity(pixels));
+        for p in 0..pixels {
+            let at = ((p as f64 - first) / step).clamp(0.0, (samples - 1) as f64);
+            low.push(at.floor() as usize);
+            fraction.push(at - at.floor());
+        }
+        let ranges = (0..samples).map(|i| low.partition_point(|l| *l < i)..low.partition_point(|l| *l <= i)).collect();
+        Self { samples, low, fraction, pixels: ranges }
+    }
+
+    fn next(&self, low: usize) -> usize {
+        (low + 1).min(self.samples - 1)
+    }
+}
+
+/// Brings maps of one size to label pictures of one size.
+#[derive(Debug, Clone)]
+pub struct Upsampler {
+    y: Axis,
+    x: Axis,
+}
+
+impl Upsampler {
+    /// From maps `[h, w]` to pictures `[sh, sw]` for network inputs `[ih, iw]`, with NetDissect's integer positions: the picture is the input
+    /// made smaller by r = round(input / picture), sample i lies at (size/2 + offset)/r + i (step/r). Where r does not divide the step, the
+    /// division is not rounded, because the samples would no longer span the image.
+    pub fn new(map: [usize; 2], picture: [usize; 2], input: [usize; 2], upsampling: Upsampling) -> Self {
+        let axis = |i: usize| match upsampling {
+            Upsampling::Plain => half_pixel(map[i], picture[i]),
+            Upsampling::Field(field) => {
+                let r = ((input[i] as f64 / picture[i] as f64).round() as i64).max(1);
+                let Extent { step, .. } = field[i];
+                if step % r == 0 {
+                    Axis::new(map[i], picture[i], field[i].centre().div_euclid(r) as f64, (step / r) as f64)
+                } else {
+                    Axis::new(map[i], picture[i], field[i].centre() as f64 / r as f64, step as f64 / r as f64)
+                }
+            }
+        };
+        Self { y: axis(0), x: axis(1) }
+    }
+
+    /// For pictures of any size, without rounding: what is drawn for people.
+    pub fn smooth(map: [usize; 2], picture: [usize; 2], input: [usize; 2], upsampling: Upsampling) -> Self {
+        let axis = |i: usize| match upsampling {
+            Upsampling::Plain => half_pixel(map[i], picture[i]),
+            Upsampling::Field(field) => {
+                let scale = picture[i] as f64 / input[i] as f64;
+                Axis::new(map[i], picture[i], (field[i].centre() as f64 + 0.5) * scale - 0.5, field[i].step as f64 * scale)
+            }
+        };
+        Self { y: axis(0), x: axis(1) }
+    }
+
+    /// Number of samples of the maps it takes.
+    pub fn samples(&self) -> usize {
+        self.y.samples * self.x.samples
+    }
+
+    /// Value at an output pixel, between the four samples around it.
+    pub fn value(&self, map: &[f32], y: usize, x: usize) -> f64 {
+        let (row, next_row) = (self.y.low[y], self.y.next(self.y.low[y]));
+        let (column, next_column) = (self.x.low[x], self.x.next(self.x.low[x]));
+        let at = |r: usize, c: usize| f64::from(map[r * self.x.samples + c]);
+        let down = |c: usize| at(row, c) + self.y.fraction[y] * (at(next_row, c) - at(row, c));
+        let (left, right) = (down(column), down(next_column));
+        left + self.x.fraction[x] * (right - left)
+    }
+
+    /// Turns on the pixels strictly above the threshold. Returns how many; `bits` is left untouched when the map never exceeds it.
+    pub fn mask(&self, map: &[f32], threshold: f64, bits: &mut Bits) -> u64 {
+        let above = |v: f32| f64::from(v) > threshold;
+        if !map.iter().any(|v| above(*v)) {
+            return 0;
+        }
+        let width = self.x.low.len();
+        bits.clear(self.y.low.len() * width);
+        for (row, ys) in self.y.pixels.iter().enumerate() {
+            let rows = [row, self.y.next(row)].map(|r| &map[r * self.x.samples..][..self.x.samples]);
+            if ys.is_empty() || !rows.iter().any(|r| r.iter().any(|v| above(*v))) {
+                continue;
+            }
+            for (column, xs) in self.x.pixels.iter().enumerate() {
+                let next = self.x.next(column);
+                let corners = [rows[0][column], rows[0][next], rows[1][column], rows[1][next]];
+                if !corners.iter().any(|v| above(*v)) {
+                    continue;
+                }
+                let [a, b, c, d] = corners.map(f64::from);
+                for y in ys.clone() {
+                    let f = self.y.fraction[y];
+                    let (left, right) = (a + f * (c - a), b + f * (d - b));
+                    for x in xs.clone() {
+                        if left + self.x.fraction[x] * (right - left) > threshold {
+                            bits.set(y * width + x);
+                        }
+                    }
+                }
+            }
+        }
+        bits.count()
+    }
+}
+
+fn half_pixel(samples: usize, pixels: usize) -> Axis {
+    let step = pixels as f64 / samples as f64;
+    Axis::new(samples, pixels, step / 2.0 - 0.5, step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(offset: i64, size: i64, step: i64) -> Upsampling {
+        Upsampling::Field([Extent { offset, size, step }; 2])
+    }
+
+    #[test]
+    fn knots_differ_from_half_pixels() {
+        // A step of 32 and fields of 33 from 0: knots at 8, 24, … in a picture of half the size; half pixels give 7.5, 23.5, …
+        let map: Vec<f32> = (0..49).map(|i| (i % 7) as f32).collect();
+        let by_field = Upsampler::new([7, 7], [112, 112], [224, 224], field(0, 33, 32));
+        let plain = Upsampler::new([7, 7], [112, 112], [224, 224], Upsampling::Plain);
+        assert_eq!((by_field.value(&map, 50, 8), by_field.value(&map, 50, 24)), (0.0, 1.0));
+        assert_eq!((by_field.value(&map, 50, 16), plain.value(&map, 50, 16)), (0.5, 0.531_25));
+        // Constant outside.
+        assert_eq!((by_field.value(&map, 0, 0), by_field.value(&map, 0, 111)), (0.0, 6.0 - 0.0 * 1.0 - 0.0));
+        assert_eq!(plain.value(&map, 0, 111), 6.0);
+    }
+
+    #[test]
+    fn masks_agree_with_every_single_value() {
+        let map: Vec<f32> = (0..42).map(|i| ((i * 37) % 19) as f32 - 4.0).collect();
+        for upsampling in [Upsampling::Plain, field(-3, 21, 16), field(5, 40, 12)] {
+            let up = Upsampler::new([6, 7], [57, 45], [114, 90], upsampling);
+            for threshold in [-10.0, 0.0, 7.5, 13.9, 14.0] {
+                let mut bits = Bits::default();
+                bits.clear(57 * 45);
+                let count = up.mask(&map, threshold, &mut bits);
+                let on = |i: usize| up.value(&map, i / 45, i % 45) > threshold;
+                let all: Vec<usize> = (0..57 * 45).filter(|i| on(*i)).collect();
+                assert_eq!(bits.ones().collect::<Vec<_>>(), all);
+                assert_eq!(count, all.len() as u64);
+                assert!(all.iter().all(|i| bits.get(*i)));
+            }
+        }
+    }
+
+    #[test]
+    fn same_size_is_the_map_itself() {
+        let up = Upsampler::new([2, 2], [2, 2], [2, 2], Upsampling::Plain);
+        let mut bits = Bits::default();
+        assert_eq!(up.mask(&[0.0, 1.0, 2.0, 1.0], 1.0, &mut bits), 1);
+        assert!(bits.get(2) && !bits.get(1), "ties are off");
+        assert_eq!(up.samples(), 4);
+    }
+}

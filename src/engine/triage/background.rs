@@ -1,0 +1,90 @@
+//! A triage beside the inspector: rows of earlier sessions first, then the rest of the folder, told as they come.
+
+use std::{fs, path::Path, sync::Arc};
+
+use super::{
+    Row, Settings, Shard, assess,
+    drive::{Job, Pace, Setup},
+    journal::Journal,
+    listing,
+    part::Metadata,
+    setup,
+};
+use crate::{
+    core::error::Result,
+    engine::{command::AttackRequest, control::Control, keep, subject::Subject},
+    runtime::RuntimeOptions,
+};
+
+/// What a triage in the background tells.
+#[derive(Debug, Clone)]
+pub enum News {
+    /// The folder was listed: settings, number of images, and the rows of earlier sessions.
+    Begun {
+        /// Settings, for exported files.
+        metadata: Metadata,
+        /// Images in the folder.
+        total: usize,
+        /// Rows that were there already.
+        rows: Vec<Row>,
+    },
+    /// An image was finished.
+    Row(Box<Row>),
+    /// It came to its end; why, when not because everything was done.
+    Ended(Option<String>),
+}
+
+/// Works through a folder. The journal lies in the state folder under a name made of the settings and the folder, so that the same
+/// triage is found again; without a state folder nothing is kept.
+pub fn run(
+    subject: Arc<Subject>,
+    options: &RuntimeOptions,
+    folder: &Path,
+    request: AttackRequest,
+    control: &Control,
+    tell: &mut dyn FnMut(News),
+) -> Result<()> {
+    let items = listing::of_path(folder)?;
+    let total = items.len();
+    let job = Job { subject, rival: None, settings: Settings::new(request) };
+    let metadata = setup::metadata(&job, Shard::default())?;
+    let mut kept = journal(&metadata, folder);
+    let old = kept.as_mut().map(|(_, rows)| std::mem::take(rows)).unwrap_or_default();
+    let (rows, left) = setup::left(old, items);
+    tell(News::Begun { metadata, total, rows });
+    if left.is_empty() {
+        return Ok(());
+    }
+    // One core is left to the inspector.
+    let jobs = options.thread_count().saturating_sub(1).clamp(1, 16);
+    let setup = Setup::open(&job, options, Pace::default(), left.len().min(jobs))?;
+    setup.run(&job, &left, control, &mut |row| {
+        if let Some((journal, _)) = &mut kept {
+            journal.append(&row)?;
+        }
+        tell(News::Row(Box::new(row)));
+        Ok(())
+    })
+}
+
+/// The journal of these settings, with its rows. A second inspector on the same folder works without one.
+fn journal(metadata: &Metadata, folder: &Path) -> Option<(Journal, Vec<Row>)> {
+    let place = keep::state_dir()?.join("triage");
+    fs::create_dir_all(&place).ok()?;
+    let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let depends = ["model_sha256", "preprocessing", "attack", "params", "target", "true", "seed", "explain", "schema"];
+    let text = depends
+        .iter()
+        .map(|k| metadata.get(*k).map_or("", String::as_str))
+        .chain([&*whole.to_string_lossy()])
+        .collect::<Vec<_>>()
+        .join("\n");
+    let name = format!("{}.journal", &assess::hash(text.as_bytes())[..24]);
+    match Journal::open(&place.join(name), metadata) {
+        Ok(open) => Some(open),
+        Err(error) => {
+            tracing::warn!("this triage is not kept: {error}");
+            None
+        }
+    }
+}
