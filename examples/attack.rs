@@ -29,7 +29,7 @@ fn main() -> anyhow::Result<()> {
     let image = Arc::new(subject.image(image_path.as_ref())?);
     let clean = network.logits(image.view().insert_axis(Axis(0)))?.row(0).to_owned();
     let params = vec![("eps".to_owned(), "8/255".to_owned())];
-    let request = AttackRequest { attack: "ifgsm".into(), params, target: Target::Second, label: None, seed: 0 };
+    let request = AttackRequest { attack: "ifgsm".into(), params, target: Target::Second, label: None, seed: 0, within: None };
     let prepared = run::prepare(&request, image, clean.view(), None)?;
     let success = prepared.run(&mut network, &Control::default(), |step| println!("step {step}"))?;
     let about = About {

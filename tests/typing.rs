@@ -444,7 +444,7 @@ fn an_untargeted_step_that_is_still_the_true_class_has_no_map() {
     t.wait(400);
     assert!(t.commands().is_empty(), "{:?}", t.effects);
     assert!(t.text(120, 40).contains("no map here"), "{}", t.text(120, 40));
-    t.keys("e");
+    t.keys("E");
     assert!(t.commands().is_empty() && t.model.psr.pending().is_none());
     t.keys("r");
     t.begin(11, None);

@@ -2,8 +2,8 @@
 
 pub mod chart;
 pub mod csv;
-pub mod explain;
 pub mod dissection;
+pub mod explain;
 pub mod facts;
 pub mod figure;
 pub mod html;

@@ -36,16 +36,18 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
             }
         }
         Event::Ended { run, ending, best } => ended(model, run, ending, best),
+        Event::Psr { run, step, map, done } => {
+            cam_charts::arrived(model, run, &map, done);
+            psr::arrived(model, run, step, map, done);
+        }
+        Event::Cam { at, map } => cam::arrived(model, at, map),
+        Event::Faithfulness { at, map, result } => cam::believed(model, at, &map, result),
+        Event::Timeline { run, cell, moments, done } => psr::timed(model, run, cell, moments, done),
         Event::Viewing { run, recorded } => kept::viewing(model, run, recorded),
         Event::Revived(opened) => kept::revived(model, *opened),
         Event::Completed(findings) => return export::completed(model, findings),
-        Event::Psr { run, map, done, .. } if model.run.as_ref().is_none_or(|r| r.id != run) => cam_charts::arrived(model, run, &map, done),
-        Event::Psr { run, step, map, done } => psr::arrived(model, run, step, map, done),
-        Event::Cam { at, map } => cam::arrived(model, at, map),
         Event::Triage(number, news) => triage::arrived(model, number, *news),
         Event::Thumbnail(path, image) => triage::pictured(model, path, image),
-        Event::Faithfulness { at, map, result } => cam::believed(model, at, &map, result),
-        Event::Timeline { run, cell, moments, done } => psr::timed(model, run, cell, moments, done),
         Event::Runtime(engine, provider) => {
             model.tell(Severity::Info, format!("now running on {engine}, {provider}"));
             (model.engine, model.provider) = (engine, provider);

@@ -392,6 +392,9 @@ pub fn follow(model: &mut Model) -> Vec<Effect> {
     cut(model);
     if model.screen == Screen::Cam {
         score(model);
+        if model.without_model().is_some() {
+            return effects;
+        }
         effects.extend(doubt(model));
         effects.extend(cam_charts::follow(model));
     }

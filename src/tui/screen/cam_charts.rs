@@ -198,28 +198,19 @@ pub fn compare(model: &Model, area: Rect, buf: &mut Buffer) {
         let line = "I attacks inside the region of the map with the focus and compares that with the attack everywhere";
         return draw::centred(buf, inner, &[(line.into(), theme.style(Role::Dim))]);
     };
-    let inner = draw::frame(theme, area, &format!("inside {}", compare.name), "cells: linear estimates", false, buf);
+    let title = format!("everywhere > inside {}", compare.name);
+    let inner = draw::frame(theme, area, &title, "cells: linear estimates", false, buf);
     let within = model.run.as_ref().filter(|r| r.id == compare.within);
     let columns = [Some(&compare.everywhere), within].map(|run| run.map(|r| facts(r, compare)));
-    let names = ["", "success", "steps", "L0", "L1", "L2", "Linf", "IS", "lift", "+ cells", "- cells", "= cells", "inert"];
-    let heads = ["everywhere", "inside"];
-    // Where rows are few, two blocks stand beside each other.
-    let rows = usize::from(inner.height).max(2);
-    let block = names.len().div_ceil(rows - 1).max(1);
-    let width = inner.width / block as u16;
-    for (i, name) in names.iter().enumerate().skip(1) {
-        let (column, row) = ((i - 1) / (rows - 1), (i - 1) % (rows - 1));
-        let (x, y) = (inner.x + 1 + column as u16 * width, inner.y + 1 + row as u16);
-        if row == 0 {
-            for (j, head) in heads.iter().enumerate() {
-                draw::text(buf, x + 9 + 12 * j as u16, inner.y, 11, head, theme.style(Role::Dim));
-            }
-        }
+    let names = ["success", "steps", "L0", "L1", "L2", "Linf", "IS", "lift", "+ cells", "- cells", "= cells", "inert"];
+    let rows = usize::from(inner.height).max(1);
+    let width = inner.width / names.len().div_ceil(rows) as u16;
+    for (i, name) in names.iter().enumerate() {
+        let (x, y) = (inner.x + 1 + (i / rows) as u16 * width, inner.y + (i % rows) as u16);
+        let value = |f: &Option<Vec<String>>| f.as_ref().and_then(|f| f.get(i).cloned()).unwrap_or_else(|| "-".into());
+        let line = format!("{} > {}", value(&columns[0]), value(&columns[1]));
         draw::text(buf, x, y, 8, name, theme.style(Role::Dim));
-        for (j, facts) in columns.iter().enumerate() {
-            let value = facts.as_ref().and_then(|f| f.get(i - 1).cloned()).unwrap_or_else(|| "-".into());
-            draw::text(buf, x + 9 + 12 * j as u16, y, 11, &value, theme.style(Role::Text));
-        }
+        draw::text(buf, x + 8, y, width.saturating_sub(9), &line, theme.style(Role::Text));
     }
 }
 

@@ -193,7 +193,7 @@ pub fn strip_panel(model: &Model, area: Rect, buf: &mut Buffer) {
     if rows < h {
         let m = &strip.moments[chosen];
         let line = format!(
-            "step {}: +{} -{} ={}; whole s {} b {}",
+            "step {}: +{} -{} ={}, s {} b {}",
             m.step,
             text::percent(m.shares.promotion),
             text::percent(m.shares.suppression),

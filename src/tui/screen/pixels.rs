@@ -427,7 +427,10 @@ fn summary_panel(model: &Model, shown: &psr::Shown, s: &psr::Summary, area: Rect
                 text_of(format!("s {} b {}", show(s), show(b))),
             ]);
         }
-        (None, Mode::Exact) if !shown.done => lines.push(vec![(format!("{} of {} cells so far", s.known, map.cells.len()), Role::Warn)]),
+        (None, Mode::Exact) if !shown.done => {
+            let guessed = shown.estimated.iter().filter(|g| **g).count();
+            lines.push(vec![(format!("{} of {} cells exact so far, others est.", s.known - guessed, map.cells.len()), Role::Warn)]);
+        }
         (None, Mode::Linear | Mode::Path) => lines.push(vec![dim("e evaluates it exactly")]),
         _ => lines.push(vec![dim(format!("{} forward runs, {}", map.forwards, text::seconds(map.seconds)))]),
     }

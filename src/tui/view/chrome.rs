@@ -174,7 +174,8 @@ fn map_progress(model: &Model, pending: &psr::Pending) -> String {
     };
     let partial = psr::shown(model).filter(|s| !s.done && s.map.settings.mode == pending.key.mode);
     let Some(shown) = partial else { return format!("{} {name}", spinner(model)) };
-    let (known, all) = (shown.map.cells.iter().flatten().count(), shown.map.cells.len());
+    let guessed = shown.estimated.iter().filter(|g| **g).count();
+    let (known, all) = (shown.map.cells.iter().flatten().count() - guessed, shown.map.cells.len());
     let elapsed = model.now.saturating_sub(pending.since).as_secs_f32();
     let rate = known as f32 / elapsed.max(1e-3);
     let left = if known > 0 { format!("  {} left", text::seconds((all - known) as f32 / rate)) } else { String::new() };

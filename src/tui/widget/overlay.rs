@@ -67,7 +67,7 @@ impl PsrOverlay<'_> {
                 pixel = match theme.depth {
                     // Few colours: mixtures with the picture would change hue, so cells take pure shades and the picture shows between.
                     Depth::Ansi256 => {
-                        if (x + y) % 2 == 0 || self.strength > 0.95 {
+                        if (x + y) % 2 == 0 || self.strength > 0.5 {
                             few_colours(cell.kind, weight)
                         } else {
                             pixel
