@@ -43,6 +43,8 @@ struct Loaded {
     /// Order of the dimensions of its image input.
     layout: Layout,
     used: u64,
+    /// Whether it ever ran to the end.
+    worked: bool,
 }
 
 /// A prepared model on an engine.
@@ -195,7 +197,7 @@ impl Network {
         if passing(spec) {
             self.make_room();
         }
-        self.loaded.push(Loaded { spec: spec.clone(), names, executor, layout, used: self.clock });
+        self.loaded.push(Loaded { spec: spec.clone(), names, executor, layout, used: self.clock, worked: false });
         Ok(self.loaded.len() - 1)
     }
 
@@ -289,7 +291,9 @@ impl Network {
         let more = extra(&loaded.names, range)?;
         let mut inputs = vec![(loaded.names.image.as_str(), Array::F32(self.affine.forward(pixels, loaded.layout)))];
         inputs.extend(more.iter().map(|(name, array)| (name.as_str(), array.clone())));
-        loaded.executor.run(&inputs, &outputs)
+        let values = loaded.executor.run(&inputs, &outputs)?;
+        loaded.worked = true;
+        Ok(values)
     }
 
     /// Logits, and per sample the objective and the gradient with respect to the model's input.

@@ -40,7 +40,9 @@ impl Network {
             self.say(format!("the device ran out of memory with {images} images at once; from now on {less} are run together"));
             return Ok(());
         }
-        let Some(at) = self.loaded.iter().position(|l| l.spec == *spec).filter(|_| !*reopened) else { return Err(Error::Engine(why)) };
+        // What never worked will not work the second time.
+        let failed = self.loaded.iter().position(|l| l.spec == *spec && l.worked).filter(|_| !*reopened);
+        let Some(at) = failed else { return Err(Error::Engine(why)) };
         self.loaded.remove(at);
         *reopened = true;
         self.say(format!("the engine failed ({why}); its session was opened again"));
