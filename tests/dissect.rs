@@ -87,6 +87,10 @@ fn a_killed_run_goes_on() {
     };
     let whole = psescope(dir.path()).args(arguments("whole")).assert().success();
     let whole: Value = serde_json::from_slice(&whole.get_output().stdout).unwrap();
+    let schema: Value = serde_json::from_str(include_str!("../docs/schema/dissect.json")).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    assert!(validator.iter_errors(&whole).map(|e| format!("{e} at {}", e.instance_path())).collect::<Vec<_>>().is_empty());
+    assert!(!validator.is_valid(&made));
     let layer = &whole["layers"][0];
     assert_eq!(
         (layer["units"].as_u64(), layer["cached"].as_bool(), layer["thresholds_exact"].as_bool()),

@@ -305,15 +305,33 @@ fn units_and_masks_from_outside() {
         ("mask", vec!["--units", "512"], "units 0 to 511"),
         ("mask", vec!["--top", "513"], "512 units"),
         ("mask", vec![], "required"),
-        ("units", vec!["--sort", "iou"], "--labels-from"),
         ("units", vec!["--reference", "/nowhere"], "folder with images"),
     ] {
         let assert = at(command).args(args).assert().failure();
         let text = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
         assert!(text.contains(word), "{text}");
     }
+    for (command, args) in [("units", ["--sort", "iou"]), ("mask", ["--concept", "dog"])] {
+        let unlabelled = psescope(&home).arg(command).arg(&run).args(["--layer", "fire4"]).args(args).assert().code(2);
+        assert!(String::from_utf8_lossy(&unlabelled.get_output().stderr).contains("--labels-from"));
+    }
     let absent = at("units").args(["--concept", "zebra", "--labels-from"]).arg(&labels).assert().code(2);
     assert!(String::from_utf8_lossy(&absent.get_output().stderr).contains("zebra"));
+}
+
+/// At first start, in an empty home, the bundled model's units have names, and whose names these are stands beside them.
+#[test]
+fn the_bundled_model_names_its_units() {
+    let home = TempDir::new().expect("a folder");
+    let run = recorded(&home);
+    let units = json(psescope(&home).arg("units").arg(&run).args(["--layer", "fire8", "--concept", "coffee", "--sort", "iou", "--json"]));
+    assert!(units["labels"].as_str().is_some_and(|o| o.contains("shipped with psescope") && o.contains("made set")));
+    let best = units["units"].as_array().expect("units");
+    assert!(best.len() > 1 && best.iter().all(|u| u["concept"] == "coffee" && u["iou"].as_f64().is_some_and(|x| x >= 0.04)));
+    assert!(stdout(psescope(&home).arg("units").arg(&run).args(["--layer", "fire8"])).contains("concepts: shipped with psescope"));
+    let mask = json(psescope(&home).arg("mask").arg(&run).args(["--layer", "fire8", "--concept", "coffee", "--json"]));
+    assert_eq!(mask["units"].as_array().map(Vec::len), Some(best.len()));
+    assert_eq!(mask["selection"]["labels"], units["labels"]);
 }
 
 /// A folder that holds `samples` with the photo twice, and the model under its usual path.

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 const MODEL: &str = "onnx/squeezenet1_1.onnx";
 const PANDA: &str = "samples/panda.jpg";
+const STUDY: &[&str] = &[MODEL, "samples", "--limit", "2", "--eps", "8/255", "--steps", "4", "--json"];
 
 fn psescope() -> Command {
     let mut command = Command::cargo_bin("psescope").expect("the program is built");
@@ -54,7 +55,23 @@ fn every_json_output_keeps_its_schema() {
     let run = recorded();
     let (run, grad) = (run.to_str().expect("text"), folder().join("grad.onnx"));
     let grad = grad.to_str().expect("text");
+    let triage = folder().join("triage");
+    let triage = triage.to_str().expect("text");
+    let list = folder().join("list.txt");
+    std::fs::write(&list, format!("{PANDA}\nnowhere.jpg\n")).expect("written");
+    let list = list.to_str().expect("text");
     let rows: &[(&str, &[&str])] = &[
+        ("attacks", &["attack", MODEL, PANDA, "--steps", "1", "--target", "434,505", "--json"]),
+        ("layers", &["layers", run, "--timeline", "--json"]),
+        ("units", &["units", run, "--layer", "fire9", "--top", "3", "--json"]),
+        ("units", &["units", run, "--layer", "fire4", "--top", "3", "--json"]),
+        ("mask", &["mask", run, "--layer", "fire9", "--top", "2", "--adaptive", "--json"]),
+        ("mask", &["mask", run, "--layer", "fire9", "--concept", "coffee", "--patch", "clean", "--json"]),
+        ("sensitivity", &[&["sensitivity"], STUDY, &["--layer", "fire9", "--include-failed", "--draws", "5"]].concat()),
+        ("sensitivity", &[&["sensitivity"], STUDY, &["--layer", "fire4", "--include-failed", "--draws", "5"]].concat()),
+        ("recovery", &[&["recovery"], STUDY, &["--layer", "fire9", "--top", "0,2", "--draws", "2", "--adaptive"]].concat()),
+        ("insight", &["insight", MODEL, PANDA, "--steps", "1", "--target", "277", "--json"]),
+        ("triage", &["triage", MODEL, list, "--steps", "1", "--out", triage, "--json"]),
         ("attack", &["attack", MODEL, PANDA, "--steps", "1", "--json"]),
         ("attack", &["attack", MODEL, PANDA, "--steps", "1", "--target", "second", "--json"]),
         ("pse", &["pse", run, "--grid", "3", "--mode", "linear", "--json"]),

@@ -53,7 +53,8 @@ fn a_sensitivity_study_repeats_continues_and_uses_labels() {
     assert!(units.iter().all(|u| u["dead"] == true || u["p"].as_f64().is_some_and(|p| p >= 0.25)), "three pairs cannot reach less");
     let moved = units.iter().filter(|u| u["abs_change"].as_f64() > Some(0.0)).count();
     assert!(moved > 400, "{moved}");
-    assert!(layers[0]["association"].is_null(), "nothing is said about labels that are not there");
+    assert!(layers[0]["labels"].as_str().is_some_and(|o| o.contains("shipped with psescope")), "the bundled model has labels");
+    assert_eq!(layers[0]["association"]["thresholds"].as_array().map(Vec::len), Some(9));
     for file in ["units.csv", "layers.csv", "sensitivity.json"] {
         assert!(out.join(file).is_file(), "{file}");
     }

@@ -120,16 +120,28 @@ pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 
 /// Concepts that come with the program.
 fn shipped(model_sha256: &str, layer: &str) -> Option<ConceptLabels> {
-    let (_, _, text, csv) = SHIPPED.iter().find(|(sha, name, _, _)| *sha == model_sha256 && *name == layer)?;
-    ConceptLabels::from_result_csv(csv, text).ok()
+    let (_, csv) = SHIPPED.iter().find(|(name, _)| model_sha256 == SHIPPED_MODEL && *name == layer)?;
+    ConceptLabels::from_result_csv(csv, SHIPPED_ORIGIN).inspect_err(|e| tracing::warn!("the shipped labels of {layer}: {e}")).ok()
 }
 
-/// SHA-256 of the model, layer, origin, result file.
-const SHIPPED: &[(&str, &str, &str, &[u8])] = &[];
+/// 891f59e7fe6a84554619c63380f434bf0531f0e1d7b48b08a8186367f51b7896-256 of the bundled SqueezeNet.
+const SHIPPED_MODEL: &str = "891f59e7fe6a84554619c63380f434bf0531f0e1d7b48b08a8186367f51b7896";
+/// `samples/concepts/README.md` has the commands.
+const SHIPPED_ORIGIN: &str = "shipped with psescope: dissection on its own small made set (672 images, six cut-outs, no ImageNet concepts), rule original, quantile 0.005";
+/// Layer, result file.
+const SHIPPED: &[(&str, &[u8])] = &[
+    ("conv1.relu", include_bytes!("../../samples/concepts/conv1.relu-result.csv")),
+    ("fire3", include_bytes!("../../samples/concepts/fire3-result.csv")),
+    ("fire5", include_bytes!("../../samples/concepts/fire5-result.csv")),
+    ("fire7", include_bytes!("../../samples/concepts/fire7-result.csv")),
+    ("fire8", include_bytes!("../../samples/concepts/fire8-result.csv")),
+    ("fire9", include_bytes!("../../samples/concepts/fire9-result.csv")),
+];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::dissect::{ResultTable, result::iou};
 
     #[test]
     fn the_newest_of_a_layer_is_found() {
@@ -148,5 +160,28 @@ mod tests {
         fs::write(dir.path().join(format!("{}.csv", stem(&origin("a/b:0", "2", "")))), "rubbish").unwrap();
         assert_eq!(own(dir.path(), "a/b:0").unwrap().origin(), "first");
         assert!(concepts_for("../..", "x").is_none());
+    }
+
+    /// The files speak of every unit of their layer, their IoU is that of their counts, and the labels say that they are ours.
+    #[test]
+    fn the_bundled_model_has_labels() {
+        for ((layer, csv), units) in SHIPPED.iter().zip([64, 128, 256, 384, 512, 512]) {
+            let table = ResultTable::parse(csv).unwrap();
+            assert_eq!(table.to_csv().as_bytes(), *csv, "{layer} is in NetDissect's dialect");
+            let mut numbers: Vec<usize> = table.rows.iter().map(|r| r.unit).collect();
+            numbers.sort_unstable();
+            assert!(numbers.into_iter().eq(1..=units), "{layer}");
+            for row in &table.rows {
+                let best = row.best.iter().map(|b| iou(b.truth, b.activation, b.intersect)).fold(0.0, f64::max);
+                approx::assert_abs_diff_eq!(best, row.score, epsilon = 1e-9);
+            }
+            let labels = shipped(SHIPPED_MODEL, layer).unwrap();
+            assert!(labels.origin().contains("shipped with psescope") && labels.origin().contains("made set"));
+            assert!((0..units).any(|u| labels.unit(u).is_some_and(|c| c.iou >= 0.04)), "{layer} has no named unit");
+        }
+        let model = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("onnx/squeezenet1_1.onnx")).unwrap();
+        let sha: String = Sha256::digest(&model).iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(sha, SHIPPED_MODEL);
+        assert!(shipped(SHIPPED_MODEL, "fire4").is_none() && shipped("00", "fire9").is_none());
     }
 }

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use ndarray::{Array1, Array2, ArrayView1, Axis};
 use serde_json::json;
 
-use super::units::{LabelArgs, table, with_concept};
+use super::units::{LabelArgs, no_labels, table, with_concept};
 use crate::{
     cli::{
         args::ModelArgs,
@@ -74,8 +74,8 @@ struct Which {
     /// These units.
     #[arg(long, value_name = "1,5,9", value_delimiter = ',', help_heading = "Mask")]
     units: Option<Vec<usize>>,
-    /// Every unit whose label or category contains this; needs --labels-from.
-    #[arg(long, value_name = "NAME", requires = "labels_from", help_heading = "Mask")]
+    /// Every unit whose label or category contains this.
+    #[arg(long, value_name = "NAME", help_heading = "Mask")]
     concept: Option<String>,
 }
 
@@ -110,12 +110,13 @@ const AGREEMENT: f32 = 1e-3;
 impl MaskCommand {
     /// Runs the subcommand.
     pub fn run(self) -> anyhow::Result<Done> {
-        let labels = self.labels.read()?;
         let mut case = self.case.open(&self.model_args)?;
+        let labels = self.labels.of(&case.session.subject.sha256, &self.layer)?;
         let step = case.at_step(self.step)?;
         let chosen = match (&self.which.units, &self.which.concept, &labels) {
             (Some(units), ..) => sorted(units.clone()),
             (None, Some(name), Some(labels)) => with_concept(labels, name, self.labels.iou)?,
+            (None, Some(_), None) => return Err(no_labels("--concept", &self.layer)),
             _ => self.ranked(&mut case)?,
         };
         let network = &mut case.session.network;

@@ -21,6 +21,7 @@ use crate::{
             units::{self, UnitTable},
         },
     },
+    engine::concepts,
     report::network,
 };
 
@@ -52,8 +53,8 @@ pub struct UnitsCommand {
     /// Only the first N.
     #[arg(long, value_name = "N", help_heading = "Units")]
     top: Option<usize>,
-    /// Only units whose label or category contains this; needs --labels-from.
-    #[arg(long, value_name = "NAME", requires = "labels_from", help_heading = "Units")]
+    /// Only units whose label or category contains this.
+    #[arg(long, value_name = "NAME", help_heading = "Units")]
     concept: Option<String>,
     /// Smallest effect counted in the unit's promotion-suppression ratio, in logits.
     #[arg(long, value_name = "X", default_value = "0.1", value_parser = parse_number, help_heading = "Units")]
@@ -72,7 +73,7 @@ pub struct UnitsCommand {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Units")]
 pub struct LabelArgs {
-    /// Concepts of the layer's units: a NetDissect result file.
+    /// Concepts of the layer's units: a NetDissect result file. Without it, a dissection kept on this machine, or the bundled model's labels.
     #[arg(long, value_name = "RESULT.csv")]
     pub labels_from: Option<PathBuf>,
     /// A label counts from this IoU on.
@@ -81,13 +82,19 @@ pub struct LabelArgs {
 }
 
 impl LabelArgs {
-    /// Reads the labels, when there are any.
-    pub fn read(&self) -> anyhow::Result<Option<ConceptLabels>> {
-        let Some(path) = &self.labels_from else { return Ok(None) };
-        let bytes =
-            std::fs::read(path).map_err(|e| Error::Input(format!("cannot read {}: {e}; give a NetDissect result file", path.display())))?;
-        Ok(Some(ConceptLabels::from_result_csv(&bytes, &path.display().to_string())?))
+    /// The labels of a layer: from the named file, else the person's own dissection, else those that come with the model.
+    pub fn of(&self, model_sha256: &str, layer: &str) -> anyhow::Result<Option<ConceptLabels>> {
+        match &self.labels_from {
+            Some(path) => Ok(Some(concepts::concepts_from(path)?)),
+            None => Ok(concepts::concepts_for(model_sha256, layer)),
+        }
     }
+}
+
+/// What is said when concepts are asked for and none are known.
+pub fn no_labels(flag: &str, layer: &str) -> anyhow::Error {
+    let text = format!("{flag} needs labels of '{layer}' and none are known: give --labels-from RESULT.csv, or run `psescope dissect`");
+    Error::Parameter(text).into()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -105,11 +112,11 @@ enum Sort {
 impl UnitsCommand {
     /// Runs the subcommand.
     pub fn run(self) -> anyhow::Result<Done> {
-        let labels = self.labels.read()?;
-        if self.sort == Sort::Iou && labels.is_none() {
-            return Err(Error::Parameter("--sort iou needs labels: give --labels-from RESULT.csv".into()).into());
-        }
         let mut case = self.case.open(&self.model_args)?;
+        let labels = self.labels.of(&case.session.subject.sha256, &self.layer)?;
+        if labels.is_none() && (self.sort == Sort::Iou || self.concept.is_some()) {
+            return Err(no_labels(if self.concept.is_some() { "--concept" } else { "--sort iou" }, &self.layer));
+        }
         case.at_step(self.step)?;
         let reference = self.reference.as_deref().map(|dir| self.spread(&mut case, dir)).transpose()?;
         let settings = psr::Settings { floor: self.psr_floor, ..psr::Settings::default() };
