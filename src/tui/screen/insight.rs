@@ -298,7 +298,7 @@ fn lacking(model: &Model, at: usize, topic: Topic) -> String {
 /// A small plot in one line or two.
 fn plot(model: &Model, facts: &Facts, topic: Topic, width: usize) -> Vec<(String, Role)> {
     let theme = &model.theme;
-    let columns = width.saturating_sub(30).clamp(8, 48);
+    let columns = width.saturating_sub(36).clamp(8, 48);
     match topic {
         Topic::Result => probabilities(model, columns),
         Topic::Type => facts.kind.as_ref().map_or_else(Vec::new, |k| {
@@ -313,7 +313,7 @@ fn plot(model: &Model, facts: &Facts, topic: Topic, width: usize) -> Vec<(String
         Topic::Layers => layers::changes(model, false).map_or_else(Vec::new, |changes| {
             let values: Vec<Option<f32>> = changes.iter().map(|c| c.cosine.map(|v| v as f32)).collect();
             vec![(
-                format!("cosine {} first to last layer", spark(theme, &values, (0.0, 1.0), width.saturating_sub(28).max(8))),
+                format!("cosine {} first to last layer", spark(theme, &values, (0.0, 1.0), width.saturating_sub(30).max(8))),
                 Role::Accent,
             )]
         }),

@@ -259,6 +259,10 @@ pub fn arrived(model: &mut Model, step: usize, ask: &Ask, answer: &Answer) {
             let Some(run) = &model.run else { return };
             let right = |z: &Array1<f32>| scalars::predicted(z.view()) == run.label;
             let at = (run.id, step);
+            // What was not lost cannot be brought back.
+            if model.trace().and_then(|t| t.step(step)).is_none_or(|r| r.predicted == run.label) {
+                return;
+            }
             let Some(applied) = model.units.masks.iter().rev().find(|m| m.mask == *mask).cloned() else { return };
             let new = Tried { at, applied, recovered: right(&logits[1]), clean: right(&logits[0]) };
             if !model.units.tried.contains(&new) {

@@ -43,7 +43,7 @@ const COLUMNS: &[Column] = &[
     Column { title: "max x'", width: 6, right: true, rank: 7 },
     Column { title: "true", width: 6, right: true, rank: 1 },
     Column { title: "target", width: 6, right: true, rank: 1 },
-    Column { title: "", width: 6, right: false, rank: 1 },
+    Column { title: "type", width: 7, right: false, rank: 1 },
     Column { title: "category", width: 9, right: false, rank: 5 },
     Column { title: "IoU", width: 4, right: true, rank: 4 },
 ];
@@ -273,6 +273,7 @@ fn mask(model: &Model, table: &UnitTable, area: Rect, buf: &mut Buffer) {
         (Some(_), Some(after)) => {
             let (right, kept) = (prediction(model, &after[1]).0 == t0, prediction(model, &after[0]).0 == t0);
             Some(match (right, kept) {
+                (true, _) if prediction(model, &table.logits[1]).0 == t0 => ("At this step the true class was not lost.".into(), Role::Dim),
                 (true, true) => ("The true class is back; the clean image keeps it.".into(), Role::Good),
                 (true, false) => ("The true class is back, but the clean image lost it.".into(), Role::Warn),
                 (false, true) => ("The true class is not back.".into(), Role::Text),
@@ -306,11 +307,11 @@ fn mask(model: &Model, table: &UnitTable, area: Rect, buf: &mut Buffer) {
         lines.push(("Effects on the logits are first-order estimates (est.); E measures those on the screen.".into(), Role::Dim));
     }
     let title = match applied {
-        None => "what stops it: nothing masked".to_owned(),
+        None => "what stops it".to_owned(),
         Some(m) => {
             let word = if m.mask.fill == Fill::Zero { "zeroed" } else { "put back to clean" };
             let s = if m.mask.units.len() == 1 { "" } else { "s" };
-            format!("what stops it: {} unit{s} {word}", m.mask.units.len())
+            format!("{} unit{s} {word}", m.mask.units.len())
         }
     };
     let inner = if area.height >= 6 { draw::frame(theme, area, &title, "", false, buf) } else { area };

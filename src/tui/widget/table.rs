@@ -59,7 +59,7 @@ pub fn top(position: usize, count: usize, room: usize) -> usize {
 impl Table<'_> {
     /// Which columns have room, and the width of the first one.
     fn fit(&self, width: u16) -> (Vec<usize>, u16) {
-        let room = width.saturating_sub(3);
+        let room = width.saturating_sub(4);
         let mut order: Vec<usize> = (0..self.columns.len()).collect();
         order.sort_by_key(|i| self.columns[*i].rank);
         let (mut used, mut chosen) = (self.lead.1, Vec::new());
@@ -88,8 +88,8 @@ impl Table<'_> {
         if area.height == 0 {
             return;
         }
-        draw::text(buf, area.x + 2, area.y, wide, self.lead.0, title);
-        let mut x = area.x + 3 + wide;
+        draw::text(buf, area.x + 3, area.y, wide, self.lead.0, title);
+        let mut x = area.x + 4 + wide;
         for at in &chosen {
             x = put(buf, x, area.y, &self.columns[*at], self.columns[*at].title, title);
         }
@@ -103,8 +103,8 @@ impl Table<'_> {
             }
             let mark = if here && line.mark.is_empty() { ">" } else { line.mark };
             draw::text(buf, area.x, y, 2, mark, style(Role::Key));
-            draw::text(buf, area.x + 2, y, wide, &text::truncate(&line.lead, usize::from(wide), theme.ellipsis()), style(Role::Text));
-            let mut x = area.x + 3 + wide;
+            draw::text(buf, area.x + 3, y, wide, &text::truncate(&line.lead, usize::from(wide), theme.ellipsis()), style(Role::Text));
+            let mut x = area.x + 4 + wide;
             for at in &chosen {
                 let (value, role) = &line.cells[*at];
                 x = put(buf, x, y, &self.columns[*at], value, style(*role));
@@ -134,11 +134,11 @@ mod tests {
         let columns = [column("b", 5, 1), column("a", 5, 0), column("c", 30, 2)];
         let row = |i: usize| Line { mark: "", lead: format!("row {i}"), cells: vec![("1".into(), Role::Text); 3] };
         let table = Table { lead: ("name", 8, 20), columns: &columns, count: 100, position: 70, row: &row };
-        assert_eq!(table.fit(24).0, [0, 1]);
-        assert_eq!(table.fit(17).0, [1]);
+        assert_eq!(table.fit(25).0, [0, 1]);
+        assert_eq!(table.fit(18).0, [1]);
         assert_eq!(table.fit(60).0, [0, 1, 2]);
         let theme = Theme::new("terminal", Depth::None, true).unwrap();
-        let area = Rect::new(0, 0, 24, 6);
+        let area = Rect::new(0, 0, 25, 6);
         let mut buf = Buffer::empty(area);
         table.draw(&theme, area, &mut buf);
         let text: String = buf.content().iter().map(|c| c.symbol()).collect();
