@@ -7,7 +7,6 @@ use ndarray::{Array1, ArrayView3, Axis};
 
 use super::{analysis, concepts::concepts_for, trace::Trace};
 use crate::core::{
-    attack::scalars,
     dissect::ConceptLabels,
     error::{Error, Result},
     explain::{
@@ -16,6 +15,7 @@ use crate::core::{
         units::{self, Case, Fill, UnitTable},
     },
     oracle::{LayerInfo, UnitGate, Units},
+    scalars,
 };
 
 /// A question. Two questions are the same when they are equal, so that answers can be kept by question.

@@ -8,9 +8,9 @@ use super::units_view;
 pub use super::units_view::{clicked, view};
 use crate::{
     core::{
-        attack::scalars,
         dissect::{ConceptLabels, IOU_THRESHOLD},
         explain::units::{Fill, UnitChange},
+        scalars,
     },
     engine::{
         command::RunId,

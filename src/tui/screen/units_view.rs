@@ -247,7 +247,7 @@ fn maps(
 
 /// The class with the largest logit, and its probability.
 fn prediction(model: &Model, z: &Array1<f32>) -> (usize, f32, String) {
-    let class = crate::core::attack::scalars::predicted(z.view());
+    let class = crate::core::scalars::predicted(z.view());
     let max = z.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let prob = 1.0 / z.iter().map(|v| (v - max).exp()).sum::<f32>();
     (class, prob, model.short_label(class))
