@@ -2,6 +2,7 @@
 //! long attack. Each has its own sessions. A third, in front of both, stops what a newer command makes useless, however long the
 //! engine call in progress would take.
 
+mod network;
 mod replay;
 
 use std::{
@@ -78,7 +79,7 @@ fn start(name: &str, job: impl FnOnce() + Send + 'static) {
 
 /// Passes commands on, and stops at once what each of them replaces.
 fn forward(inbox: &Receiver<Command>, queue: &Sender<Command>) {
-    let (mut map, mut attack): (Option<Control>, Option<Control>) = (None, None);
+    let (mut map, mut attack, mut network): (Option<Control>, Option<Control>, Option<Control>) = (None, None, None);
     let stop = |job: &mut Option<Control>| {
         if let Some(control) = job.take() {
             control.stop();
@@ -90,8 +91,13 @@ fn forward(inbox: &Receiver<Command>, queue: &Sender<Command>) {
                 stop(&mut map);
                 map = Some(control.clone());
             }
+            Command::Network { control, .. } => {
+                stop(&mut network);
+                network = Some(control.clone());
+            }
             Command::Attack { control, .. } => {
                 stop(&mut map);
+                stop(&mut network);
                 stop(&mut attack);
                 attack = Some(control.clone());
             }
@@ -99,9 +105,13 @@ fn forward(inbox: &Receiver<Command>, queue: &Sender<Command>) {
                 stop(&mut map);
                 map = Some(control.clone());
             }
-            Command::Open { .. } | Command::OpenImage(_) | Command::View(_) | Command::Revive => stop(&mut map),
+            Command::Open { .. } | Command::OpenImage(_) | Command::View(_) | Command::Revive => {
+                stop(&mut map);
+                stop(&mut network);
+            }
             Command::Shutdown => {
                 stop(&mut map);
+                stop(&mut network);
                 stop(&mut attack);
             }
             Command::Faithfulness { control, .. } | Command::Timeline { control, .. } => {
@@ -115,6 +125,7 @@ fn forward(inbox: &Receiver<Command>, queue: &Sender<Command>) {
         }
     }
     stop(&mut map);
+    stop(&mut network);
     stop(&mut attack);
 }
 
@@ -197,6 +208,7 @@ impl Worker {
             Command::Cam { at, method, layer, class, control } => self.cam(at, method, layer, class, &control),
             Command::Faithfulness { at, map, control } => self.faithfulness(at, map, &control),
             Command::Timeline { run, cell, settings, target, control } => self.timeline(run, cell, settings, target, &control),
+            Command::Network { run, step, ask, control } => self.network(run, step, ask, &control),
             Command::RescanRuntime => self.rescan(),
             Command::Shutdown => Ok(()),
         }
