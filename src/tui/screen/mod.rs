@@ -8,6 +8,7 @@ mod charts;
 pub mod pixel_views;
 pub mod pixels;
 pub mod triage;
+pub mod versus;
 
 /// A screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
