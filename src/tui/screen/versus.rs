@@ -140,11 +140,12 @@ fn rows(facts: &Facts) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Draws one of the four pictures: earlier image and change, then the current ones. The current pair follows the cursor.
+/// Draws one of the four pictures: the images of both runs, then their changes. The current run follows the cursor.
 pub fn pane(model: &Model, earlier: &Earlier, pane: usize, cache: &mut ViewCache, (area, focused): (Rect, bool), buf: &mut Buffer) {
-    let frame = if pane < 2 { Some(Arc::clone(&earlier.frame)) } else { model.frame() };
-    let id = if pane < 2 { Some(earlier.id) } else { model.run.as_ref().map(|r| r.id) };
-    let letter = if pane < 2 { "A" } else { "B" };
+    let (old, change) = (pane.is_multiple_of(2), pane >= 2);
+    let frame = if old { Some(Arc::clone(&earlier.frame)) } else { model.frame() };
+    let id = if old { Some(earlier.id) } else { model.run.as_ref().map(|r| r.id) };
+    let letter = if old { "A" } else { "B" };
     let (Some(frame), Some(id)) = (frame, id) else {
         let inner = draw::frame(&model.theme, area, letter, "", focused, buf);
         return draw::centred(buf, inner, &[("no attack yet".into(), model.theme.style(Role::Dim))]);
@@ -153,16 +154,16 @@ pub fn pane(model: &Model, earlier: &Earlier, pane: usize, cache: &mut ViewCache
     let (_, h, w) = frame.image.dim();
     let Some(placed) = Placed::new(w, h, inside, Ink::of(&model.theme)) else { return };
     let linf = frame.delta.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-    let (title, raster) = if pane.is_multiple_of(2) {
+    let (title, raster) = if !change {
         (format!("{letter} step {}", frame.index), cache.raster(Content::Image(id, frame.index), frame.image.view(), &placed))
     } else {
         let gain = picture::gain(linf);
         let raster = cache.raster(Content::Delta(id, frame.index, gain), frame.delta.view(), &placed);
         (format!("{letter} perturbation {}{gain}", model.theme.glyph("×", "x")), raster)
     };
-    let current = model.run.as_ref().filter(|_| pane >= 2).and_then(|run| facts(model, run, frame.index));
+    let current = model.run.as_ref().filter(|_| !old).and_then(|run| facts(model, run, frame.index));
     let facts = current.as_ref().unwrap_or(&earlier.facts);
-    let caption = if pane.is_multiple_of(2) {
+    let caption = if !change {
         facts.predicted.clone()
     } else {
         format!("L2 {}  Linf {}", text::number(facts.norms[2]), text::per_255(facts.norms[3]))
