@@ -945,3 +945,52 @@ fn insight_offers_what_is_missing_and_leads_to_the_evidence() {
         assert_eq!(t.model.screen, screen);
     }
 }
+
+#[test]
+fn earlier_runs_stand_beside_this_one() {
+    let mut t = Typist::attacked(Depth::True, false);
+    t.keys("B");
+    assert!(t.text(120, 40).contains("no earlier run"), "{}", t.text(120, 40));
+    t.keys("r");
+    t.begin(4, Some(2));
+    t.end(Ending::Done { success: false });
+    t.keys("B");
+    let text = t.text(120, 40);
+    for word in ["A step 10", "A perturbation", "B step 3", "an earlier run", "reach gibbon", "reach indri", "10 of 10", "3 of 3", "est."] {
+        assert!(text.contains(word), "no '{word}':\n{text}");
+    }
+    // The current one follows the cursor, the earlier one stays at its result.
+    let text = t.keys("h").text(120, 40);
+    assert!(text.contains("A step 10") && text.contains("B step 2") && text.contains("2 of 3"), "{text}");
+    assert!(t.keys("B").text(120, 40).contains("promotion / suppression"), "one earlier run only: the next press goes back");
+    for (columns, rows) in [(60, 16), (80, 24), (200, 60)] {
+        assert!(t.keys("B").text(columns, rows).contains("B step 2"), "{columns}x{rows}");
+        t.keys("B");
+    }
+}
+
+#[test]
+fn several_targets_follow_one_another() {
+    let mut t = Typist::open();
+    let fields = REGISTRY.iter().find(|a| a.name() == "ifgsm").expect("there").params().len();
+    t.keys("a").keys(&"<tab>".repeat(fields + 1)).keys("gibbon, nobody");
+    assert!(t.text(100, 40).contains("there is no class 'nobody'"), "{}", t.text(100, 40));
+    assert!(t.keys("<enter>").commands().is_empty());
+    t.keys("<C-u>gibbon, 2<enter>");
+    assert!(matches!(t.commands()[..], [Command::Attack { request, .. }] if request.target == Target::Untargeted));
+    for class in [1, 2] {
+        t.begin(3, None);
+        t.effects.clear();
+        t.end(Ending::Done { success: true });
+        assert!(matches!(t.commands()[..], [Command::Attack { request, .. }] if request.target == Target::Class(class)), "{class}");
+    }
+    t.begin(3, Some(2));
+    t.effects.clear();
+    t.end(Ending::Done { success: true });
+    assert!(t.commands().is_empty() && t.model.earlier.len() == 2);
+    // Stopping one stops those that would follow.
+    t.keys("a").keys(&"<tab>".repeat(fields + 1)).keys("1<enter>");
+    t.begin(2, None);
+    t.end(Ending::Stopped);
+    assert!(t.commands().iter().filter(|c| matches!(c, Command::Attack { .. })).count() == 1 && t.model.queue.is_empty());
+}

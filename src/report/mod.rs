@@ -55,13 +55,7 @@ pub struct Format {
 
 /// Every kind of report of a run.
 pub static REGISTRY: &[Format] = &[
-    Format {
-        name: "html",
-        ending: "html",
-        help: "One page with pictures, maps, tables and charts; needs nothing else.",
-        maps: true,
-        bytes: html::bytes,
-    },
+    Format { name: "html", ending: "html", help: "One page with pictures, maps, tables and charts.", maps: true, bytes: html::bytes },
     Format {
         name: "png",
         ending: "png",

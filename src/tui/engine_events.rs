@@ -9,8 +9,8 @@ use super::{
     model::{Busy, Cursor, Model, Run},
     network,
     notice::Severity,
-    psr,
-    screen::{cam, cam_charts, triage},
+    psr, run,
+    screen::{cam, cam_charts, triage, versus},
 };
 use crate::engine::{
     command::{AttackRequest, RunId},
@@ -36,7 +36,7 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
                 current.newest = Some(current.newest.map_or(index, |n| n.max(index)));
             }
         }
-        Event::Ended { run, ending, best } => ended(model, run, ending, best),
+        Event::Ended { run, ending, best } => return ended(model, run, ending, best),
         Event::Psr { run, step, map, done } => {
             cam_charts::arrived(model, run, &map, done);
             psr::arrived(model, run, step, map, done);
@@ -66,6 +66,13 @@ fn opened_now(model: &mut Model, opened: Opened) {
     model.generation += 1;
     model.busy = None;
     model.open_error = None;
+    if model.image_path == opened.image_path {
+        versus::keep(model);
+    } else {
+        model.earlier.clear();
+    }
+    model.attack.against = None;
+    model.queue.clear();
     model.run = None;
     model.cursor = Cursor::Live;
     model.marks.clear();
@@ -109,8 +116,8 @@ fn started(model: &mut Model, run: RunId, classes: (usize, Option<usize>), reque
     }
 }
 
-fn ended(model: &mut Model, run: RunId, ending: Ending, best: Option<usize>) {
-    let Some(current) = current(model, run) else { return };
+fn ended(model: &mut Model, run: RunId, ending: Ending, best: Option<usize>) -> Vec<Effect> {
+    let Some(current) = current(model, run) else { return Vec::new() };
     current.ending = Some(ending.clone());
     current.best = best;
     current.paused = false;
@@ -119,6 +126,7 @@ fn ended(model: &mut Model, run: RunId, ending: Ending, best: Option<usize>) {
     let target = current.target;
     let flipped = current.trace.as_ref().and_then(|t| t.flipped_at());
     let lost = target.and_then(|class| current.trace.as_ref()?.with_steps(|s| s.iter().rposition(|r| r.predicted == class)));
+    let next = if matches!(ending, Ending::Done { .. }) { model.queue.pop_front() } else { None };
     match ending {
         Ending::Done { success } => {
             if let Some(best) = best.filter(|b| *b != newest && model.cursor == Cursor::Live) {
@@ -141,4 +149,8 @@ fn ended(model: &mut Model, run: RunId, ending: Ending, best: Option<usize>) {
         Ending::Stopped => model.tell(Severity::Info, format!("stopped at step {newest} of {total}")),
         Ending::Failed(why) => model.tell(Severity::Error, why),
     }
+    if next.is_none() {
+        model.queue.clear();
+    }
+    next.map(|request| run::start(model, request)).unwrap_or_default()
 }

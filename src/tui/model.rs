@@ -1,6 +1,11 @@
 //! Everything the interface knows. Plain data; no terminal, no worker.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     dialog::Dialog,
@@ -8,7 +13,7 @@ use super::{
     network,
     notice::{Notices, Severity},
     psr,
-    screen::{Screen, attack, cam, insight, layers, pixels, triage, units},
+    screen::{Screen, attack, cam, insight, layers, pixels, triage, units, versus},
     text,
     theme::Theme,
 };
@@ -135,6 +140,10 @@ pub struct Model {
     pub busy: Option<Busy>,
     /// The current run.
     pub run: Option<Run>,
+    /// Results of earlier runs of this image, oldest first.
+    pub earlier: Vec<versus::Earlier>,
+    /// Attacks that follow when the current one is done.
+    pub queue: VecDeque<AttackRequest>,
     /// Largest run number given.
     pub last_run: u64,
     /// Position in time.
@@ -193,6 +202,8 @@ impl Model {
             provider: String::new(),
             busy: Some(Busy { what: "opening".into(), since: Duration::ZERO }),
             run: None,
+            earlier: Vec::new(),
+            queue: VecDeque::new(),
             last_run: 0,
             cursor: Cursor::Live,
             request,

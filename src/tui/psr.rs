@@ -441,9 +441,22 @@ impl State {
         }
     }
 
+    /// The best complete map of a step: exact before path before linear.
+    fn complete(&self, run: RunId, step: usize) -> Option<&Stored> {
+        let of = |mode| self.maps.iter().rev().find(|m| m.done && m.key.mode == mode && (m.key.run, m.key.step) == (run, step));
+        [Mode::Exact, Mode::Path, Mode::Linear].into_iter().find_map(of)
+    }
+
     fn find(&self, key: MapKey) -> Option<&Stored> {
         self.maps.iter().find(|m| m.key == key)
     }
+}
+
+/// Shares of promotion, suppression and balance at a step that has a map, and whether they are an estimate.
+pub fn shares(model: &Model, run: RunId, step: usize) -> Option<([f32; 3], &'static str)> {
+    let stored = model.psr.complete(run, step)?;
+    let s = Summary::of(&reclassified(&stored.map, model.psr.floor, model.psr.threshold));
+    Some(([s.share(1), s.share(0), s.share(2)], if stored.key.mode == Mode::Exact { "exact" } else { "est." }))
 }
 
 /// The best map for the current position: the chosen evaluation, else the estimate, else any.

@@ -8,6 +8,7 @@ use super::{
     msg::Action,
     notice::Severity,
     psr,
+    screen::versus,
 };
 use crate::{
     core::attack::Params,
@@ -88,6 +89,7 @@ pub fn start(model: &mut Model, request: AttackRequest) -> Vec<Effect> {
         }
     };
     let mut effects: Vec<Effect> = psr::stop(model).into_iter().collect();
+    versus::keep(model);
     effects.extend(model.run.as_ref().filter(|r| r.running()).map(|r| Effect::Stop(r.control.clone())));
     model.last_run += 1;
     let (id, control) = (RunId(model.last_run), Control::default());

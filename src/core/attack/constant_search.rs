@@ -175,18 +175,33 @@ pub(super) struct ConstantSearch {
     growth: f64,
     rounds: usize,
     width: usize,
+    geometric: bool,
 }
 
 impl ConstantSearch {
     /// A search from `c0` that multiplies by `growth` until something works. With `width` constants at once as many rounds
     /// are made as narrow the bounds at least as far as `rounds` halvings.
     pub fn new(c0: f64, growth: f64, rounds: usize, width: usize) -> Self {
-        Self { c: c0, lower: 0.0, upper: NONE, growth, rounds, width }
+        Self { c: c0, lower: 0.0, upper: NONE, growth, rounds, width, geometric: false }
     }
 
     /// A search as the parameters say.
     pub fn of(params: &Params, growth: f64, width: usize) -> Self {
         Self::new(params.float("c0"), growth, params.int("search-steps") as usize, width)
+    }
+
+    /// The same search with the middle taken on a logarithmic scale: finer near the lower of two bounds a decade apart.
+    pub fn geometric(self) -> Self {
+        Self { geometric: true, ..self }
+    }
+
+    /// The constant at this fraction of the way between the bounds.
+    fn between(&self, part: f64) -> f64 {
+        if self.geometric && self.lower > 0.0 {
+            self.lower * (self.upper / self.lower).powf(part)
+        } else {
+            self.lower + (self.upper - self.lower) * part
+        }
     }
 
     fn rounds(&self) -> usize {
@@ -203,7 +218,7 @@ impl ConstantSearch {
             return vec![if last && known { self.upper } else { self.c }];
         }
         let ladder = |i: usize| (self.c * self.growth.powi(i as i32)).min(NONE);
-        let between = |i: usize| self.lower + (self.upper - self.lower) * (i + 1) as f64 / (n + 1) as f64;
+        let between = |i: usize| self.between((i + 1) as f64 / (n + 1) as f64);
         (0..n).map(|i| if known { between(i) } else { ladder(i) }).collect()
     }
 
@@ -214,7 +229,7 @@ impl ConstantSearch {
         self.upper = results().filter(|(_, found)| *found).map(|(c, _)| c).fold(self.upper, f64::min);
         self.lower = results().filter(|(c, found)| !*found && *c < self.upper).map(|(c, _)| c).fold(self.lower, f64::max);
         let largest = tried.iter().copied().fold(self.c, f64::max);
-        self.c = if self.upper < NONE { (self.lower + self.upper) / 2.0 } else { (largest * self.growth).min(NONE) };
+        self.c = if self.upper < NONE { self.between(0.5) } else { (largest * self.growth).min(NONE) };
     }
 }
 
@@ -261,6 +276,18 @@ mod tests {
         assert_eq!(s.constants(2), [5.5]);
         tell(&mut s, false);
         assert_eq!(s.constants(3), [7.75]);
+    }
+
+    #[test]
+    fn a_logarithmic_middle_lies_nearer_to_what_failed() {
+        let mut s = ConstantSearch::new(1.0, 10.0, 9, 1).geometric();
+        tell(&mut s, false);
+        tell(&mut s, true);
+        assert!((s.constants(2)[0] - 10f64.sqrt()).abs() < 1e-12);
+        // Nothing has failed yet: there is no logarithm of zero, so it halves.
+        let mut s = ConstantSearch::new(1.0, 10.0, 9, 1).geometric();
+        tell(&mut s, true);
+        assert_eq!(s.constants(1), [0.5]);
     }
 
     #[test]

@@ -3,6 +3,9 @@
 //! `c * hinge + ||d||^2 + beta ||d||_1` by iterative shrinkage with extrapolation. The gradient is taken at the
 //! extrapolated point, success is tested at the shrunken one. The published code shrinks by beta, which is the proximal
 //! step of a weight beta/lr; `shrink prox` shrinks by lr*beta, the step of beta itself.
+//!
+//! The search over c takes its middle on a logarithmic scale, unlike the published code: L1 falls steeply towards the smallest
+//! constant that works, and the bounds are a factor of ten apart.
 
 use ndarray::{Array1, Array3, Zip};
 
@@ -75,7 +78,7 @@ impl Attack for Ead {
         goal::refuse_probabilities(clean.view())?;
         let start = setup.judge(&problem.image, clean, params.float("c0") as f32);
         journal.step(&problem.image, &start.logits, start.loss as f32, &start.terms)?;
-        let search = ConstantSearch::of(params, 10.0, constant_search::width(params, oracle));
+        let search = ConstantSearch::of(params, 10.0, constant_search::width(params, oracle)).geometric();
         let last = constant_search::search(search, |constants| {
             let lanes = constants.iter().map(|c| Point { c: *c, x: problem.image.clone(), p: problem.image.clone() }).collect();
             let ended = constant_search::abreast(lanes, setup.pace, goal, &mut journal, |lanes, k| setup.step(oracle, lanes, k))?;

@@ -84,6 +84,13 @@ const PARAMS: &[ParamSpec] = &[
         help: "The stated problem, or what the authors' code does.",
     },
     ParamSpec {
+        name: "keep",
+        kind: Kind::Choice(&["groups", "objective"]),
+        default: "groups",
+        unit: "",
+        help: "Which successful image is kept: fewest changed groups (then least L2), or least gamma L2^2 + tau sum of group lengths.",
+    },
+    ParamSpec {
         name: "refine",
         kind: Kind::Flag,
         default: "yes",
@@ -145,6 +152,7 @@ pub(super) struct Admm<'a> {
     eps: f32,
     pub kappa: f32,
     tolerance: f64,
+    fewest: bool,
 }
 
 /// Steps without any change of success before small residuals end a constant.
@@ -205,6 +213,7 @@ impl<'a> Admm<'a> {
             eps: params.float("eps") as f32,
             kappa: params.float("kappa") as f32,
             tolerance: params.float("tolerance"),
+            fewest: params.choice("keep") == "groups",
         }
     }
 
@@ -299,14 +308,19 @@ impl<'a> Admm<'a> {
         (&self.problem.image + &d).mapv(|v| v.clamp(0.0, 1.0))
     }
 
-    /// What an image is worth: the stated objective, or in released mode L2 alone.
+    /// What an image is worth: its groups or the stated objective, or in released mode L2 alone.
     pub fn judge(&self, image: &Array3<f32>, logits: Array1<f32>, c: f32) -> Judged {
         let squares = goal::squared_distance(image, &self.problem.image);
         let (lengths, active) = self.groups.lengths(&(image - &self.problem.image));
         let margin = self.goal.margin(logits.view());
         let hinge = (margin + self.kappa).max(0.0);
         let weight = f64::from(self.gamma) * squares + self.tau * lengths;
-        let cost = if self.released { squares } else { weight };
+        let cost = match (self.released, self.fewest) {
+            (true, _) => squares,
+            // The fraction below one orders images with equally many groups.
+            (false, true) => active as f64 + squares / (1.0 + squares),
+            (false, false) => weight,
+        };
         Judged {
             loss: f64::from(c * hinge) + weight,
             terms: vec![("c", c), ("distance", squares as f32), ("groups", active as f32), ("hinge", hinge)],

@@ -26,6 +26,7 @@ enum What {
     Attack,
     Param(&'static ParamSpec),
     Target,
+    More,
     Label,
     Seed,
 }
@@ -106,7 +107,7 @@ impl State {
             let value = given.iter().rev().find(|(name, _)| name == spec.name).map_or(spec.default, |(_, v)| v);
             fields.push(field(What::Param(spec), value));
         }
-        fields.extend([field(What::Target, ""), field(What::Label, label), field(What::Seed, seed)]);
+        fields.extend([field(What::Target, ""), field(What::More, ""), field(What::Label, label), field(What::Seed, seed)]);
         self.attack = attack.name();
         self.fields = fields;
         self.focus = self.focus.min(self.fields.len() - 1);
@@ -228,6 +229,7 @@ fn check(model: &mut Model) {
         let value = field.input.value().trim();
         field.error = match field.what {
             What::Param(spec) => spec.parse(value).err().map(|e| e.to_string()),
+            What::More => parse_more(value, labels).err(),
             What::Label => parse_label(value, labels).err(),
             What::Seed => value.parse::<u64>().err().map(|_| format!("seed accepts a whole number from 0, not '{value}'")),
             What::Attack | What::Target => None,
@@ -250,6 +252,12 @@ fn parse_label(value: &str, labels: &[String]) -> Result<Option<usize>, String> 
     labels.iter().position(same).map(Some).ok_or_else(|| format!("there is no class '{value}'; give its name or number"))
 }
 
+/// Further targets: names or numbers with commas between.
+fn parse_more(value: &str, labels: &[String]) -> Result<Vec<usize>, String> {
+    let parts = value.split(',').map(str::trim).filter(|p| !p.is_empty());
+    parts.filter_map(|part| parse_label(part, labels).transpose()).collect()
+}
+
 fn submit(model: &mut Model) -> Vec<Effect> {
     check(model);
     let labels = model.opened.as_ref().map(|o| std::sync::Arc::clone(&o.labels));
@@ -259,15 +267,19 @@ fn submit(model: &mut Model) -> Vec<Effect> {
         return Vec::new();
     }
     let label = state.text_of(|w| matches!(w, What::Label));
+    let more = state.text_of(|w| matches!(w, What::More));
+    let labels = labels.as_ref().map(|l| l.as_slice()).unwrap_or_default();
     let request = AttackRequest {
         attack: state.attack.to_owned(),
         params: state.params(),
         target: state.target.clone(),
-        label: parse_label(&label, labels.as_ref().map(|l| l.as_slice()).unwrap_or_default()).unwrap_or(None),
+        label: parse_label(&label, labels).unwrap_or(None),
         seed: state.text_of(|w| matches!(w, What::Seed)).parse().unwrap_or(0),
         within: None,
     };
+    let more = parse_more(&more, labels).unwrap_or_default();
     model.dialogs.pop();
+    model.queue = more.into_iter().map(|class| AttackRequest { target: Target::Class(class), ..request.clone() }).collect();
     run::start(model, request)
 }
 
@@ -284,6 +296,7 @@ fn row<'a>(model: &Model, state: &'a State, field: &'a Field) -> Row<'a> {
         What::Attack => Row { name: "attack", value: state.attack.to_owned(), unit: "", choice: true },
         What::Param(spec) => Row { name: spec.name, value, unit: spec.unit, choice: choices(field.what).is_some() },
         What::Target => Row { name: "target", value: target_text(model, &state.target), unit: "", choice: true },
+        What::More => Row { name: "then reach", value, unit: "", choice: false },
         What::Label => Row { name: "true class", value, unit: "", choice: false },
         What::Seed => Row { name: "seed", value, unit: "", choice: false },
     }
@@ -294,6 +307,7 @@ fn explanation(model: &Model, state: &State) -> String {
         What::Attack => model.attacks.find(state.attack).map(|a| a.summary().to_owned()).unwrap_or_default(),
         What::Param(spec) => format!("{} Default {}{}.", spec.help, spec.default, range(spec)),
         What::Target => "Which class to reach: arrows change the rule, typing searches the classes.".into(),
+        What::More => "Further targets, names or numbers with commas between: one attack after another; B compares them.".into(),
         What::Label => "The class the attack leads away from: a name or number; empty takes the clean prediction.".into(),
         What::Seed => "Seed of everything random; the same seed gives the same result.".into(),
     }

@@ -18,6 +18,7 @@ use crate::{
         layout::{self, Board},
         model::Model,
         msg::Action,
+        notice::Severity,
         psr, text,
         theme::Role,
         view::{ViewCache, draw, picture},
@@ -25,8 +26,8 @@ use crate::{
     },
 };
 
-use super::charts;
 pub use super::charts::Chart;
+use super::{charts, versus};
 
 /// Which picture has the focus, and whether it fills the screen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct State {
     pub zoom: bool,
     /// What the curves show.
     pub chart: Chart,
+    /// Which earlier run is shown beside the current one, counted back.
+    pub against: Option<usize>,
 }
 
 /// What can be asked.
@@ -50,6 +53,8 @@ pub enum Msg {
     Previous,
     /// The next kind of curves.
     Chart,
+    /// An earlier run beside this one.
+    Versus,
 }
 
 const fn key(action: Msg, name: &'static str, help: &'static str, hint: &'static str, keys: &'static str) -> Binding {
@@ -61,6 +66,7 @@ pub const KEYS: &[Binding] = &[
     key(Msg::Next, "next-picture", "Moves the focus to the next picture.", "pictures", "<tab>"),
     key(Msg::Previous, "previous-picture", "Moves the focus to the previous picture.", "", "<backtab>"),
     key(Msg::Chart, "chart", "Changes what the curves show: logits, loss, constants of the search, norms.", "", "v"),
+    key(Msg::Versus, "versus", "Shows the run before beside this one, then older ones, then none.", "A/B", "B"),
     key(Msg::Zoom, "zoom", "Fills the screen with the picture that has the focus, or goes back.", "", "z"),
 ];
 
@@ -68,6 +74,11 @@ pub const KEYS: &[Binding] = &[
 pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
     match msg {
         Msg::Chart => model.attack.chart = model.attack.chart.next(),
+        Msg::Versus => {
+            if let Some(text) = versus::next(model) {
+                model.tell(Severity::Info, text);
+            }
+        }
         Msg::Zoom => model.attack.zoom = !model.attack.zoom,
         Msg::Next => model.attack.focus = (model.attack.focus + 1) % 4,
         Msg::Previous => model.attack.focus = (model.attack.focus + 3) % 4,
@@ -88,6 +99,10 @@ pub fn view(model: &Model, opened: &Opened, cache: &mut ViewCache, body: Rect, b
     let Board { panes, side, wide } = layout::board(body, model.attack.focus, model.attack.zoom, true);
     for (pane, area) in panes {
         let focused = pane == model.attack.focus;
+        if let Some(earlier) = versus::other(model) {
+            versus::pane(model, earlier, pane, cache, (area, focused), buf);
+            continue;
+        }
         match pane {
             0 => clean(model, opened, cache, area, focused, buf),
             1 => adversarial(model, opened, cache, area, focused, buf),
@@ -96,7 +111,10 @@ pub fn view(model: &Model, opened: &Opened, cache: &mut ViewCache, body: Rect, b
         }
     }
     if let Some(area) = side {
-        best_classes(model, area, buf);
+        match versus::other(model) {
+            Some(earlier) => versus::table(model, earlier, area, buf),
+            None => best_classes(model, area, buf),
+        }
     }
     if let Some(area) = wide {
         charts::view(model, area, buf);

@@ -12,6 +12,7 @@ pub mod pixels;
 pub mod triage;
 pub mod units;
 mod units_view;
+pub mod versus;
 
 /// A screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

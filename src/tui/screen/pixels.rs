@@ -431,7 +431,7 @@ fn summary_panel(model: &Model, shown: &psr::Shown, s: &psr::Summary, area: Rect
             let guessed = shown.estimated.iter().filter(|g| **g).count();
             lines.push(vec![(format!("{} of {} cells exact so far, others est.", s.known - guessed, map.cells.len()), Role::Warn)]);
         }
-        (None, Mode::Linear | Mode::Path) => lines.push(vec![dim("e evaluates it exactly")]),
+        (None, Mode::Linear | Mode::Path) => lines.push(vec![dim("E evaluates it exactly")]),
         _ => lines.push(vec![dim(format!("{} forward runs, {}", map.forwards, text::seconds(map.seconds)))]),
     }
     if s.mostly_inert() {
