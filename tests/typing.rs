@@ -933,7 +933,9 @@ fn insight_offers_what_is_missing_and_leads_to_the_evidence() {
     let mut t = Typist::attacked(Depth::True, false);
     t.keys("6C").wait(300);
     for _ in 0..8 {
-        t.answer();
+        while !t.effects.is_empty() {
+            t.answer();
+        }
         t.wait(200);
     }
     let text = t.text(120, 50);

@@ -208,7 +208,7 @@ impl Worker {
             Command::Cam { at, method, layer, class, control } => self.cam(at, method, layer, class, &control),
             Command::Faithfulness { at, map, control } => self.faithfulness(at, map, &control),
             Command::Timeline { run, cell, settings, target, control } => self.timeline(run, cell, settings, target, &control),
-            Command::Network { run, step, ask, control } => self.network(run, step, ask, &control),
+            Command::Network { run, step, ask, control } => self.inspect(run, step, ask, &control),
             Command::RescanRuntime => self.rescan(),
             Command::Shutdown => Ok(()),
         }

@@ -13,7 +13,7 @@ use crate::{
 
 impl Worker {
     /// Answers a question about a step; a question that was stopped is answered by saying so.
-    pub(super) fn network(&mut self, run: RunId, step: usize, ask: Ask, control: &Control) -> Result<()> {
+    pub(super) fn inspect(&mut self, run: RunId, step: usize, ask: Ask, control: &Control) -> Result<()> {
         let answer = match self.inspected(run, step, &ask, control) {
             Err(Error::Stopped) => Answer::Stopped,
             other => other?,
