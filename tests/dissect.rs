@@ -63,7 +63,7 @@ fn counts_are_numpys() {
 }
 
 fn psescope(home: &Path) -> Command {
-    let mut command = Command::cargo_bin("psescope").unwrap();
+    let mut command = Command::cargo_bin("psescope").expect("the program is built");
     command.env("XDG_CACHE_HOME", home).env("PSESCOPE_CONFIG", "");
     command.env_remove("PSESCOPE_CONFIG");
     command

@@ -8,5 +8,6 @@ pub mod explain;
 pub mod graph;
 pub mod onnx;
 pub mod oracle;
+pub mod scalars;
 pub mod stats;
 pub mod tensor;

@@ -51,7 +51,7 @@ impl Chart {
     pub fn summary(&self) -> String {
         let line = |s: &Series| {
             let known = || s.points.iter().map(|p| p.1).filter(|v| v.is_finite());
-            let (first, last) = (known().next()?, known().last()?);
+            let (first, last) = (known().next()?, known().next_back()?);
             Some(format!("{} from {} to {}", s.name, super::facts::number(first), super::facts::number(last)))
         };
         format!("{}. {}.", self.title, self.series.iter().filter_map(line).collect::<Vec<_>>().join("; "))

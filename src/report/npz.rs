@@ -58,9 +58,12 @@ fn fill(file: &mut File, findings: &Findings) -> std::result::Result<(), WriteNp
     Ok(())
 }
 
+/// One number of a step.
+type Scalar = fn(&StepRecord) -> f32;
+
 fn scalars(file: &mut File, findings: &Findings) -> std::result::Result<(), WriteNpzError> {
     let steps = &findings.meta.steps;
-    let columns: [(&str, fn(&StepRecord) -> f32); 9] = [
+    let columns: [(&str, Scalar); 9] = [
         ("loss", |s| s.loss),
         ("true_logit", |s| s.true_logit),
         ("target_logit", |s| s.target_logit.unwrap_or(f32::NAN)),

@@ -19,7 +19,7 @@ mod mifgsm;
 mod params;
 mod pgd;
 mod refinement;
-pub mod scalars;
+
 #[cfg(test)]
 mod search_tests;
 mod strattack;
@@ -29,6 +29,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use super::scalars;
 pub use params::{Kind, ParamSpec, Params, Value, fraction};
 
 /// Every attack, in the order shown to people.

@@ -85,7 +85,12 @@ fn images_without_the_category_count_only_under_the_all_images_rule() {
     let unit = maps(2, |_, y, x| f32::from(u8::from(y == 10 && (5..9).contains(&x))));
     let object = plane(|y, x| u16::from(y == 10 && (5..9).contains(&x)));
     let scene = ImageLabels { planes: Vec::new(), whole: vec![3], pixels: (SIDE * SIDE) as u64 };
-    let alone = dissect(&maps(1, |_, y, x| f32::from(u8::from(y == 10 && (5..9).contains(&x)))), &[object.clone()], Rule::Original, false);
+    let alone = dissect(
+        &maps(1, |_, y, x| f32::from(u8::from(y == 10 && (5..9).contains(&x)))),
+        std::slice::from_ref(&object),
+        Rule::Original,
+        false,
+    );
     assert_eq!(alone.result().rows[0].score, 1.0);
     let score = |rule| dissect(&unit, &[object.clone(), scene.clone()], rule, false).result().rows[0].best[0].iou;
     assert_eq!((score(Rule::Original), score(Rule::Lite), score(Rule::AllImages)), (1.0, 1.0, 0.5));

@@ -14,9 +14,9 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{impute, upsample::bilinear};
 use crate::core::{
-    attack::scalars,
     error::{Error, Result},
     oracle::Oracle,
+    scalars,
 };
 
 /// Steps of deletion and insertion.

@@ -5,6 +5,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -39,7 +40,7 @@ impl Journal {
     pub fn open(path: &Path, settings: &Metadata) -> Result<(Self, Vec<Row>)> {
         let fail = |e: &dyn std::fmt::Display| Error::Input(format!("cannot use {}: {e}; give a folder you may write to", path.display()));
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(|e| fail(&e))?;
-        if let Err(fs::TryLockError::WouldBlock) = file.try_lock() {
+        if taken(&file) {
             return Err(Error::Input(format!("another process is working on {}; wait for it or stop it", path.display())));
         }
         let mut bytes = Vec::new();
@@ -85,6 +86,16 @@ impl Journal {
     fn fail(&self, e: &dyn std::fmt::Display) -> Error {
         Error::Input(format!("cannot write {}: {e}; make room or give another --out folder", self.path.display()))
     }
+}
+
+/// Whether somebody else holds the lock. A process that is just being started by this one holds it too, for a moment.
+fn taken(file: &File) -> bool {
+    (0..20).all(|try_again| {
+        if try_again > 0 {
+            thread::sleep(Duration::from_millis(10));
+        }
+        matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock))
+    })
 }
 
 /// Settings and rows without opening the journal for writing: for looking at work in progress.

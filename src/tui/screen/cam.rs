@@ -338,14 +338,14 @@ pub(super) fn wanted(model: &Model) -> Vec<Ask> {
 /// The clean image's map whose region is meant: of the class that has the focus.
 fn region_ask(model: &Model) -> Option<Ask> {
     let (truth, other) = classes(model)?;
-    Some((At::Clean, model.cam.method, model.cam.layer.clone(), if model.cam.focus % 2 == 0 { truth } else { other }))
+    Some((At::Clean, model.cam.method, model.cam.layer.clone(), if model.cam.focus.is_multiple_of(2) { truth } else { other }))
 }
 
 /// The region in use and what to call it, once its map is there.
 pub fn region(model: &Model) -> Option<(Arc<Array2<bool>>, String)> {
     let ask = region_ask(model)?;
     let (_, level, region) = model.cam.region.as_ref().filter(|(a, level, _)| *a == ask && *level == model.cam.level)?;
-    let class = if model.cam.focus % 2 == 0 { "t0" } else { "t" };
+    let class = if model.cam.focus.is_multiple_of(2) { "t0" } else { "t" };
     Some((Arc::clone(region), format!("{}:{class}:{level}", ask.1.info().name)))
 }
 
