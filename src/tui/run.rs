@@ -90,6 +90,9 @@ pub fn start(model: &mut Model, request: AttackRequest) -> Vec<Effect> {
     };
     let mut effects: Vec<Effect> = psr::stop(model).into_iter().collect();
     versus::keep(model);
+    if !model.earlier.is_empty() && model.learned.insert("versus") {
+        model.tell(Severity::Info, "the run before is kept: B shows it beside this one");
+    }
     effects.extend(model.run.as_ref().filter(|r| r.running()).map(|r| Effect::Stop(r.control.clone())));
     model.last_run += 1;
     let (id, control) = (RunId(model.last_run), Control::default());

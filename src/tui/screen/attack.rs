@@ -66,7 +66,7 @@ pub const KEYS: &[Binding] = &[
     key(Msg::Next, "next-picture", "Moves the focus to the next picture.", "pictures", "<tab>"),
     key(Msg::Previous, "previous-picture", "Moves the focus to the previous picture.", "", "<backtab>"),
     key(Msg::Chart, "chart", "Changes what the curves show: logits, loss, constants of the search, norms.", "", "v"),
-    key(Msg::Versus, "versus", "Shows the run before beside this one, then older ones, then none.", "A/B", "B"),
+    key(Msg::Versus, "versus", "Shows the run before beside this one, then older ones, then none.", "", "B"),
     key(Msg::Zoom, "zoom", "Fills the screen with the picture that has the focus, or goes back.", "", "z"),
 ];
 
