@@ -2,19 +2,23 @@
 
 use std::{fmt::Write as _, path::PathBuf, sync::Arc, time::Duration};
 
-use ndarray::{Array2, Array3};
+use ndarray::{Array1, Array2, Array3, Array4};
 use psescope::{
     core::{
         attack::REGISTRY,
+        dissect::ConceptLabels,
         explain::{
             cam::{CamMap, Method},
+            layers::LayerChange,
             psr::{self, Grid, Mode, PsrMap, Settings},
+            units::{Fill, Response, UnitChange, UnitTable},
         },
         oracle::LayerInfo,
     },
     engine::{
         command::{At, Command, RunId, Target},
         event::{Ending, Event, Opened},
+        inspect::{Answer, Ask, Over, Undo},
         trace::{StepRecord, Trace},
     },
     tui::{
@@ -151,6 +155,10 @@ impl Typist {
                     let layer = layer.unwrap_or_else(|| "block3".into());
                     self.engine(Event::Cam { at, map: Arc::new(CamMap { method, layer, class, raw }) });
                 }
+                Effect::Engine(Command::Network { run, step, ask, .. }) => {
+                    let answer = inspected(&ask);
+                    self.engine(Event::Network { run, step, ask, answer });
+                }
                 _ => {}
             }
         }
@@ -199,6 +207,69 @@ fn push(trace: &Trace, index: usize, target: Option<usize>) {
         seconds: 0.1 * f,
     };
     trace.push(record, image.view());
+}
+
+fn layer_info(i: usize) -> LayerInfo {
+    LayerInfo { name: format!("block{i}"), op: "Conv".into(), units: 8, spatial: [4, 4] }
+}
+
+/// What the worker could answer: eight units a layer, unit 3 moves most; zeroing two or more units brings the true class back.
+fn inspected(ask: &Ask) -> Answer {
+    let response = |mean: f32| Response { mean, max: 2.0 * mean, l2: mean };
+    let z = |truth: f32, target: f32| Array1::from_vec(vec![truth, target, 0.0, 0.0, 0.0, 0.0]);
+    match ask {
+        Ask::Layers { all } => {
+            let change = |i: usize| LayerChange {
+                info: layer_info(i),
+                promoted: i,
+                suppressed: 8 - 2 * i,
+                unchanged: i,
+                promoted_mass: i as f64,
+                suppressed_mass: 1.0,
+                l2: 2.0,
+                relative_change: Some(0.1 * i as f64),
+                cosine: Some(1.1 - 0.2 * i as f64),
+            };
+            Answer::Layers(Arc::new((1..=if *all { 4 } else { 3 }).map(change).collect()))
+        }
+        Ask::Over { .. } => {
+            let steps: Vec<usize> = (0..11).collect();
+            let row = |i: usize| (format!("block{i}"), steps.iter().map(|s| Some(1.0 - 0.01 * (i * s) as f64)).collect());
+            Answer::Over(Arc::new(Over { cosines: (1..4).map(row).collect(), steps: steps.clone() }), true)
+        }
+        Ask::Units { layer, classes } => {
+            let unit = |k: usize| UnitChange {
+                unit: k,
+                clean: response(1.0),
+                adversarial: response(if k == 3 { 9.0 } else { 1.0 + k as f32 / 10.0 }),
+                change: if k == 3 { 8.0 } else { k as f32 / 10.0 },
+                standardised: None,
+                effect_true: -0.5,
+                effect_target: k as f32,
+                r: 0.0,
+                kind: psr::Kind::Promotion,
+            };
+            let mut layer_of = layer_info(3);
+            layer_of.name = layer.clone().unwrap_or(layer_of.name);
+            let table = UnitTable {
+                layer: layer_of,
+                classes: *classes,
+                exact: false,
+                settings: Settings::default(),
+                logits: [z(9.0, 5.0), z(1.0, 10.0)],
+                units: (0..8).map(unit).collect(),
+                maps: Array4::from_shape_fn((2, 8, 4, 4), |(n, k, y, x)| (n * k * (y + x)) as f32),
+            };
+            let csv = "unit,category,label,score\r\n2,object,dog,0.5\r\n4,part,fur,0.3\r\n6,object,dog,0.2\r\n";
+            Answer::Units(Arc::new(table), ConceptLabels::from_result_csv(csv.as_bytes(), "own data").ok().map(Arc::new))
+        }
+        Ask::Exact { units, .. } => Answer::Exact(units.iter().map(|_| (-0.25, 0.75)).collect()),
+        Ask::Mask(mask) => {
+            let back = mask.units.len() >= 2;
+            Answer::Mask([z(8.0, 5.0), if back { z(7.0, 4.0) } else { z(2.0, 8.0) }])
+        }
+        Ask::Undo { .. } => Answer::Undo(Undo { layer: "block3".into(), tried: vec![(1, false, true), (2, true, true)] }),
+    }
 }
 
 fn map(cell: usize, settings: Settings, whole: bool) -> PsrMap {
@@ -587,8 +658,32 @@ fn the_provider_and_the_step_are_in_the_header_at_every_size() {
 #[test]
 fn every_screen_and_dialog_draws_at_every_size_and_depth() {
     let sizes = [(1, 1), (2, 40), (59, 15), (59, 40), (60, 16), (61, 17), (80, 24), (84, 30), (100, 50), (120, 40), (200, 60), (300, 100)];
-    let typed =
-        ["", "z", "<tab><tab>", "<left>", "a", "a<C-u>x", "t", "t熊", "?", "M", "2", "2<enter>jl", "2z", "3", "3z", "3v", "3o", "<home>"];
+    let typed = [
+        "",
+        "z",
+        "<tab><tab>",
+        "<left>",
+        "a",
+        "a<C-u>x",
+        "t",
+        "t熊",
+        "?",
+        "M",
+        "2",
+        "2<enter>jl",
+        "2z",
+        "3",
+        "3z",
+        "3v",
+        "3o",
+        "<home>",
+        "4",
+        "4i",
+        "5",
+        "5x",
+        "6",
+        "6C",
+    ];
     for (depth, ascii) in [(Depth::True, false), (Depth::Ansi256, true), (Depth::Ansi16, false), (Depth::None, true)] {
         for keys in typed {
             let mut t = Typist::attacked(depth, ascii);
@@ -751,4 +846,102 @@ fn v_changes_the_curves() {
     assert!(shown(&typist, "norms over steps") && shown(&typist, "Linf"));
     typist.keys("v");
     assert!(shown(&typist, "logits over steps"));
+}
+
+fn asked(t: &Typist) -> Option<Ask> {
+    t.commands().into_iter().find_map(|c| if let Command::Network { ask, .. } = c { Some(ask.clone()) } else { None })
+}
+
+#[test]
+fn layers_are_compared_sorted_filtered_and_opened() {
+    let mut t = Typist::open();
+    assert!(t.keys("4").text(80, 24).contains("once an attack has run"));
+    let mut t = Typist::attacked(Depth::True, false);
+    t.keys("4");
+    assert_eq!(asked(&t), None, "the cursor has to rest");
+    assert_eq!(asked(t.wait(300)), Some(Ask::Layers { all: false }));
+    t.answer();
+    assert!(t.text(120, 40).contains("parts first at block2"), "{}", t.text(120, 40));
+    assert_eq!(asked(t.wait(300)), None, "answers are kept");
+    t.keys("i").wait(100);
+    assert_eq!(t.model.cursor, Cursor::Live);
+    assert!(t.text(120, 40).contains("computing the curve"));
+    t.keys("i");
+    assert!(matches!(t.effects.as_slice(), [Effect::Stop(_)]), "nobody waits for the curve any more: {:?}", t.effects);
+    t.keys("i").answer();
+    assert!(t.text(120, 40).contains("cosine at block2 over steps 0 to 10"));
+    t.keys("/3");
+    assert!(t.text(120, 40).contains("1 of 3 main layers") && t.model.screen == Screen::Layers, "letters of the filter are no keys");
+    t.keys("<enter><enter>");
+    assert_eq!((t.model.screen, t.model.units.layer.as_deref()), (Screen::Units, Some("block3")));
+    t.keys("4<esc>sg<enter>");
+    assert_eq!(t.model.units.layer.as_deref(), Some("block3"), "smallest cosine first");
+    t.keys("4v");
+    assert_eq!(asked(&t), Some(Ask::Layers { all: true }), "the cursor rests already");
+}
+
+#[test]
+fn units_are_measured_and_masked() {
+    let mut t = Typist::attacked(Depth::True, false);
+    t.keys("5").wait(300);
+    t.answer();
+    let text = t.text(120, 40);
+    assert!(text.contains("3 fur") && text.contains("est.") && !text.contains("exact") && text.contains("names: own data"), "{text}");
+    assert_eq!(t.model.units.layer.as_deref(), Some("block3"));
+    t.keys("E");
+    assert!(matches!(asked(&t), Some(Ask::Exact { units, .. }) if units.len() == 8 && units[0] == 3));
+    t.answer();
+    assert!(t.text(120, 40).contains("exact") && t.text(120, 40).contains("+0.750"));
+    // The chosen unit, then one more; the mask grows, and undoing it takes one step back.
+    t.keys("x");
+    let mask = |t: &Typist| asked(t).map(|a| if let Ask::Mask(m) = a { (m.units, m.fill) } else { panic!("{a:?}") });
+    assert_eq!(mask(&t), Some((vec![3], Fill::Zero)));
+    t.answer();
+    assert!(t.text(120, 40).contains("The true class is not back."));
+    t.keys("j<space>x");
+    assert_eq!(mask(&t), Some((vec![3, 7], Fill::Zero)));
+    t.answer();
+    let text = t.text(120, 40);
+    assert!(text.contains("The true class is back; the clean image") && text.contains("(+6.00)"), "{text}");
+    t.keys("u");
+    assert!(asked(&t).is_none() && t.text(120, 40).contains("1 unit zeroed"), "kept answers are not asked again");
+    t.keys("uK5<enter>");
+    assert_eq!(mask(&t).map(|m| m.0.len()), Some(5));
+    t.keys("uCdog<enter>");
+    assert_eq!(mask(&t), Some((vec![1, 5], Fill::Zero)));
+    t.keys("P");
+    assert_eq!(mask(&t).map(|m| m.1), Some(Fill::Clean));
+    t.keys("K99<enter>");
+    assert!(t.text(120, 40).contains("'99' is no number of units; give one from 1 to 8"));
+    t.keys("/dog");
+    assert!(t.text(120, 40).contains("2 of 8 units"));
+    t.keys("<esc>6").wait(100);
+    assert!(t.text(120, 40).contains("Zeroing 2 units of block3"), "{}", t.text(120, 40));
+}
+
+#[test]
+fn insight_offers_what_is_missing_and_leads_to_the_evidence() {
+    let mut t = Typist::attacked(Depth::True, false);
+    t.keys("6").wait(300);
+    t.answer();
+    let text = t.text(120, 40);
+    assert!(text.contains("is now taken for") && text.contains("Not computed: where the network parts ways; c computes it."), "{text}");
+    t.keys("jjjc").wait(300);
+    assert_eq!(asked(&t), Some(Ask::Layers { all: false }));
+    t.answer();
+    assert!(t.text(120, 40).contains("part at block2"));
+    let mut t = Typist::attacked(Depth::True, false);
+    t.keys("6C").wait(300);
+    for _ in 0..8 {
+        t.answer();
+        t.wait(200);
+    }
+    let text = t.text(120, 50);
+    assert!(!text.contains("Not computed"), "{text}");
+    assert!(text.contains("part at block2") && text.contains("Zeroing the 2 most moved units of block3"), "{text}");
+    for (topic, screen) in [(0, Screen::Attack), (1, Screen::Pixels), (2, Screen::Cam), (3, Screen::Layers), (4, Screen::Units)] {
+        t.keys("6g");
+        t.keys(&"j".repeat(topic)).keys("<enter>");
+        assert_eq!(t.model.screen, screen);
+    }
 }

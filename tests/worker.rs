@@ -10,12 +10,14 @@ use psescope::{
     core::explain::{
         cam::Method,
         psr::{Mode, Settings},
+        units::Fill,
     },
     engine::{
         Handle,
         command::{At, AttackRequest, Command, RunId, Target},
         control::Control,
         event::{Ending, Event, Opened},
+        inspect::{Answer, Ask, Mask},
         sample,
         trace::Trace,
         worker::{self, Options},
@@ -297,4 +299,42 @@ fn leaving_ends_the_threads_even_in_the_middle_of_everything() {
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn layers_units_and_masks_of_a_step() {
+    let (mut session, _) = Session::open();
+    session.attack(1, &[("eps", "8/255"), ("steps", "2")], Target::Untargeted);
+    let trace = session.started(1);
+    session.ended(1);
+    let step = trace.frames().last().copied().expect("frames");
+    let predicted = trace.step(step).expect("a step").predicted;
+    let other = if predicted == trace.label { predicted + 1 } else { predicted };
+    let classes = (trace.label, other);
+    let mut ask = |ask: Ask| {
+        session.send(Command::Network { run: RunId(1), step, ask: ask.clone(), control: Control::default() });
+        session.until("Network", |e| match e {
+            Event::Network { ask: answered, answer, .. } if answered == ask && !matches!(answer, Answer::Over(_, false)) => Some(answer),
+            _ => None,
+        })
+    };
+    let Answer::Layers(layers) = ask(Ask::Layers { all: false }) else { panic!("layers") };
+    assert!(layers.len() > 3 && layers.iter().all(|c| c.cosine.is_some_and(|v| v < 1.0)));
+    let Answer::Over(over, true) = ask(Ask::Over { all: false }) else { panic!("over") };
+    assert_eq!((over.steps.len(), over.cosines.len()), (trace.frames().len(), layers.len()));
+    let last = over.cosines.last().and_then(|(_, row)| row.last().copied().flatten()).expect("a cosine");
+    assert!((last - layers.last().and_then(|c| c.cosine).expect("a cosine")).abs() < 1e-5);
+    let Answer::Units(table, _) = ask(Ask::Units { layer: None, classes }) else { panic!("units") };
+    let layer = table.layer.name.clone();
+    let Answer::Exact(effects) = ask(Ask::Exact { layer: layer.clone(), classes, units: vec![0, 1] }) else { panic!("exact") };
+    assert_eq!(effects.len(), 2);
+    // Every unit put back to its clean map: the clean image's logits.
+    let all: Vec<usize> = (0..table.units.len()).collect();
+    let Answer::Mask(patched) = ask(Ask::Mask(Mask { layer: layer.clone(), units: all, fill: Fill::Clean })) else { panic!("mask") };
+    for (a, b) in patched[1].iter().zip(&table.logits[0]) {
+        assert!((a - b).abs() < 1e-2 * b.abs().max(1.0), "{a} {b}");
+    }
+    // One unit put back is what its measured effect says.
+    let Answer::Mask(one) = ask(Ask::Mask(Mask { layer, units: vec![1], fill: Fill::Clean })) else { panic!("mask") };
+    assert!((table.logits[1][classes.0] - one[1][classes.0] - effects[1].0).abs() < 1e-2);
 }

@@ -15,7 +15,7 @@ mod args;
 mod case;
 mod cmd;
 mod compare;
-mod config;
+pub mod config;
 mod exit;
 mod log;
 mod progress;

@@ -35,7 +35,8 @@ impl Session {
         for notice in subject.notices.iter().chain(&runtime.report().notices) {
             let _ = writeln!(std::io::stderr(), "psescope: note: {notice}");
         }
-        let network = subject.network(&backend)?;
+        let say = |text| drop(writeln!(std::io::stderr(), "psescope: note: {text}"));
+        let network = subject.network(&backend)?.with_listener(Arc::new(say));
         let provider = format!("{} ({})", network.provider(), backend.describe());
         Ok(Self { subject, network, provider, model: model.display().to_string(), device: args.device.to_string() })
     }
@@ -44,6 +45,7 @@ impl Session {
     pub fn predict(&mut self, image: &Path) -> Result<(Arc<Array3<f32>>, Array1<f32>)> {
         let image = Arc::new(self.subject.image(image)?);
         let logits = self.network.logits(image.view().insert_axis(Axis(0)))?.row(0).to_owned();
+        self.network.check_finite(image.view(), &logits.to_vec())?;
         Ok((image, logits))
     }
 

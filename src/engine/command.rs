@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use super::{control::Control, findings::Findings, recorded::Recorded};
+use super::{control::Control, findings::Findings, inspect::Ask, recorded::Recorded};
 use crate::core::{
     attack::{self, Attack, Params},
     error::{Error, Result},
@@ -142,6 +142,17 @@ pub enum Command {
         /// Target class; of an untargeted attack the class it reached.
         target: usize,
         /// Stops it.
+        control: Control,
+    },
+    /// Asks about layers or units at a step. Answered by [`super::event::Event::Network`].
+    Network {
+        /// Run.
+        run: RunId,
+        /// Step of the run.
+        step: usize,
+        /// The question.
+        ask: Ask,
+        /// Stops it; a newer question makes the older one stop.
         control: Control,
     },
     /// Works through a folder in the background: every image predicted, attacked and explained. Replaces the one before.

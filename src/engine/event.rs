@@ -7,6 +7,7 @@ use ndarray::Array3;
 use super::{
     command::{At, AttackRequest, RunId},
     findings::Findings,
+    inspect::{Answer, Ask},
     recorded::Recorded,
     trace::Trace,
     triage::background::News,
@@ -170,6 +171,17 @@ pub enum Event {
         moments: Arc<Vec<Moment>>,
         /// Whether it is complete.
         done: bool,
+    },
+    /// What was asked about layers or units at a step.
+    Network {
+        /// Run.
+        run: RunId,
+        /// Step.
+        step: usize,
+        /// The question.
+        ask: Ask,
+        /// The answer.
+        answer: Answer,
     },
     /// The engine changed: (engine and version, provider).
     Runtime(String, String),

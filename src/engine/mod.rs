@@ -9,6 +9,7 @@ pub mod control;
 pub mod dissect;
 pub mod event;
 pub mod findings;
+pub mod inspect;
 pub mod keep;
 pub mod recorded;
 pub mod recorder;

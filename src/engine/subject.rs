@@ -80,6 +80,7 @@ impl Subject {
         let prepared =
             graph::normalise(loaded.graph, &graph::Options { layout: options.layout, size: options.size, keep: options.keep.clone() })?;
         let mut notices = prepared.notices.clone();
+        notices.extend(graph::bad_weights(&prepared));
         let channels = prepared.shape[0];
         let preprocess = preprocessing(path, &loaded.sha256, &prepared, options, &mut notices)?
             .with_mean_std(options.mean.as_deref(), options.std.as_deref())?

@@ -2,6 +2,7 @@
 //! long attack. Each has its own sessions. A third, in front of both, stops what a newer command makes useless, however long the
 //! engine call in progress would take.
 
+mod network;
 mod replay;
 
 use std::{
@@ -78,7 +79,7 @@ fn start(name: &str, job: impl FnOnce() + Send + 'static) {
 
 /// Passes commands on, and stops at once what each of them replaces.
 fn forward(inbox: &Receiver<Command>, queue: &Sender<Command>) {
-    let (mut map, mut attack): (Option<Control>, Option<Control>) = (None, None);
+    let (mut map, mut attack, mut network): (Option<Control>, Option<Control>, Option<Control>) = (None, None, None);
     let stop = |job: &mut Option<Control>| {
         if let Some(control) = job.take() {
             control.stop();
@@ -90,8 +91,13 @@ fn forward(inbox: &Receiver<Command>, queue: &Sender<Command>) {
                 stop(&mut map);
                 map = Some(control.clone());
             }
+            Command::Network { control, .. } => {
+                stop(&mut network);
+                network = Some(control.clone());
+            }
             Command::Attack { control, .. } => {
                 stop(&mut map);
+                stop(&mut network);
                 stop(&mut attack);
                 attack = Some(control.clone());
             }
@@ -99,9 +105,13 @@ fn forward(inbox: &Receiver<Command>, queue: &Sender<Command>) {
                 stop(&mut map);
                 map = Some(control.clone());
             }
-            Command::Open { .. } | Command::OpenImage(_) | Command::View(_) | Command::Revive => stop(&mut map),
+            Command::Open { .. } | Command::OpenImage(_) | Command::View(_) | Command::Revive => {
+                stop(&mut map);
+                stop(&mut network);
+            }
             Command::Shutdown => {
                 stop(&mut map);
+                stop(&mut network);
                 stop(&mut attack);
             }
             Command::Faithfulness { control, .. } | Command::Timeline { control, .. } => {
@@ -115,6 +125,7 @@ fn forward(inbox: &Receiver<Command>, queue: &Sender<Command>) {
         }
     }
     stop(&mut map);
+    stop(&mut network);
     stop(&mut attack);
 }
 
@@ -197,6 +208,7 @@ impl Worker {
             Command::Cam { at, method, layer, class, control } => self.cam(at, method, layer, class, &control),
             Command::Faithfulness { at, map, control } => self.faithfulness(at, map, &control),
             Command::Timeline { run, cell, settings, target, control } => self.timeline(run, cell, settings, target, &control),
+            Command::Network { run, step, ask, control } => self.network(run, step, ask, &control),
             Command::RescanRuntime => self.rescan(),
             Command::Shutdown => Ok(()),
         }
@@ -233,9 +245,10 @@ impl Worker {
     /// Sessions for a model and an image, and what there is to say about them.
     fn ready(&self, subject: Arc<Subject>, image: Arc<Array3<f32>>, image_path: &Path) -> Result<(Open, Opened)> {
         let backend = self.backend()?;
-        let mut analyst = subject.network(&backend)?;
+        let mut analyst = self.network(&subject, &backend)?;
         let logits = analyst.logits(image.view().insert_axis(Axis(0)))?.row(0).to_owned();
-        let attacker = Arc::new(Mutex::new(subject.network(&backend)?));
+        analyst.check_finite(image.view(), &logits.to_vec())?;
+        let attacker = Arc::new(Mutex::new(self.network(&subject, &backend)?));
         let opened = Opened {
             model: subject.path.clone(),
             model_sha256: subject.sha256.clone(),
@@ -252,6 +265,12 @@ impl Worker {
             no_gradient: subject.no_gradient(),
         };
         Ok((Open { subject, analyst, attacker, image, logits }, opened))
+    }
+
+    /// A network that says in the interface what it did to go on after a failure.
+    fn network(&self, subject: &Subject, backend: &Arc<dyn Backend>) -> Result<Network> {
+        let events = self.events.clone();
+        Ok(subject.network(backend)?.with_listener(Arc::new(move |text| drop(events.send(Event::Notice(text))))))
     }
 
     fn backend(&self) -> Result<Arc<dyn Backend>> {
@@ -273,11 +292,13 @@ impl Worker {
             return Ok(());
         }
         let backend = runtime.backend();
+        let Some(subject) = self.open.as_ref().map(|open| Arc::clone(&open.subject)) else { return Ok(()) };
+        let (analyst, attacker) = (self.network(&subject, &backend)?, self.network(&subject, &backend)?);
         let Some(open) = &mut self.open else { return Ok(()) };
         // New sessions on the new engine; runs, frames and maps stay.
-        open.analyst = open.subject.network(&backend)?;
+        open.analyst = analyst;
         open.analyst.logits(open.image.view().insert_axis(Axis(0)))?;
-        open.attacker = Arc::new(Mutex::new(open.subject.network(&backend)?));
+        open.attacker = Arc::new(Mutex::new(attacker));
         let provider = open.analyst.provider();
         self.tell(Event::Runtime(backend.describe(), provider));
         Ok(())

@@ -4,6 +4,8 @@
 //! the last few used. Pixels enter as `[N, C, H, W]` in 0..1; [`Affine`] turns them into what the model takes, and gradients
 //! back. Batches larger than [`Oracle::batch`] run in pieces.
 
+mod finite;
+mod recover;
 mod units;
 
 use std::{ops::Range, sync::Arc, time::Instant};
@@ -41,10 +43,16 @@ struct Loaded {
     /// Order of the dimensions of its image input.
     layout: Layout,
     used: u64,
+    /// Whether it ever ran to the end.
+    worked: bool,
 }
 
 /// A prepared model on an engine.
 pub struct Network {
+    /// Told of what was done to go on after a failure of the engine.
+    listener: Option<recover::Listener>,
+    /// Most images per piece, since the device ran out of memory.
+    limit: Option<usize>,
     prepared: Arc<Prepared>,
     backend: Arc<dyn Backend>,
     affine: Affine,
@@ -111,6 +119,8 @@ impl Network {
         let (layers, units, head) = (graph::spatial_layers(&prepared), graph::unit_layers(&prepared), graph::linear_head(&prepared));
         let interrupt = Arc::new(Group::default());
         let mut network = Self {
+            listener: None,
+            limit: None,
             prepared,
             backend,
             affine,
@@ -187,7 +197,7 @@ impl Network {
         if passing(spec) {
             self.make_room();
         }
-        self.loaded.push(Loaded { spec: spec.clone(), names, executor, layout, used: self.clock });
+        self.loaded.push(Loaded { spec: spec.clone(), names, executor, layout, used: self.clock, worked: false });
         Ok(self.loaded.len() - 1)
     }
 
@@ -245,25 +255,45 @@ impl Network {
                 format!("the images have shape {:?} and the model takes [N, C, H, W] with {:?}", images.shape(), self.prepared.shape);
             return Err(Error::Parameter(text));
         }
+        let mut columns: Vec<Vec<ArrayD<f32>>> = Vec::new();
+        let (mut start, mut reopened) = (0, false);
+        while start < n {
+            if self.interrupt.is_stopped() {
+                return Err(Error::Stopped);
+            }
+            let end = n.min(start + piece.min(self.limit.unwrap_or(piece)).max(1));
+            let pixels = images.slice_axis(Axis(0), Slice::from(start..end));
+            match self.run_piece(spec, pixels, start..end, extra, outputs) {
+                Ok(values) => {
+                    columns.resize_with(values.len(), Vec::new);
+                    columns.iter_mut().zip(values).for_each(|(column, value)| column.push(value));
+                    start = end;
+                }
+                Err(Error::Engine(why)) => self.recover(spec, end - start, why, &mut reopened)?,
+                Err(other) => return Err(other),
+            }
+        }
+        columns.into_iter().map(join).collect()
+    }
+
+    fn run_piece(
+        &mut self,
+        spec: &Instrumentation,
+        pixels: ArrayView4<f32>,
+        range: Range<usize>,
+        extra: &dyn Fn(&Instrumented, Range<usize>) -> Result<Inputs>,
+        outputs: &dyn Fn(&Instrumented) -> Result<Vec<String>>,
+    ) -> Result<Vec<ArrayD<f32>>> {
         let at = self.session(spec)?;
         let loaded = &mut self.loaded[at];
         let outputs = outputs(&loaded.names)?;
         let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
-        let mut columns: Vec<Vec<ArrayD<f32>>> = outputs.iter().map(|_| Vec::new()).collect();
-        for start in (0..n).step_by(piece.max(1)) {
-            if self.interrupt.is_stopped() {
-                return Err(Error::Stopped);
-            }
-            let range = start..(start + piece.max(1)).min(n);
-            let pixels = images.slice_axis(Axis(0), Slice::from(range.clone()));
-            let more = extra(&loaded.names, range)?;
-            let mut inputs = vec![(loaded.names.image.as_str(), Array::F32(self.affine.forward(pixels, loaded.layout)))];
-            inputs.extend(more.iter().map(|(name, array)| (name.as_str(), array.clone())));
-            for (column, value) in columns.iter_mut().zip(loaded.executor.run(&inputs, &outputs)?) {
-                column.push(value);
-            }
-        }
-        columns.into_iter().map(join).collect()
+        let more = extra(&loaded.names, range)?;
+        let mut inputs = vec![(loaded.names.image.as_str(), Array::F32(self.affine.forward(pixels, loaded.layout)))];
+        inputs.extend(more.iter().map(|(name, array)| (name.as_str(), array.clone())));
+        let values = loaded.executor.run(&inputs, &outputs)?;
+        loaded.worked = true;
+        Ok(values)
     }
 
     /// Logits, and per sample the objective and the gradient with respect to the model's input.

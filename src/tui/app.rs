@@ -360,6 +360,7 @@ impl App<'_> {
             || m.psr.pending().is_some()
             || m.psr.waiting()
             || m.notices.shown().is_some()
+            || m.network.waiting()
             || self.cam_waits()
             || super::screen::pixels::blinking(m)
             || super::screen::cam::blinking(m)

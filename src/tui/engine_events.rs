@@ -7,6 +7,7 @@ use super::{
     effect::Effect,
     kept,
     model::{Busy, Cursor, Model, Run},
+    network,
     notice::Severity,
     psr,
     screen::{cam, cam_charts, triage},
@@ -46,6 +47,7 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
         Event::Viewing { run, recorded } => kept::viewing(model, run, recorded),
         Event::Revived(opened) => kept::revived(model, *opened),
         Event::Completed(findings) => return export::completed(model, findings),
+        Event::Network { run, step, ask, answer } => network::arrived(model, run, step, ask, answer),
         Event::Triage(number, news) => triage::arrived(model, number, *news),
         Event::Thumbnail(path, image) => triage::pictured(model, path, image),
         Event::Runtime(engine, provider) => {
@@ -73,6 +75,8 @@ fn opened_now(model: &mut Model, opened: Opened) {
     let (_, h, w) = opened.image.dim();
     psr::reset(model, h.min(w));
     model.cam.reset(opened.has_linear_head);
+    model.network.reset();
+    (model.layers, model.units, model.insight) = Default::default();
     for notice in &opened.notices {
         model.tell(Severity::Warn, notice.clone());
     }
@@ -87,6 +91,7 @@ fn failed(model: &mut Model, why: String) {
     psr::failed(model);
     export::failed(model, &why);
     model.cam.failed();
+    network::failed(model);
     if let Some(run) = model.run.as_mut().filter(|r| r.trace.is_none() && r.ending.is_none()) {
         run.ending = Some(Ending::Failed(why.clone()));
     }

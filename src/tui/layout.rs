@@ -4,7 +4,7 @@ use ratatui::layout::Rect;
 
 use super::{
     model::Model,
-    screen::{Screen, attack, cam, pixels, triage},
+    screen::{Screen, attack, cam, layers, pixels, triage, units},
 };
 
 /// Below this the screen shows one sentence.
@@ -209,7 +209,7 @@ pub fn clicked(model: &mut Model, x: u16, y: u16) {
         return;
     }
     if y == shell.tabs.y {
-        if let Some(screen) = super::view::chrome::tab_at(x) {
+        if let Some(screen) = super::view::chrome::tab_at(model, x) {
             model.screen = screen;
         }
         return;
@@ -218,6 +218,9 @@ pub fn clicked(model: &mut Model, x: u16, y: u16) {
         Screen::Attack => attack::clicked(model, shell.body, x, y),
         Screen::Pixels => pixels::clicked(model, shell.body, x, y),
         Screen::Cam => cam::clicked(model, shell.body, x, y),
+        Screen::Layers => layers::clicked(model, shell.body, x, y),
+        Screen::Units => units::clicked(model, shell.body, x, y),
+        Screen::Insight => {}
         Screen::Triage => triage::clicked(model, shell.body, x, y),
     }
 }

@@ -20,6 +20,7 @@ pub mod layout;
 pub mod logging;
 pub mod model;
 pub mod msg;
+pub mod network;
 pub mod notice;
 pub mod psr;
 pub mod run;

@@ -5,9 +5,10 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 use super::{
     dialog::Dialog,
     keymap::{Context, Keymap},
+    network,
     notice::{Notices, Severity},
     psr,
-    screen::{Screen, attack, cam, pixels, triage},
+    screen::{Screen, attack, cam, insight, layers, pixels, triage, units},
     text,
     theme::Theme,
 };
@@ -148,6 +149,14 @@ pub struct Model {
     pub pixels: pixels::State,
     /// Screen 3.
     pub cam: cam::State,
+    /// Screen 4.
+    pub layers: layers::State,
+    /// Screen 5.
+    pub units: units::State,
+    /// Screen 6.
+    pub insight: insight::State,
+    /// Questions and answers of screens 4 to 6.
+    pub network: network::State,
     /// The folder.
     pub triage: triage::State,
     /// The map shared by screens 1 and 2.
@@ -191,6 +200,10 @@ impl Model {
             attack: attack::State::default(),
             pixels: pixels::State::default(),
             cam: cam::State::default(),
+            layers: layers::State::default(),
+            units: units::State::default(),
+            insight: insight::State::default(),
+            network: network::State::default(),
             triage: triage::State::default(),
             psr: psr::State::default(),
             dialogs: Vec::new(),
@@ -205,8 +218,8 @@ impl Model {
     /// Contexts in which keys are looked up, nearest first.
     pub fn contexts(&self) -> Vec<Context> {
         use Context::{
-            Always, App, Attack, Cam, Cells, Confirm, Export, Filter, Form, Help, Picker, PixelCursor, Pixels, Prompt, Psr, Run, Time,
-            Triage,
+            Always, App, Attack, Cam, Cells, Confirm, Export, Filter, Form, Help, Insight, Layers, Line, Picker, PixelCursor, Pixels,
+            Prompt, Psr, Run, Time, Triage, Units,
         };
         match self.dialogs.last() {
             Some(Dialog::Form(_)) => vec![Form, Always],
@@ -221,6 +234,10 @@ impl Model {
                 Screen::Pixels if self.pixels.in_cells => vec![Cells, Pixels, Psr, Time, Run, App, Always],
                 Screen::Pixels => vec![Pixels, Psr, Time, Run, App, Always],
                 Screen::Cam => vec![Cam, Time, Run, App, Always],
+                Screen::Layers | Screen::Units if self.network.typing.is_some() => vec![Line, Always],
+                Screen::Layers => vec![Layers, Time, Run, App, Always],
+                Screen::Units => vec![Units, Time, Run, App, Always],
+                Screen::Insight => vec![Insight, Time, Run, App, Always],
                 Screen::Triage if self.triage.typing => vec![Filter, Always],
                 Screen::Triage => vec![Triage, Run, App, Always],
             },

@@ -6,8 +6,8 @@ use super::{
     app_keys,
     dialog::{confirm, export, form, help, picker, prompt},
     keymap::Key,
-    psr, run,
-    screen::{attack, cam, pixels, triage},
+    network, psr, run,
+    screen::{attack, cam, insight, layers, pixels, triage, units},
     time,
 };
 use crate::engine::event::Event;
@@ -60,6 +60,14 @@ pub enum Action {
     Pixels(pixels::Msg),
     /// Screen 3.
     Cam(cam::Msg),
+    /// Screen 4.
+    Layers(layers::Msg),
+    /// Screen 5.
+    Units(units::Msg),
+    /// Screen 6.
+    Insight(insight::Msg),
+    /// The line typed on screens 4 and 5.
+    Network(network::Msg),
     /// The folder.
     Triage(triage::Msg),
     /// The attack form.

@@ -339,7 +339,11 @@ pub fn stop(model: &mut Model) -> Option<Effect> {
 
 /// Called after every message: asks for the estimate of the current position once the cursor rests there.
 pub fn follow(model: &mut Model) -> Vec<Effect> {
-    if model.screen == Screen::Cam || model.flowing() || model.psr.cell == 0 || model.without_model().is_some() {
+    if matches!(model.screen, Screen::Cam | Screen::Layers | Screen::Units)
+        || model.flowing()
+        || model.psr.cell == 0
+        || model.without_model().is_some()
+    {
         return Vec::new();
     }
     let strip = follow_strip(model);

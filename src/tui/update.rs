@@ -8,9 +8,10 @@ use super::{
     keymap::Key,
     model::Model,
     msg::{Action, Msg},
+    network,
     notice::Severity,
     psr, run,
-    screen::{attack, cam, pixels, triage},
+    screen::{attack, cam, insight, layers, pixels, triage, units},
     time,
 };
 
@@ -62,6 +63,7 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
     };
     effects.extend(psr::follow(model));
     effects.extend(cam::follow(model));
+    effects.extend(network::follow(model));
     effects.extend(triage::follow(model));
     effects
 }
@@ -76,7 +78,10 @@ fn on_key(model: &mut Model, key: Key) -> Vec<Effect> {
                 Some(Dialog::Picker(state)) => state.key(key),
                 Some(Dialog::Prompt(state)) => state.key(key),
                 Some(Dialog::Export(state)) => state.key(key),
-                None => triage::key(model, key),
+                None => {
+                    triage::key(model, key);
+                    network::key(model, key);
+                }
                 _ => {}
             }
             Vec::new()
@@ -92,7 +97,10 @@ fn typed(model: &mut Model, text: &str) {
             Some(Dialog::Picker(state)) => state.key(key),
             Some(Dialog::Prompt(state)) => state.key(key),
             Some(Dialog::Export(state)) => state.key(key),
-            None => triage::key(model, key),
+            None => {
+                triage::key(model, key);
+                network::key(model, key);
+            }
             _ => {}
         }
     }
@@ -107,6 +115,10 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::Attack(msg) => attack::update(model, msg),
         Action::Pixels(msg) => pixels::update(model, msg),
         Action::Cam(msg) => cam::update(model, msg),
+        Action::Layers(msg) => layers::update(model, msg),
+        Action::Units(msg) => units::update(model, msg),
+        Action::Insight(msg) => insight::update(model, msg),
+        Action::Network(msg) => network::update(model, msg),
         Action::Triage(msg) => triage::update(model, msg),
         Action::Form(msg) => form::update(model, msg),
         Action::Picker(msg) => picker::update(model, msg),

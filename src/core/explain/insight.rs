@@ -49,6 +49,20 @@ impl Topic {
     }
 }
 
+impl Topic {
+    /// What is missing when it was not computed.
+    pub fn lacking(self) -> &'static str {
+        match self {
+            Self::Result => "what the attack reached",
+            Self::Type => "what kind of perturbation this is",
+            Self::Place => "where on the image it acts",
+            Self::Layers => "where the network parts ways",
+            Self::Units => "which units carry it",
+            Self::Undone => "what would undo it",
+        }
+    }
+}
+
 /// One sentence with the numbers it was made from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sentence {
@@ -121,6 +135,23 @@ pub struct UndoneFacts {
     pub tried: Vec<(usize, bool, bool)>,
 }
 
+/// One mask that a person tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaskFacts {
+    /// Layer.
+    pub layer: String,
+    /// How many units.
+    pub units: usize,
+    /// Whether they were put back to their clean maps; else they were zeroed.
+    pub patched: bool,
+    /// How they were chosen, in a few words.
+    pub how: String,
+    /// Whether the attacked image is then taken for its true class.
+    pub recovered: bool,
+    /// Whether the clean one still is.
+    pub clean: bool,
+}
+
 /// Everything that may be known; `None` was not computed.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
@@ -144,24 +175,30 @@ pub struct Facts {
     pub units: Option<UnitFacts>,
     /// Masking.
     pub undone: Option<UndoneFacts>,
+    /// Masks tried one by one; they speak before [`Facts::undone`].
+    pub masks: Vec<MaskFacts>,
 }
 
 /// The sentences, in reading order; one for every topic, computed or not.
 pub fn sentences(facts: &Facts) -> Vec<Sentence> {
     let mut out = vec![result(facts)];
-    out.push(facts.kind.as_ref().map_or_else(|| missing(Topic::Type, "what kind of perturbation this is"), |k| kind(facts, k)));
+    out.push(facts.kind.as_ref().map_or_else(|| missing(Topic::Type), |k| kind(facts, k)));
     if facts.places.is_empty() {
-        out.push(missing(Topic::Place, "where on the image it acts"));
+        out.push(missing(Topic::Place));
     }
     out.extend(facts.places.iter().map(place));
-    out.push(facts.layers.as_ref().map_or_else(|| missing(Topic::Layers, "where the network parts ways"), layers));
-    out.push(facts.units.as_ref().map_or_else(|| missing(Topic::Units, "which units carry it"), units));
-    out.push(facts.undone.as_ref().map_or_else(|| missing(Topic::Undone, "what would undo it"), undone));
+    out.push(facts.layers.as_ref().map_or_else(|| missing(Topic::Layers), layers));
+    out.push(facts.units.as_ref().map_or_else(|| missing(Topic::Units), units));
+    out.push(match (&facts.undone, facts.masks.is_empty()) {
+        (_, false) => tried(&facts.masks),
+        (Some(facts), true) => undone(facts),
+        (None, true) => missing(Topic::Undone),
+    });
     out
 }
 
-fn missing(topic: Topic, what: &str) -> Sentence {
-    let text = format!("Not computed: {what}; `psescope {}` computes it.", topic.evidence());
+fn missing(topic: Topic) -> Sentence {
+    let text = format!("Not computed: {}; `psescope {}` computes it.", topic.lacking(), topic.evidence());
     Sentence { topic, text, estimate: false, known: false, numbers: Vec::new() }
 }
 
@@ -303,6 +340,30 @@ fn undone(u: &UndoneFacts) -> Sentence {
     }
 }
 
+/// The least intrusive mask that brings the true class back: one that spares the clean image, then the one of the fewest units.
+fn tried(masks: &[MaskFacts]) -> Sentence {
+    let plural = |n: usize| if n == 1 { "" } else { "s" };
+    let best = masks.iter().filter(|m| m.recovered).min_by_key(|m| (!m.clean, m.units));
+    let numbers = vec![("tried", masks.len() as f64), ("units", best.map_or(0.0, |m| m.units as f64))];
+    let text = match best {
+        Some(m) => {
+            let how = if m.patched { "Putting back to clean" } else { "Zeroing" };
+            let cost = if m.clean { "the clean image keeps its class" } else { "but the clean image loses its class too" };
+            format!(
+                "{how} {} unit{} of {} ({}) brings the true class back; {cost}. This is the best of {} mask{} tried on this very image.",
+                m.units,
+                plural(m.units),
+                m.layer,
+                m.how,
+                masks.len(),
+                plural(masks.len()),
+            )
+        }
+        None => format!("None of the {} mask{} tried on this image brings the true class back.", masks.len(), plural(masks.len())),
+    };
+    known(Topic::Undone, text, numbers)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -369,5 +430,27 @@ mod tests {
         assert!(out[5].text.contains("the 5 most moved units") && out[5].text.contains("loses its class too"));
         let f = Facts { undone: Some(UndoneFacts { layer: "fire9".into(), tried: vec![(1, false, true), (20, false, true)] }), ..f };
         assert!(sentences(&f)[5].text.contains("up to 20") && sentences(&f)[5].text.contains("does not"));
+    }
+    #[test]
+    fn the_best_of_the_masks_tried_is_named() {
+        let mask = |units, recovered, clean| MaskFacts {
+            layer: "fire9".into(),
+            units,
+            patched: units == 3,
+            how: "chosen by hand".into(),
+            recovered,
+            clean,
+        };
+        let of = |masks: Vec<MaskFacts>| sentences(&Facts { masks, ..facts() })[5].clone();
+        let s = of(vec![mask(1, false, true), mask(2, true, false), mask(9, true, true), mask(3, true, true)]);
+        assert!(
+            s.known && s.text.starts_with("Putting back to clean 3 units of fire9") && s.text.contains("best of 4 masks"),
+            "{}",
+            s.text
+        );
+        assert!(
+            of(vec![mask(2, true, false)]).text.contains("Zeroing 2 units") && of(vec![mask(2, true, false)]).text.contains("loses its")
+        );
+        assert!(of(vec![mask(2, false, true)]).text.starts_with("None of the 1 mask tried"));
     }
 }

@@ -152,24 +152,42 @@ fn estimated(maps: &Array4<f32>, gradient: &Array4<f32>) -> Array1<f32> {
 /// Measures the effect of units by putting each back to its clean map, and replaces the estimates. `progress` gets the
 /// number of units done and may end the work.
 pub fn measure(network: &mut dyn Units, case: Case, table: &mut UnitTable, progress: &mut dyn FnMut(usize) -> Result<()>) -> Result<()> {
-    let layer = table.layer.name.clone();
-    let count = table.units.len();
-    let clean = network.activation(case.clean.insert_axis(Axis(0)), &layer)?;
-    let batch = network.batch().max(1) * 4;
-    let (t0, t) = case.classes;
-    for start in (0..count).step_by(batch) {
-        let chunk = start..(start + batch).min(count);
-        let mask = Array2::from_shape_fn((chunk.len(), count), |(n, k)| if k == start + n { 0.0 } else { 1.0 });
-        let gate = UnitGate { layer: layer.clone(), mask, replacement: Replacement::Activation(clean.clone()) };
-        let logits = network.gated_logits(case.adversarial.insert_axis(Axis(0)), &[gate])?;
-        for (z, unit) in logits.outer_iter().zip(&mut table.units[chunk.clone()]) {
-            (unit.effect_true, unit.effect_target) = (table.logits[1][t0] - z[t0], table.logits[1][t] - z[t]);
-            (unit.r, unit.kind) = judged(unit.effect_true, unit.effect_target, table.settings);
-        }
-        progress(chunk.end)?;
+    let all: Vec<usize> = (0..table.units.len()).collect();
+    let effects = effects(network, Case { classes: table.classes, ..case }, &table.layer.name, &all, progress)?;
+    for (unit, effect) in table.units.iter_mut().zip(effects) {
+        (unit.effect_true, unit.effect_target) = effect;
+        (unit.r, unit.kind) = judged(effect.0, effect.1, table.settings);
     }
     table.exact = true;
     Ok(())
+}
+
+/// Measured effects of some units on the true and on the target logit, in the order asked for: what is lost when the unit is put back
+/// to its clean map.
+pub fn effects(
+    network: &mut dyn Units,
+    case: Case,
+    layer: &str,
+    units: &[usize],
+    progress: &mut dyn FnMut(usize) -> Result<()>,
+) -> Result<Vec<(f32, f32)>> {
+    let info = info(network, layer)?;
+    if let Some(unit) = units.iter().find(|u| **u >= info.units) {
+        return Err(Error::Parameter(format!("unit {unit} does not exist; '{layer}' has units 0 to {}", info.units.saturating_sub(1))));
+    }
+    let (t0, t) = case.classes;
+    let adversarial = case.adversarial.insert_axis(Axis(0));
+    let bare = network.logits(adversarial)?;
+    let clean = network.activation(case.clean.insert_axis(Axis(0)), layer)?;
+    let mut out = Vec::with_capacity(units.len());
+    for chunk in units.chunks(network.batch().max(1) * 4) {
+        let mask = Array2::from_shape_fn((chunk.len(), info.units), |(n, k)| if k == chunk[n] { 0.0 } else { 1.0 });
+        let gate = UnitGate { layer: layer.to_owned(), mask, replacement: Replacement::Activation(clean.clone()) };
+        let logits = network.gated_logits(adversarial, &[gate])?;
+        out.extend(logits.outer_iter().map(|z| (bare[(0, t0)] - z[t0], bare[(0, t)] - z[t])));
+        progress(out.len())?;
+    }
+    Ok(out)
 }
 
 /// Standard deviation (n - 1) of every unit's mean response over reference images `[N, C, H, W]`; at least two are needed.

@@ -5,6 +5,7 @@
 //! ```
 
 pub mod eval;
+mod finite;
 mod gate;
 pub mod grad;
 pub mod infer;
@@ -16,6 +17,7 @@ mod tap;
 mod tokens;
 mod units;
 
+pub use finite::bad_weights;
 pub use gate::masked;
 pub use grad::coverage::coverage;
 pub use instrument::instrument;

@@ -1,6 +1,6 @@
 //! From the bytes of an ONNX file to a [`Graph`]. Hostile input ends in an error, never in a panic or a huge allocation.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use prost::{Message, bytes::Bytes};
 
@@ -18,6 +18,11 @@ pub struct External {
     pub length: u64,
 }
 
+/// Most nodes: the largest exported networks have some ten thousand.
+const MAX_NODES: usize = 1 << 18;
+/// Most dimensions of a tensor.
+const MAX_RANK: usize = 32;
+
 /// Fetches external tensor bytes; the caller decides what may be read.
 pub type Fetch<'a> = dyn FnMut(&External) -> Result<Bytes> + 'a;
 
@@ -29,9 +34,9 @@ pub fn parse(bytes: Bytes, fetch: &mut Fetch) -> Result<Graph> {
         .graph
         .ok_or_else(|| Error::Model("not an ONNX model (it has no graph); give an .onnx file exported from a training framework".into()))?;
     let mut graph = Graph {
-        name: proto.name.unwrap_or_default(),
+        name: shown(proto.name),
         ir_version: model.ir_version.unwrap_or(0),
-        producer: format!("{} {}", model.producer_name.unwrap_or_default(), model.producer_version.unwrap_or_default()).trim().to_owned(),
+        producer: format!("{} {}", shown(model.producer_name), shown(model.producer_version)).trim().to_owned(),
         metadata: model.metadata_props.into_iter().map(|p| (p.key.unwrap_or_default(), p.value.unwrap_or_default())).collect(),
         ..Graph::default()
     };
@@ -47,9 +52,15 @@ pub fn parse(bytes: Bytes, fetch: &mut Fetch) -> Result<Graph> {
     if !proto.sparse_initializer.is_empty() {
         return Err(Error::Model("the model stores sparse weights, which psescope does not read; export it with dense weights".into()));
     }
+    if proto.node.len() > MAX_NODES {
+        return Err(Error::Model(format!("the model has {} nodes; psescope reads at most {MAX_NODES}", proto.node.len())));
+    }
     for tensor in proto.initializer {
-        let name = tensor.name.clone().unwrap_or_default();
-        graph.initializers.insert(name, tensor_data(tensor, fetch)?);
+        let name = shown(tensor.name.clone());
+        let data = tensor_data(tensor, fetch)?;
+        if graph.initializers.insert(name.clone(), data).is_some() {
+            return Err(Error::Model(format!("two weights are called '{name}'; the file is damaged")));
+        }
     }
     // Up to IR 3 every initializer was listed as an input too.
     graph.inputs = proto.input.iter().map(value_info).filter(|v| !graph.initializers.contains_key(&v.name)).collect();
@@ -61,6 +72,16 @@ pub fn parse(bytes: Bytes, fetch: &mut Fetch) -> Result<Graph> {
     graph.nodes = nodes.into_iter().map(|n| node(n, fetch)).collect::<Result<_>>()?;
     sort_topologically(&mut graph)?;
     Ok(graph)
+}
+
+/// A name as it may be shown: control characters, which a terminal would obey, and invisible ones that turn text round become
+/// U+FFFD. Names that no longer differ are refused as duplicates.
+fn shown(name: Option<String>) -> String {
+    let hostile = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    match name {
+        Some(name) if name.chars().any(hostile) => name.chars().map(|c| if hostile(c) { '\u{fffd}' } else { c }).collect(),
+        name => name.unwrap_or_default(),
+    }
 }
 
 fn value_info(info: &pb::ValueInfoProto) -> ValueInfo {
@@ -78,23 +99,17 @@ fn value_info(info: &pb::ValueInfoProto) -> ValueInfo {
                 .collect()
         });
     }
-    ValueInfo { name: info.name.clone().unwrap_or_default(), ty }
+    ValueInfo { name: shown(info.name.clone()), ty }
 }
 
 fn node(proto: pb::NodeProto, fetch: &mut Fetch) -> Result<Node> {
     let mut attrs = BTreeMap::new();
     for attribute in proto.attribute {
-        attrs.insert(attribute.name.clone().unwrap_or_default(), attr(attribute, fetch)?);
+        attrs.insert(shown(attribute.name.clone()), attr(attribute, fetch)?);
     }
-    let domain = proto.domain.filter(|d| d != "ai.onnx").unwrap_or_default();
-    Ok(Node {
-        name: proto.name.unwrap_or_default(),
-        op: proto.op_type.unwrap_or_default(),
-        domain,
-        inputs: proto.input,
-        outputs: proto.output,
-        attrs,
-    })
+    let domain = shown(proto.domain.filter(|d| d != "ai.onnx"));
+    let names = |list: Vec<String>| list.into_iter().map(|n| shown(Some(n))).collect();
+    Ok(Node { name: shown(proto.name), op: shown(proto.op_type), domain, inputs: names(proto.input), outputs: names(proto.output), attrs })
 }
 
 fn attr(proto: pb::AttributeProto, fetch: &mut Fetch) -> Result<Attr> {
@@ -116,9 +131,12 @@ fn attr(proto: pb::AttributeProto, fetch: &mut Fetch) -> Result<Attr> {
 
 /// Decodes a tensor from whichever field it is stored in, checking its size before allocating.
 fn tensor_data(t: pb::TensorProto, fetch: &mut Fetch) -> Result<TensorData> {
-    let name = t.name.clone().unwrap_or_default();
+    let name = shown(t.name.clone());
     let bad = |why: &str| Error::Model(format!("tensor '{name}' {why}; the file is damaged or not meant for this tool"));
     let dtype = DType::from_onnx(t.data_type.unwrap_or(0));
+    if t.dims.len() > MAX_RANK {
+        return Err(bad(&format!("has {} dimensions", t.dims.len())));
+    }
     let dims = t.dims.iter().map(|&d| usize::try_from(d).map_err(|_| bad("has a negative dimension"))).collect::<Result<Vec<_>>>()?;
     let count = dims.iter().try_fold(1usize, |a, &d| a.checked_mul(d)).ok_or_else(|| bad("is too large"))?;
     let Some(size) = dtype.size() else {
@@ -155,14 +173,14 @@ fn typed_fields(dtype: DType, f: &[f32], i32s: &[i32], i64s: &[i64], f64s: &[f64
 
 fn external(t: &pb::TensorProto, expected: u64) -> Result<External> {
     let get = |key: &str| t.external_data.iter().find(|e| e.key.as_deref() == Some(key)).and_then(|e| e.value.clone());
-    let name = t.name.as_deref().unwrap_or("");
+    let name = shown(t.name.clone());
     let location = get("location")
         .ok_or_else(|| Error::Model(format!("tensor '{name}' is stored outside the file but names no location; export the model again")))?;
     let number = |key: &str, default: u64| match get(key) {
         None => Ok(default),
-        Some(text) => {
-            text.parse().map_err(|_| Error::Model(format!("tensor '{name}' has an unreadable {key} '{text}'; export the model again")))
-        }
+        Some(text) => text.parse().map_err(|_| {
+            Error::Model(format!("tensor '{name}' has an unreadable {key} '{}'; export the model again", shown(Some(text.clone()))))
+        }),
     };
     let external = External { location, offset: number("offset", 0)?, length: number("length", expected)? };
     if external.length != expected {
@@ -183,28 +201,37 @@ fn sort_topologically(graph: &mut Graph) -> Result<()> {
             return Err(Error::Model(format!("two nodes produce '{output}'; the file is damaged")));
         }
     }
-    let mut waiting = std::mem::take(&mut graph.nodes);
-    while !waiting.is_empty() {
-        let before = waiting.len();
-        let mut rest = Vec::new();
-        for node in waiting {
-            if node.inputs.iter().all(|i| i.is_empty() || known.contains(i)) {
-                known.extend(node.outputs.iter().cloned());
-                graph.nodes.push(node);
-            } else {
-                rest.push(node);
+    // Who waits for which value, and for how many: each node and each input is looked at once, whatever the order in the file.
+    let nodes = std::mem::take(&mut graph.nodes);
+    let mut wanted: HashMap<String, Vec<usize>> = HashMap::new();
+    let mut missing = vec![0; nodes.len()];
+    for (at, node) in nodes.iter().enumerate() {
+        for input in node.inputs.iter().filter(|i| !i.is_empty() && !known.contains(*i)).collect::<BTreeSet<_>>() {
+            wanted.entry(input.clone()).or_default().push(at);
+            missing[at] += 1;
+        }
+    }
+    let mut ready: BTreeSet<usize> = (0..nodes.len()).filter(|&i| missing[i] == 0).collect();
+    let mut nodes: Vec<Option<Node>> = nodes.into_iter().map(Some).collect();
+    // The first in the file's own order goes first.
+    while let Some(at) = ready.pop_first() {
+        let Some(node) = nodes[at].take() else { continue };
+        for waiting in node.outputs.iter().filter_map(|o| wanted.remove(o)).flatten() {
+            missing[waiting] -= 1;
+            if missing[waiting] == 0 {
+                ready.insert(waiting);
             }
         }
-        if rest.len() == before {
-            let node = &rest[0];
-            let missing = node.inputs.iter().find(|i| !i.is_empty() && !known.contains(*i)).cloned().unwrap_or_default();
-            return Err(Error::Model(format!(
-                "node '{}' ({}) needs '{missing}', which nothing provides in time (a cycle or a missing value)",
-                node.label(),
-                node.op
-            )));
-        }
-        waiting = rest;
+        known.extend(node.outputs.iter().cloned());
+        graph.nodes.push(node);
+    }
+    if let Some(node) = nodes.into_iter().flatten().next() {
+        let missing = node.inputs.iter().find(|i| !i.is_empty() && !known.contains(*i)).cloned().unwrap_or_default();
+        return Err(Error::Model(format!(
+            "node '{}' ({}) needs '{missing}', which nothing provides in time (a cycle or a missing value)",
+            node.label(),
+            node.op
+        )));
     }
     Ok(())
 }

@@ -197,7 +197,25 @@ fn to_bytes(meta: &RunMeta, trace: &Trace, maps: &Maps) -> std::result::Result<V
     if !arrays.is_empty() {
         metadata.insert(maps::META.to_owned(), serde_json::to_string(&index)?);
     }
-    Ok(safetensors::serialize(tensors, Some(metadata))?)
+    in_order(safetensors::serialize(tensors, Some(metadata))?)
+}
+
+/// The same file with its metadata in alphabetical order: the library writes a hash map, whose order differs from run to run.
+fn in_order(mut file: Vec<u8>) -> std::result::Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let length = file.first_chunk().map(|n| u64::from_le_bytes(*n) as usize).ok_or("it has no header")?;
+    let old = file.get_mut(8..8 + length).ok_or("its header is cut off")?;
+    let mut header: serde_json::Value = serde_json::from_slice(old)?;
+    if let Some(metadata) = header["__metadata__"].as_object_mut() {
+        metadata.sort_keys();
+    }
+    let mut new = serde_json::to_vec(&header)?;
+    if new.len() > length {
+        return Err("its header does not fit any more".into());
+    }
+    // Blanks at the end align the arrays.
+    new.resize(length, b' ');
+    old.copy_from_slice(&new);
+    Ok(file)
 }
 
 fn bytes(array: ArrayView3<f32>) -> Vec<u8> {

@@ -9,8 +9,8 @@ pub use parse::Key;
 use super::{
     dialog::{confirm, export, form, help, picker, prompt},
     msg::Action,
-    screen::{attack, cam, pixels, triage},
-    {app_keys, psr, run, time},
+    screen::{attack, cam, insight, layers, pixels, triage, units},
+    {app_keys, network, psr, run, time},
 };
 
 /// Where a key works. Contexts are asked in order; the first that knows the key wins.
@@ -36,6 +36,14 @@ pub enum Context {
     PixelCursor,
     /// Screen 3.
     Cam,
+    /// Screen 4.
+    Layers,
+    /// Screen 5.
+    Units,
+    /// Screen 6.
+    Insight,
+    /// The line typed on screens 4 and 5.
+    Line,
     /// The folder.
     Triage,
     /// The folder's filter line.
@@ -90,6 +98,10 @@ pub static SECTIONS: &[Section] = &[
     Section { context: Context::PixelCursor, title: "Pixels screen, pixel cursor", bindings: pixels::PIXEL_KEYS },
     Section { context: Context::Psr, title: "Promotion / suppression map", bindings: psr::KEYS },
     Section { context: Context::Cam, title: "CAM screen", bindings: cam::KEYS },
+    Section { context: Context::Layers, title: "Layers screen", bindings: layers::KEYS },
+    Section { context: Context::Units, title: "Units screen", bindings: units::KEYS },
+    Section { context: Context::Insight, title: "Insight screen", bindings: insight::KEYS },
+    Section { context: Context::Line, title: "Layers and units screens, line to type", bindings: network::KEYS },
     Section { context: Context::Triage, title: "Triage screen", bindings: triage::KEYS },
     Section { context: Context::Filter, title: "Triage screen, filter line", bindings: triage::FILTER_KEYS },
     Section { context: Context::Form, title: "Attack form", bindings: form::KEYS },

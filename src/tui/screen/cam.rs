@@ -34,6 +34,7 @@ use crate::{
         screen::{
             Screen,
             cam_charts::{self, Compare, LEVELS},
+            insight,
         },
     },
 };
@@ -369,6 +370,8 @@ pub fn follow(model: &mut Model) -> Vec<Effect> {
     let inspecting = model.screen == Screen::Pixels && (model.pixels.in_cells || model.pixels.in_pixels);
     let wanted: Vec<Ask> = match model.screen {
         Screen::Cam => wanted(model),
+        // The sentence about the place needs the maps of the clean image.
+        Screen::Insight if insight::wants_place(model) => wanted(model).into_iter().take(2).collect(),
         // The inspector says whether a cell lies in the region; a slow map is not computed for that alone.
         _ if inspecting && model.cam.method != Method::ScoreCam => region_ask(model).into_iter().collect(),
         _ => Vec::new(),
@@ -390,6 +393,9 @@ pub fn follow(model: &mut Model) -> Vec<Effect> {
         }
     }
     cut(model);
+    if model.screen == Screen::Insight {
+        score(model);
+    }
     if model.screen == Screen::Cam {
         score(model);
         if model.without_model().is_some() {

@@ -5,9 +5,13 @@ pub mod cam;
 pub mod cam_charts;
 pub mod cam_view;
 mod charts;
+pub mod insight;
+pub mod layers;
 pub mod pixel_views;
 pub mod pixels;
 pub mod triage;
+pub mod units;
+mod units_view;
 
 /// A screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,12 +22,19 @@ pub enum Screen {
     Pixels,
     /// Class activation maps.
     Cam,
+    /// Layer by layer.
+    Layers,
+    /// Unit by unit.
+    Units,
+    /// What is known, in sentences.
+    Insight,
     /// A folder.
     Triage,
 }
 
 /// All screens in the order of their tabs.
-pub const SCREENS: [Screen; 4] = [Screen::Attack, Screen::Pixels, Screen::Cam, Screen::Triage];
+pub const SCREENS: [Screen; 7] =
+    [Screen::Attack, Screen::Pixels, Screen::Cam, Screen::Layers, Screen::Units, Screen::Insight, Screen::Triage];
 
 impl Screen {
     /// Name on the tab.
@@ -32,6 +43,9 @@ impl Screen {
             Self::Attack => "Attack",
             Self::Pixels => "Pixels",
             Self::Cam => "CAM",
+            Self::Layers => "Layers",
+            Self::Units => "Units",
+            Self::Insight => "Insight",
             Self::Triage => "Triage",
         }
     }
@@ -42,6 +56,9 @@ impl Screen {
             Self::Attack => '1',
             Self::Pixels => '2',
             Self::Cam => '3',
+            Self::Layers => '4',
+            Self::Units => '5',
+            Self::Insight => '6',
             Self::Triage => 'T',
         }
     }

@@ -85,19 +85,24 @@ fn total(run: &Run) -> usize {
     if run.ending.is_some() { newest } else { run.total.map_or(newest, |t| t.saturating_sub(1).max(newest)) }
 }
 
-const TAB_GAP: u16 = 1;
-
-fn tab_text(screen: Screen) -> String {
-    format!(" {} {} ", screen.key(), screen.title())
+/// A tab: in full where there is width for all of them; else all but the open one are cut short, or only their keys are left.
+fn tab_text(model: &Model, screen: Screen) -> String {
+    let (open, wide) = (screen == model.screen, model.size.0);
+    let title = match screen.title() {
+        title if open || wide >= 110 => format!(" {title}"),
+        title if wide >= 76 => format!(" {}", title.get(..3).unwrap_or(title)),
+        _ => String::new(),
+    };
+    if open && model.theme.ascii { format!("[{}{title}]", screen.key()) } else { format!(" {}{title} ", screen.key()) }
 }
 
 /// The tab at a column.
-pub fn tab_at(x: u16) -> Option<Screen> {
+pub fn tab_at(model: &Model, x: u16) -> Option<Screen> {
     let mut left = 1;
     SCREENS.into_iter().find(|s| {
-        let right = left + text::width(&tab_text(*s)) as u16;
+        let right = left + text::width(&tab_text(model, *s)) as u16;
         let hit = (left..right).contains(&x);
-        left = right + TAB_GAP;
+        left = right;
         hit
     })
 }
@@ -108,13 +113,13 @@ pub fn tabs(model: &Model, area: Rect, buf: &mut Buffer) {
     let mut x = area.x + 1;
     for screen in SCREENS {
         let style = theme.style(if screen == model.screen { Role::Tab } else { Role::Dim });
-        let line = if screen == model.screen && theme.ascii { format!("[{} {}]", screen.key(), screen.title()) } else { tab_text(screen) };
-        x = draw::text(buf, x, area.y, area.right().saturating_sub(x), &line, style) + TAB_GAP;
+        x = draw::text(buf, x, area.y, area.right().saturating_sub(x), &tab_text(model, screen), style);
     }
     let (line, role) = progress(model);
     let room = area.right().saturating_sub(x + 2);
     let fits = text::width(&line) <= usize::from(room);
-    let line = if fits { line } else { line.split_once(": ").map_or(line.clone(), |(short, _)| short.to_owned()) };
+    let short = |line: &str| line.split_once(": ").or(line.split_once("  ")).map(|(short, _)| short.to_owned());
+    let line = if fits { line } else { short(&line).unwrap_or(line) };
     let line = text::truncate(&line, usize::from(room), theme.ellipsis());
     draw::right(buf, Rect { width: area.width.saturating_sub(1), ..area }, &line, theme.style(role));
 }

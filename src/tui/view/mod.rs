@@ -5,7 +5,7 @@ use ratatui::{Frame, buffer::Buffer, layout::Rect};
 use super::{
     dialog, layout,
     model::Model,
-    screen::{Screen, attack, cam_view, pixels, triage},
+    screen::{Screen, attack, cam_view, insight, layers, pixels, triage, units},
     theme::Role,
 };
 
@@ -36,6 +36,9 @@ pub fn render(model: &Model, cache: &mut ViewCache, area: Rect, buf: &mut Buffer
         (None, _) => chrome::opening(model, shell.body, buf),
         (Some(opened), Screen::Attack) => attack::view(model, opened, cache, shell.body, buf),
         (Some(opened), Screen::Pixels) => pixels::view(model, opened, cache, shell.body, buf),
+        (Some(_), Screen::Layers) => layers::view(model, shell.body, buf),
+        (Some(opened), Screen::Units) => units::view(model, opened, cache, shell.body, buf),
+        (Some(_), Screen::Insight) => insight::view(model, shell.body, buf),
         (Some(_), Screen::Triage) => triage::view(model, shell.body, buf),
         (Some(opened), Screen::Cam) => cam_view::view(model, opened, cache, shell.body, buf),
     }

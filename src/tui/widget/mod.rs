@@ -4,4 +4,5 @@ pub mod line_chart;
 pub mod overlay;
 pub mod pixel_grid;
 pub mod scores;
+pub mod table;
 pub mod timeline;

@@ -9,6 +9,9 @@ use crate::core::{
     onnx::{DType, Dim, Graph, Node, TensorData},
 };
 
+/// Most values of one tensor: far more than is ever run, and few enough that sizes computed from it do not overflow.
+const MAX_VALUES: usize = 1 << 40;
+
 /// What is known of one value at both points.
 #[derive(Debug, Clone)]
 pub struct Fact {
@@ -177,7 +180,12 @@ fn with_width<'a>(node: &'a Node, inputs: &[Option<&Fact>]) -> Cow<'a, Node> {
 
 fn shapes_of(args: &Args, shapes: &[Option<&[usize]>]) -> std::result::Result<Vec<Vec<usize>>, Fail> {
     let rule = rule(&args.node.op).ok_or(Fail::Unknown)?;
-    rule(&Shapes { args: *args, shapes })
+    let found = rule(&Shapes { args: *args, shapes })?;
+    let fits = |shape: &Vec<usize>| shape.iter().try_fold(1usize, |a, &d| a.checked_mul(d)).is_some_and(|n| n <= MAX_VALUES);
+    match found.iter().find(|shape| !fits(shape)) {
+        Some(shape) => Err(Fail::Bad(format!("has a result of shape {shape:?}, more than any memory holds"))),
+        None => Ok(found),
+    }
 }
 
 fn compute(args: &Args, shapes: &[Option<&[usize]>], facts: &mut [Fact], point: usize) {

@@ -6,6 +6,9 @@ use crate::core::{
     onnx::{DType, Dim, Graph},
 };
 
+/// Most values of one image: 64 megapixels in colour. A damaged file may ask for any number.
+const MAX_VALUES: usize = 3 * 64_000_000;
+
 /// What is known of the image input.
 pub struct Input {
     /// Its layout.
@@ -66,6 +69,11 @@ pub fn resolve(graph: &mut Graph, image: &str, options: &Options, notices: &mut 
             }
         };
     }
+    let values = size.iter().try_fold(channels, |a, &side| a.checked_mul(side));
+    if values.is_none_or(|n| n > MAX_VALUES) {
+        let [h, w] = size;
+        return Err(Error::Model(format!("the model's image is {w}x{h} with {channels} channels, more than psescope can hold")));
+    }
     let mut shape = vec![declared[0]; 4];
     shape[at[0]] = Dim::Fixed(channels);
     shape[at[1]] = Dim::Fixed(size[0]);
@@ -98,7 +106,7 @@ fn first_conv_channels(graph: &Graph, image: &str) -> Option<usize> {
         }
         if node.op == "Conv" {
             let weights = graph.initializers.get(node.input(1)?)?;
-            return Some(weights.dims.get(1)? * node.int("group", 1).max(1) as usize);
+            return Some(weights.dims.get(1)?.saturating_mul(node.int("group", 1).max(1) as usize));
         }
         if node.op == "Shape" {
             continue;

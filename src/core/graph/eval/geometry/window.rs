@@ -2,6 +2,9 @@
 
 use super::super::args::{Args, Res, bad};
 
+/// Largest kernel, stride, dilation, padding or side: their products stay within 64 bits.
+const MAX_SIDE: usize = 1 << 30;
+
 /// A window over the spatial axes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
@@ -23,12 +26,11 @@ impl Window {
     /// Window of a `Conv` or a pooling over an input with these spatial sizes; `kernel` from the weights, or
     /// `None` to read `kernel_shape`.
     pub fn of(args: &Args, spatial: &[usize], kernel: Option<&[usize]>) -> Res<Self> {
-        let n = spatial.len();
         let kernel = match kernel {
             Some(k) => k.to_vec(),
             None => args.sizes("kernel_shape", &[])?,
         };
-        let mut w = Self::plain(args, kernel, n)?;
+        let mut w = Self::plain(args, kernel, spatial)?;
         let auto = args.node.text("auto_pad", "NOTSET");
         for (i, &side) in spatial.iter().enumerate() {
             let extent = w.extent(i);
@@ -57,7 +59,7 @@ impl Window {
     /// Window of a `ConvTranspose`: `output` is the larger side, `begin` and `end` are cut from it.
     pub fn transposed(args: &Args, spatial: &[usize], kernel: &[usize]) -> Res<Self> {
         let n = spatial.len();
-        let mut w = Self::plain(args, kernel.to_vec(), n)?;
+        let mut w = Self::plain(args, kernel.to_vec(), spatial)?;
         let extra = args.sizes("output_padding", &vec![0; n])?;
         let asked = args.node.ints("output_shape").map(<[i64]>::to_vec);
         let auto = args.node.text("auto_pad", "NOTSET");
@@ -93,12 +95,19 @@ impl Window {
         (self.kernel[i].max(1) - 1) * self.dilations[i] + 1
     }
 
-    fn plain(args: &Args, kernel: Vec<usize>, n: usize) -> Res<Self> {
+    fn plain(args: &Args, kernel: Vec<usize>, spatial: &[usize]) -> Res<Self> {
+        let n = spatial.len();
         let pads = args.node.ints("pads").map_or_else(|| vec![0; 2 * n], <[i64]>::to_vec);
         let strides = args.sizes("strides", &vec![1; n])?;
         let dilations = args.sizes("dilations", &vec![1; n])?;
         if kernel.len() != n || strides.len() != n || dilations.len() != n || pads.len() != 2 * n || strides.contains(&0) {
             return bad(format!("has window attributes that do not fit its {n} spatial axes"));
+        }
+        let sizes = [&kernel[..], &strides, &dilations, spatial];
+        let asked = args.node.ints("output_shape").unwrap_or_default();
+        let padding = pads.iter().chain(args.node.ints("output_padding").unwrap_or_default()).chain(asked);
+        if sizes.into_iter().flatten().any(|&v| v > MAX_SIDE) || padding.into_iter().any(|p| p.unsigned_abs() as usize > MAX_SIDE) {
+            return bad("has window attributes larger than any image");
         }
         Ok(Self { kernel, strides, dilations, begin: pads[..n].to_vec(), end: pads[n..].to_vec(), output: Vec::with_capacity(n) })
     }

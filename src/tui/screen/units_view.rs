@@ -1,0 +1,332 @@
+//! Screen 5's drawing: the table, the maps of the chosen unit, and the prediction through the mask.
+
+use std::collections::{HashMap, HashSet};
+
+use ndarray::{Array1, Array2, s};
+use ratatui::{buffer::Buffer, layout::Rect};
+
+use super::units;
+use crate::{
+    core::{
+        colour::kind_sign,
+        dissect::ConceptLabels,
+        explain::{
+            psr,
+            units::{Fill, UnitChange, UnitTable},
+        },
+    },
+    engine::{
+        event::Opened,
+        inspect::{Answer, Ask},
+    },
+    tui::{
+        layout,
+        model::Model,
+        network,
+        screen::layers::typed,
+        text,
+        theme::{Role, Theme},
+        view::{ViewCache, draw, picture},
+        widget::{
+            overlay::{self, draw_heat, draw_signed},
+            pixel_grid::{Ink, Placed},
+            table::{Column, Line, Table, room, top},
+        },
+    },
+};
+
+const COLUMNS: &[Column] = &[
+    Column { title: "clean", width: 6, right: true, rank: 3 },
+    Column { title: "adv.", width: 6, right: true, rank: 3 },
+    Column { title: "change", width: 6, right: true, rank: 0 },
+    Column { title: "max x0", width: 6, right: true, rank: 7 },
+    Column { title: "max x'", width: 6, right: true, rank: 7 },
+    Column { title: "true", width: 6, right: true, rank: 1 },
+    Column { title: "target", width: 6, right: true, rank: 1 },
+    Column { title: "type", width: 7, right: false, rank: 1 },
+    Column { title: "category", width: 9, right: false, rank: 5 },
+    Column { title: "IoU", width: 4, right: true, rank: 4 },
+];
+
+struct Board {
+    line: Rect,
+    table: Rect,
+    maps: Option<Rect>,
+    mask: Rect,
+}
+
+fn board(body: Rect) -> Board {
+    let line = Rect { height: 1.min(body.height), ..body };
+    let rest = Rect { y: body.y + line.height, height: body.height - line.height, ..body };
+    if rest.width < 76 || rest.height < 13 {
+        let low = 4.min(rest.height / 2);
+        let table = Rect { height: rest.height - low, ..rest };
+        return Board { line, table, maps: None, mask: Rect { y: table.bottom(), height: low, ..rest } };
+    }
+    let side = (rest.width * 2 / 5).clamp(32, 96);
+    let table = Rect { width: rest.width - side - 1, ..rest };
+    let right = Rect { x: table.right() + 1, width: side, ..rest };
+    // Three square pictures in a row, with a line above and two for the frame.
+    let height = ((side - 2) / 3).div_ceil(2) + 3;
+    let high = height.min(rest.height - 11);
+    Board {
+        line,
+        table,
+        maps: Some(Rect { height: high, ..right }),
+        mask: Rect { y: right.y + high, height: right.height - high, ..right },
+    }
+}
+
+fn body(model: &Model) -> Rect {
+    layout::shell(Rect::new(0, 0, model.size.0, model.size.1)).map_or(Rect::ZERO, |s| s.body)
+}
+
+/// Rows that fit into the table.
+pub fn rows_shown(model: &Model) -> usize {
+    room(board(body(model)).table)
+}
+
+/// Units whose rows are on the screen.
+pub fn on_screen(model: &Model) -> Vec<usize> {
+    let rows = units::visible(model);
+    let count = rows_shown(model);
+    rows.iter().skip(top(units::position(model, &rows), rows.len(), count)).take(count).map(|u| u.unit).collect()
+}
+
+/// A click chooses a row.
+pub fn clicked(model: &mut Model, body: Rect, x: u16, y: u16) {
+    let table = board(body).table;
+    if !table.contains((x, y).into()) || y == table.y {
+        return;
+    }
+    let rows = units::visible(model);
+    let at = top(units::position(model, &rows), rows.len(), room(table)) + usize::from(y - table.y - 1);
+    if let Some(unit) = rows.get(at).map(|u| u.unit) {
+        model.units.cursor = Some(unit);
+    }
+}
+
+/// Draws the screen.
+pub fn view(model: &Model, opened: &Opened, cache: &mut ViewCache, body: Rect, buf: &mut Buffer) {
+    let theme = &model.theme;
+    let places = board(body);
+    let Some((table, labels)) = network::table(model, model.units.layer.clone()) else {
+        let what = network::lacking(model).unwrap_or_else(|| "Looking at the units of this layer.".into());
+        return draw::centred(buf, body, &[(what, theme.style(Role::Dim))]);
+    };
+    let labels = labels.map(AsRef::as_ref);
+    let rows = units::visible(model);
+    summary(model, table, labels, rows.len(), places.line, buf);
+    if rows.is_empty() {
+        draw::centred(buf, places.table, &[("No unit fits: Esc forgets the filter.".into(), theme.style(Role::Dim))]);
+    } else {
+        rows_table(model, &rows, labels, places.table, buf);
+    }
+    if let Some((area, unit)) = places.maps.zip(units::chosen(model)) {
+        maps(model, opened, cache, (table, unit, labels), area, buf);
+    }
+    mask(model, table, places.mask, buf);
+}
+
+fn summary(model: &Model, table: &UnitTable, labels: Option<&ConceptLabels>, shown: usize, area: Rect, buf: &mut Buffer) {
+    let theme = &model.theme;
+    let dot = theme.glyph(" · ", " | ");
+    let state = &model.units;
+    let count = table.units.len();
+    let shown = if shown == count { format!("{count} units") } else { format!("{shown} of {count} units") };
+    let order = format!("by {}{}", state.sort.name(), if state.reversed { " reversed" } else { "" });
+    let mut parts = vec![table.layer.name.clone(), shown, order];
+    if !state.selection.is_empty() {
+        parts.push(format!("{} selected", state.selection.len()));
+    }
+    if units::measuring(model) {
+        parts.push("measuring".into());
+    }
+    parts.push(labels.map_or_else(|| "no concept names".into(), |l| format!("names: {}", l.origin())));
+    let x = typed(model, &state.filter, area, buf);
+    let room = area.right().saturating_sub(x + 1);
+    draw::text(buf, x, area.y, room, &text::truncate(&parts.join(dot), usize::from(room), theme.ellipsis()), theme.style(Role::Accent));
+}
+
+fn rows_table(model: &Model, rows: &[&UnitChange], labels: Option<&ConceptLabels>, area: Rect, buf: &mut Buffer) {
+    let theme = &model.theme;
+    let exact = units::measured(model);
+    let masked: HashSet<usize> = model.units.masks.last().map(|m| m.mask.units.iter().copied().collect()).unwrap_or_default();
+    let position = units::position(model, rows);
+    // Without names their columns would only take room.
+    let columns = if labels.is_some() { COLUMNS } else { &COLUMNS[..8] };
+    let row = |i: usize| {
+        let u = rows[i];
+        let selected = model.units.selection.contains(&u.unit);
+        let mark = match (i == position, selected, masked.contains(&u.unit)) {
+            (true, true, _) => ">*",
+            (true, false, true) => ">x",
+            (true, ..) => ">",
+            (false, true, _) => " *",
+            (false, false, true) => " x",
+            _ => "",
+        };
+        let mut line = line(theme, u, labels, &exact);
+        line.mark = mark;
+        line.cells.truncate(columns.len());
+        line
+    };
+    let lead = if labels.is_some() { ("unit, concept", 15, 40) } else { ("unit", 6, 12) };
+    Table { lead, columns, count: rows.len(), position, row: &row }.draw(theme, area, buf);
+}
+
+fn line(theme: &Theme, u: &UnitChange, labels: Option<&ConceptLabels>, exact: &HashMap<usize, (f32, f32)>) -> Line {
+    let concept = labels.and_then(|l| l.unit(u.unit));
+    let measured = exact.get(&u.unit).copied();
+    let (t0, t) = measured.unwrap_or((u.effect_true, u.effect_target));
+    let kind = measured.map_or(u.kind, |(t0, t)| psr::effect(-t0, t, &psr::Settings::default()).kind);
+    let sign = |v: f32| if v > 0.0 { Role::Promotion } else { Role::Suppression };
+    let origin = if measured.is_some() { "exact" } else { "est." };
+    let plain = |v: f32| (text::number(v), Role::Text);
+    Line {
+        mark: "",
+        lead: concept.map_or_else(|| u.unit.to_string(), |c| format!("{} {}", u.unit, c.label)),
+        cells: vec![
+            plain(u.clean.mean),
+            plain(u.adversarial.mean),
+            (text::signed(u.change), sign(u.change)),
+            plain(u.clean.max),
+            plain(u.adversarial.max),
+            (text::signed(t0), if t0 == 0.0 { Role::Dim } else { sign(t0) }),
+            (text::signed(t), if t == 0.0 { Role::Dim } else { sign(t) }),
+            (format!("{} {origin}", if theme.ascii && kind_sign(kind) == ' ' { '.' } else { kind_sign(kind) }), overlay::role(kind)),
+            (concept.map_or_else(String::new, |c| c.category.clone()), Role::Dim),
+            (concept.map_or_else(String::new, |c| format!("{:.2}", c.iou).trim_start_matches('0').to_owned()), Role::Text),
+        ],
+    }
+}
+
+/// The unit's maps on x0 and x' on one scale, and their difference.
+fn maps(
+    model: &Model,
+    opened: &Opened,
+    cache: &mut ViewCache,
+    (table, unit, labels): (&UnitTable, usize, Option<&ConceptLabels>),
+    area: Rect,
+    buf: &mut Buffer,
+) {
+    let theme = &model.theme;
+    if unit >= table.maps.dim().1 {
+        return;
+    }
+    let name = labels.and_then(|l| l.unit(unit)).map_or_else(String::new, |c| format!(" {}", c.label));
+    let map = |n: usize| -> Array2<f32> { table.maps.slice(s![n, unit, .., ..]).to_owned() };
+    let (clean, now) = (map(0), map(1));
+    let difference = &now - &clean;
+    let limit = clean.iter().chain(&now).fold(0.0f32, |m, v| m.max(*v));
+    let change = difference.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    let caption = format!("0 to {}, change to {}", text::number(limit), text::number(change));
+    let inner = draw::frame(theme, area, &format!("unit {unit}{name}"), &caption, false, buf);
+    let width = inner.width / 3;
+    let (_, h, w) = opened.image.dim();
+    for (i, title) in ["x0", "x'", "change"].into_iter().enumerate() {
+        let column = Rect { x: inner.x + i as u16 * width, width, ..inner };
+        draw::centred(buf, Rect { height: 1.min(inner.height), ..column }, &[(title.into(), theme.style(Role::Dim))]);
+        let under = Rect { y: inner.y + 1, height: inner.height.saturating_sub(1), width: width.saturating_sub(1), ..column };
+        let Some(placed) = Placed::new(w, h, under, Ink::of(theme)) else { continue };
+        // On a large picture the photo shows what the unit looks at; on a small one it would only blur the map.
+        let large = placed.w >= 20;
+        let photo = match i {
+            _ if !large => None,
+            0 => picture::clean(model, opened, cache, under),
+            _ => picture::adversarial(model, opened, cache, under),
+        };
+        let base = photo.as_ref().map(|(_, raster)| raster.as_ref());
+        match i {
+            0 => draw_heat(&clean, limit, 0.8, base, &placed, theme, buf),
+            1 => draw_heat(&now, limit, 0.8, base, &placed, theme, buf),
+            _ => draw_signed(&difference, change, 0.9, base, &placed, theme, buf),
+        }
+    }
+}
+
+/// The class with the largest logit, and its probability.
+fn prediction(model: &Model, z: &Array1<f32>) -> (usize, f32, String) {
+    let class = crate::core::scalars::predicted(z.view());
+    let max = z.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let prob = 1.0 / z.iter().map(|v| (v - max).exp()).sum::<f32>();
+    (class, prob, model.short_label(class))
+}
+
+/// What is masked, and what that does to both predictions and both logits.
+fn mask(model: &Model, table: &UnitTable, area: Rect, buf: &mut Buffer) {
+    let theme = &model.theme;
+    let arrow = theme.glyph("→", "->");
+    let applied = model.units.masks.last().filter(|m| m.mask.layer == table.layer.name);
+    let after = applied.and_then(|m| match network::answer(model, Ask::Mask(m.mask.clone()))? {
+        Answer::Mask(logits) => Some(logits),
+        _ => None,
+    });
+    let (t0, t) = table.classes;
+    let mut lines: Vec<(String, Role)> = Vec::new();
+    let verdict = match (applied, after) {
+        (None, _) => {
+            lines.push(("Space selects, x zeroes, P puts back to clean, K the first k, C a concept.".into(), Role::Dim));
+            None
+        }
+        (Some(_), None) => Some((network::lacking(model).unwrap_or_else(|| "computing".into()), Role::Warn)),
+        (Some(_), Some(after)) => {
+            let (right, kept) = (prediction(model, &after[1]).0 == t0, prediction(model, &after[0]).0 == t0);
+            Some(match (right, kept) {
+                (true, _) if prediction(model, &table.logits[1]).0 == t0 => ("At this step the true class was not lost.".into(), Role::Dim),
+                (true, true) => ("The true class is back; the clean image keeps it.".into(), Role::Good),
+                (true, false) => ("The true class is back, but the clean image lost it.".into(), Role::Warn),
+                (false, true) => ("The true class is not back.".into(), Role::Text),
+                (false, false) => ("The true class is not back, and the clean image lost it.".into(), Role::Error),
+            })
+        }
+    };
+    lines.extend(verdict);
+    for (row, name) in [(1, "x'"), (0, "x0")] {
+        let (_, p, before) = prediction(model, &table.logits[row]);
+        let mut line = format!("{name} {before} {}", text::prob(p));
+        if let Some(after) = after {
+            let (_, p, class) = prediction(model, &after[row]);
+            line.push_str(&format!(" {arrow} {class} {}", text::prob(p)));
+        }
+        lines.push((line, Role::Text));
+    }
+    for (class, role, name) in [(t0, Role::TrueClass, "true"), (t, Role::TargetClass, "target")] {
+        let z = |logits: &Array1<f32>| logits.get(class).copied().unwrap_or(f32::NAN);
+        let mut line = format!("{name} logit on x' {:.2}", z(&table.logits[1]));
+        if let Some(after) = after {
+            line.push_str(&format!(" {arrow} {:.2} ({})", z(&after[1]), text::signed(z(&after[1]) - z(&table.logits[1]))));
+        }
+        lines.push((line, role));
+    }
+    if let Some(m) = applied {
+        let list = m.mask.units.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+        lines.push((format!("{} units {}: {list}", m.mask.units.len(), m.how), Role::Dim));
+    }
+    if after.is_none() && applied.is_none() {
+        lines.push(("Effects on the logits are first-order estimates (est.); E measures those on the screen.".into(), Role::Dim));
+    }
+    let title = match applied {
+        None => "what stops it".to_owned(),
+        Some(m) => {
+            let word = if m.mask.fill == Fill::Zero { "zeroed" } else { "put back to clean" };
+            let s = if m.mask.units.len() == 1 { "" } else { "s" };
+            format!("{} unit{s} {word}", m.mask.units.len())
+        }
+    };
+    let inner = if area.height >= 6 { draw::frame(theme, area, &title, "", false, buf) } else { area };
+    if area.height < 6 {
+        lines.insert(usize::from(applied.is_some()), (title, Role::Dim));
+    }
+    let mut y = inner.y;
+    for (line, role) in lines {
+        let wrapped = text::wrap(&line, usize::from(inner.width.saturating_sub(2)));
+        let wrapped = if area.height < 6 { wrapped.into_iter().take(1).collect() } else { wrapped };
+        for part in wrapped {
+            if y < inner.bottom() {
+                draw::text(buf, inner.x + 1, y, inner.width.saturating_sub(2), &part, theme.style(role));
+                y += 1;
+            }
+        }
+    }
+}
