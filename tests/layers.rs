@@ -332,6 +332,18 @@ fn the_bundled_model_names_its_units() {
     let mask = json(psescope(&home).arg("mask").arg(&run).args(["--layer", "fire8", "--concept", "coffee", "--json"]));
     assert_eq!(mask["units"].as_array().map(Vec::len), Some(best.len()));
     assert_eq!(mask["selection"]["labels"], units["labels"]);
+    // A file in the published results' format, named by the person, comes before them.
+    let published = json(
+        psescope(&home)
+            .arg("units")
+            .arg(&run)
+            .args(["--layer", "fire8", "--sort", "iou", "--top", "3", "--json"])
+            .args(["--labels-from", "tests/golden/netdissect-result.csv"]),
+    );
+    let named = published["units"].as_array().expect("units").iter().map(|u| (u["unit"].as_u64(), u["concept"].as_str()));
+    assert_eq!(named.collect::<Vec<_>>(), [(Some(11), Some("mountain snowy")), (Some(2), Some("striped")), (Some(7), Some("red"))]);
+    let iou = published["units"][0]["iou"].as_f64().expect("an IoU");
+    approx::assert_abs_diff_eq!(iou, 120_000.0 / (300_000.0 + 180_000.0 - 120_000.0), epsilon = 1e-12);
 }
 
 /// A folder that holds `samples` with the photo twice, and the model under its usual path.

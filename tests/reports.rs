@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 const MODEL: &str = "onnx/squeezenet1_1.onnx";
 const PANDA: &str = "samples/panda.jpg";
-const STUDY: &[&str] = &[MODEL, "samples", "--limit", "2", "--eps", "8/255", "--steps", "4", "--json"];
+const STUDY: &[&str] = &[MODEL, "samples", "--limit", "3", "--eps", "8/255", "--steps", "4", "--json"];
 
 fn psescope() -> Command {
     let mut command = Command::cargo_bin("psescope").expect("the program is built");
