@@ -26,7 +26,7 @@ fn root() -> PathBuf {
 fn attack(home: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_psescope"));
     command.arg("attack").arg(root().join("tests/corpus/good/tiny.onnx")).arg(root().join("samples/panda.jpg"));
-    command.args(["--attack", "ifgsm", "--eps", "8/255"]).args(more).current_dir(home).env("PSESCOPE_ENGINE", "embedded");
+    command.args(["--eps", "8/255"]).args(more).current_dir(home).env("PSESCOPE_ENGINE", "embedded");
     for variable in ["HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"] {
         command.env(variable, home);
     }
@@ -121,12 +121,16 @@ fn ends(child: &mut std::process::Child) -> std::process::ExitStatus {
     }
 }
 
+/// Sends a signal while the attack runs.
 fn signalled(home: &Path, signal: &str) -> std::process::ExitStatus {
-    let mut command = attack(home, &["--steps", "100000", "--jsonl", "--out", "run.pse"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().expect("piped")));
-    assert!(lines.next().expect("a line").is_ok());
+    let mut command = attack(home, &["--attack", "ifgsm", "--steps", "100000", "--out", "run.pse", "-v"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().expect("piped")));
+    // The forward graph, then the one with the gradient: from there on it makes steps.
+    let graphs = lines.by_ref().filter(|l| l.as_ref().is_ok_and(|l| l.contains("graph of"))).take(2).count();
+    assert_eq!(graphs, 2);
     let reader = std::thread::spawn(move || lines.count());
+    std::thread::sleep(Duration::from_millis(500));
     assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill is there").success());
     let status = ends(&mut child);
     assert!(reader.join().is_ok());
@@ -151,7 +155,7 @@ fn signals_end_it_and_the_run_is_kept() {
 fn a_reader_that_goes_away_is_no_error() {
     let home = home();
     let mut child =
-        attack(home.path(), &["--steps", "2000", "--jsonl"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        attack(home.path(), &["--steps", "2", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
     drop(child.stdout.take());
     assert_eq!(ends(&mut child).code(), Some(0));
 }

@@ -28,8 +28,12 @@ pub type Fetch<'a> = dyn FnMut(&External) -> Result<Bytes> + 'a;
 
 /// Parses a model. `fetch` is asked for every tensor stored outside the file.
 pub fn parse(bytes: Bytes, fetch: &mut Fetch) -> Result<Graph> {
-    let model = pb::ModelProto::decode(bytes)
-        .map_err(|e| Error::Model(format!("not an ONNX model ({e}); give an .onnx file exported from a training framework")))?;
+    let model = pb::ModelProto::decode(bytes).map_err(|e| {
+        // The place in a deeply nested file would fill the screen.
+        let why = e.to_string();
+        let why = why.rsplit(": ").next().unwrap_or_default();
+        Error::Model(format!("not an ONNX model ({why}); give an .onnx file exported from a training framework"))
+    })?;
     let proto = model
         .graph
         .ok_or_else(|| Error::Model("not an ONNX model (it has no graph); give an .onnx file exported from a training framework".into()))?;
