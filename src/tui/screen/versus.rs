@@ -119,22 +119,22 @@ fn rows(facts: &Facts) -> Vec<(&'static str, String)> {
     let [l0, l1, l2, linf] = facts.norms;
     let share = |at: usize| match facts.shares {
         Some((shares, how)) => format!("{} {how}", text::percent(shares[at])),
-        None => "no map yet".into(),
+        None => "no map".into(),
     };
     vec![
         ("model", facts.model.clone()),
         ("attack", facts.attack.clone()),
         ("goal", facts.goal.clone()),
         ("success", facts.outcome.into()),
-        ("predicted", facts.predicted.clone()),
+        ("class", facts.predicted.clone()),
         ("step", format!("{} of {}", facts.step, facts.steps)),
-        ("flipped at", facts.flipped.map_or_else(|| "never".into(), |at| at.to_string())),
+        ("flip at", facts.flipped.map_or_else(|| "never".into(), |at| at.to_string())),
         ("L0", format!("{l0}")),
         ("L1", text::number(l1)),
         ("L2", text::number(l2)),
         ("Linf", text::per_255(linf)),
-        ("promotion", share(0)),
-        ("suppression", share(1)),
+        ("promote", share(0)),
+        ("suppress", share(1)),
         ("balanced", share(2)),
         ("time", text::seconds(facts.seconds)),
     ]
@@ -175,11 +175,12 @@ pub fn pane(model: &Model, earlier: &Earlier, pane: usize, cache: &mut ViewCache
 /// Draws the numbers of both runs, those of the current one at the step looked at.
 pub fn table(model: &Model, earlier: &Earlier, area: Rect, buf: &mut Buffer) {
     let theme = &model.theme;
-    let inner = draw::frame(theme, area, "A, an earlier run | B, this one", "", false, buf);
+    let inner =
+        draw::frame(theme, area, if area.width < 36 { "A earlier | B this" } else { "A, an earlier run | B, this one" }, "", false, buf);
     let now = model.run.as_ref().zip(model.frame()).and_then(|(run, frame)| facts(model, run, frame.index));
     let a = rows(&earlier.facts);
     let b = now.as_ref().map(rows);
-    let name = 12.min(inner.width / 3);
+    let name = 9.min(inner.width / 3);
     let column = inner.width.saturating_sub(name + 2) / 2;
     // Where room is short, what is the same on both sides goes.
     let same = |i: usize| b.as_ref().is_some_and(|b| b[i].1 == a[i].1);
