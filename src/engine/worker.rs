@@ -245,17 +245,10 @@ impl Worker {
     /// Sessions for a model and an image, and what there is to say about them.
     fn ready(&self, subject: Arc<Subject>, image: Arc<Array3<f32>>, image_path: &Path) -> Result<(Open, Opened)> {
         let backend = self.backend()?;
-<<<<<<< HEAD
-        let mut analyst = self.session(&subject, &backend)?;
-        let logits = analyst.logits(image.view().insert_axis(Axis(0)))?.row(0).to_owned();
-        analyst.check_finite(image.view(), &logits.to_vec())?;
-        let attacker = Arc::new(Mutex::new(self.session(&subject, &backend)?));
-=======
         let mut analyst = self.sessions(&subject, &backend)?;
         let logits = analyst.logits(image.view().insert_axis(Axis(0)))?.row(0).to_owned();
         analyst.check_finite(image.view(), &logits.to_vec())?;
         let attacker = Arc::new(Mutex::new(self.sessions(&subject, &backend)?));
->>>>>>> trust
         let opened = Opened {
             model: subject.path.clone(),
             model_sha256: subject.sha256.clone(),
@@ -275,11 +268,7 @@ impl Worker {
     }
 
     /// A network that says in the interface what it did to go on after a failure.
-<<<<<<< HEAD
-    fn session(&self, subject: &Subject, backend: &Arc<dyn Backend>) -> Result<Network> {
-=======
     fn sessions(&self, subject: &Subject, backend: &Arc<dyn Backend>) -> Result<Network> {
->>>>>>> trust
         let events = self.events.clone();
         Ok(subject.network(backend)?.with_listener(Arc::new(move |text| drop(events.send(Event::Notice(text))))))
     }
@@ -304,11 +293,7 @@ impl Worker {
         }
         let backend = runtime.backend();
         let Some(subject) = self.open.as_ref().map(|open| Arc::clone(&open.subject)) else { return Ok(()) };
-<<<<<<< HEAD
-        let (analyst, attacker) = (self.session(&subject, &backend)?, self.session(&subject, &backend)?);
-=======
         let (analyst, attacker) = (self.sessions(&subject, &backend)?, self.sessions(&subject, &backend)?);
->>>>>>> trust
         let Some(open) = &mut self.open else { return Ok(()) };
         // New sessions on the new engine; runs, frames and maps stay.
         open.analyst = analyst;
