@@ -142,7 +142,9 @@ impl InsightCommand {
         if let Some(layer) = layer {
             let concepts = concepts_for(&case.session.subject.sha256, &layer);
             let case = units::Case { clean: clean.view(), adversarial: adversarial.view(), classes: (label, target) };
-            let concept = |u: usize| concepts.as_ref().and_then(|c| c.unit(u)).map(|c| format!("{}, IoU {:.2}", c.label, c.iou));
+            let concept = |u: usize| {
+                concepts.as_ref().and_then(|c| c.unit(u)).filter(|c| c.detected()).map(|c| format!("{}, IoU {:.2}", c.label, c.iou))
+            };
             let (moved, count) = moved(network, case, &layer)?;
             let first = moved.iter().take(NAMED).map(|(u, d)| (*u, *d, concept(*u))).collect();
             facts.undone = (now != label).then(|| masked(network, case, &layer, count, &moved)).transpose()?;

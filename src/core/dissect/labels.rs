@@ -16,6 +16,13 @@ pub struct Concept {
     pub iou: f64,
 }
 
+impl Concept {
+    /// Whether the unit counts as a detector of the concept, by the usual convention ([`super::IOU_THRESHOLD`]).
+    pub fn detected(&self) -> bool {
+        self.iou >= super::IOU_THRESHOLD
+    }
+}
+
 /// Concepts of the units of one layer. Show [`ConceptLabels::origin`] wherever the names are shown.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConceptLabels {

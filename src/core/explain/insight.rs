@@ -315,7 +315,11 @@ fn units(u: &UnitFacts) -> Sentence {
         format!("{unit}{concept} {change:+.3}")
     };
     let list = u.units.iter().map(one).collect::<Vec<_>>().join(", ");
-    let origin = u.origin.as_ref().map_or_else(String::new, |o| format!(" Names: {o}."));
+    let origin = u
+        .origin
+        .as_ref()
+        .filter(|_| u.units.iter().any(|(_, _, concept)| concept.is_some()))
+        .map_or_else(String::new, |o| format!(" Names: {o}."));
     let text = format!("At {} the units whose mean response moved most are {list}.{origin}", u.layer);
     known(Topic::Units, text, vec![("largest_change", u.units[0].1)])
 }
@@ -359,7 +363,8 @@ fn tried(masks: &[MaskFacts]) -> Sentence {
                 plural(masks.len()),
             )
         }
-        None => format!("None of the {} mask{} tried on this image brings the true class back.", masks.len(), plural(masks.len())),
+        None if masks.len() == 1 => "The one mask tried on this image does not bring the true class back.".into(),
+        None => format!("None of the {} masks tried on this image brings the true class back.", masks.len()),
     };
     known(Topic::Undone, text, numbers)
 }
@@ -451,6 +456,6 @@ mod tests {
         assert!(
             of(vec![mask(2, true, false)]).text.contains("Zeroing 2 units") && of(vec![mask(2, true, false)]).text.contains("loses its")
         );
-        assert!(of(vec![mask(2, false, true)]).text.starts_with("None of the 1 mask tried"));
+        assert!(of(vec![mask(2, false, true)]).text.starts_with("The one mask tried"));
     }
 }

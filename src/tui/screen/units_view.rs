@@ -142,7 +142,7 @@ fn summary(model: &Model, table: &UnitTable, labels: Option<&ConceptLabels>, sho
     if units::measuring(model) {
         parts.push("measuring".into());
     }
-    parts.push(labels.map_or_else(|| "no concept names".into(), |l| format!("names: {}", l.origin())));
+    parts.push(labels.map_or_else(|| "no concept names".into(), |l| format!("names, in brackets below IoU .04: {}", l.origin())));
     let x = typed(model, &state.filter, area, buf);
     let room = area.right().saturating_sub(x + 1);
     draw::text(buf, x, area.y, room, &text::truncate(&parts.join(dot), usize::from(room), theme.ellipsis()), theme.style(Role::Accent));
@@ -185,7 +185,12 @@ fn line(theme: &Theme, u: &UnitChange, labels: Option<&ConceptLabels>, exact: &H
     let plain = |v: f32| (text::number(v), Role::Text);
     Line {
         mark: "",
-        lead: concept.map_or_else(|| u.unit.to_string(), |c| format!("{} {}", u.unit, c.label)),
+        lead: match concept {
+            None => u.unit.to_string(),
+            Some(c) if c.detected() => format!("{} {}", u.unit, c.label),
+            // The best match of a unit that matches nothing well.
+            Some(c) => format!("{} ({})", u.unit, c.label),
+        },
         cells: vec![
             plain(u.clean.mean),
             plain(u.adversarial.mean),
@@ -301,7 +306,7 @@ fn mask(model: &Model, table: &UnitTable, area: Rect, buf: &mut Buffer) {
     }
     if let Some(m) = applied {
         let list = m.mask.units.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
-        lines.push((format!("{} units {}: {list}", m.mask.units.len(), m.how), Role::Dim));
+        lines.push((format!("{} unit{} {}: {list}", m.mask.units.len(), if m.mask.units.len() == 1 { "" } else { "s" }, m.how), Role::Dim));
     }
     if after.is_none() && applied.is_none() {
         lines.push(("Effects on the logits are first-order estimates (est.); E measures those on the screen.".into(), Role::Dim));
