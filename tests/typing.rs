@@ -886,7 +886,7 @@ fn units_are_measured_and_masked() {
     t.keys("5").wait(300);
     t.answer();
     let text = t.text(120, 40);
-    assert!(text.contains("3 fur") && text.contains("est.") && !text.contains("exact") && text.contains("IoU .04: own data"), "{text}");
+    assert!(text.contains("3 fur") && text.contains("est.") && !text.contains("exact") && text.contains("names: own data"), "{text}");
     assert_eq!(t.model.units.layer.as_deref(), Some("block3"));
     t.keys("E");
     assert!(matches!(asked(&t), Some(Ask::Exact { units, .. }) if units.len() == 8 && units[0] == 3));

@@ -9,7 +9,7 @@ use super::units;
 use crate::{
     core::{
         colour::kind_sign,
-        dissect::ConceptLabels,
+        dissect::{Concept, ConceptLabels},
         explain::{
             psr,
             units::{Fill, UnitChange, UnitTable},
@@ -142,7 +142,7 @@ fn summary(model: &Model, table: &UnitTable, labels: Option<&ConceptLabels>, sho
     if units::measuring(model) {
         parts.push("measuring".into());
     }
-    parts.push(labels.map_or_else(|| "no concept names".into(), |l| format!("names, in brackets below IoU .04: {}", l.origin())));
+    parts.push(labels.map_or_else(|| "no concept names".into(), |l| format!("names: {}; in brackets below IoU .04", l.origin())));
     let x = typed(model, &state.filter, area, buf);
     let room = area.right().saturating_sub(x + 1);
     draw::text(buf, x, area.y, room, &text::truncate(&parts.join(dot), usize::from(room), theme.ellipsis()), theme.style(Role::Accent));
@@ -175,6 +175,11 @@ fn rows_table(model: &Model, rows: &[&UnitChange], labels: Option<&ConceptLabels
     Table { lead, columns, count: rows.len(), position, row: &row }.draw(theme, area, buf);
 }
 
+/// A concept's name; in brackets where it is only the best match of a unit that matches nothing well.
+fn named(concept: &Concept) -> String {
+    if concept.detected() { concept.label.clone() } else { format!("({})", concept.label) }
+}
+
 fn line(theme: &Theme, u: &UnitChange, labels: Option<&ConceptLabels>, exact: &HashMap<usize, (f32, f32)>) -> Line {
     let concept = labels.and_then(|l| l.unit(u.unit));
     let measured = exact.get(&u.unit).copied();
@@ -185,12 +190,7 @@ fn line(theme: &Theme, u: &UnitChange, labels: Option<&ConceptLabels>, exact: &H
     let plain = |v: f32| (text::number(v), Role::Text);
     Line {
         mark: "",
-        lead: match concept {
-            None => u.unit.to_string(),
-            Some(c) if c.detected() => format!("{} {}", u.unit, c.label),
-            // The best match of a unit that matches nothing well.
-            Some(c) => format!("{} ({})", u.unit, c.label),
-        },
+        lead: concept.map_or_else(|| u.unit.to_string(), |c| format!("{} {}", u.unit, named(c))),
         cells: vec![
             plain(u.clean.mean),
             plain(u.adversarial.mean),
@@ -219,7 +219,7 @@ fn maps(
     if unit >= table.maps.dim().1 {
         return;
     }
-    let name = labels.and_then(|l| l.unit(unit)).map_or_else(String::new, |c| format!(" {}", c.label));
+    let name = labels.and_then(|l| l.unit(unit)).map_or_else(String::new, |c| format!(" {}", named(c)));
     let map = |n: usize| -> Array2<f32> { table.maps.slice(s![n, unit, .., ..]).to_owned() };
     let (clean, now) = (map(0), map(1));
     let difference = &now - &clean;
