@@ -13,6 +13,7 @@ pub mod inspect;
 pub mod keep;
 pub mod recorded;
 pub mod recorder;
+pub mod reference;
 pub mod region;
 pub mod run;
 pub mod sample;
