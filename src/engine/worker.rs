@@ -37,7 +37,7 @@ use crate::{
         },
         oracle::{Layers as _, Oracle as _},
     },
-    runtime::{Network, Runtime, RuntimeOptions, backend::Backend},
+    runtime::{Network, Runtime, RuntimeOptions, backend::Backend, quiet},
 };
 
 /// How the worker opens runtimes, models and images.
@@ -53,13 +53,22 @@ pub struct Options {
 
 /// Starts the worker and gives the two ends to talk to it. Its threads end when the commands' end is dropped or says so.
 pub fn spawn(options: Options) -> Handle {
+    begin(options, None)
+}
+
+/// [`spawn`] on an engine that is open already.
+pub fn spawn_on(options: Options, runtime: Runtime) -> Handle {
+    begin(options, Some(runtime))
+}
+
+fn begin(options: Options, runtime: Option<Runtime>) -> Handle {
     let (commands, inbox) = unbounded();
     let (queue, work) = unbounded();
     let (events, outbox) = unbounded();
     let worker = Worker {
         options,
         events,
-        runtime: None,
+        runtime,
         open: None,
         wanted: None,
         recorded: None,
@@ -173,7 +182,13 @@ impl Worker {
                 Ok(Ok(())) | Ok(Err(Error::Stopped)) => {}
                 Ok(Err(error)) => self.tell(Event::Failed(error.to_string())),
                 Err(panic) => {
-                    self.tell(Event::Failed(format!("an internal error ended this job ({}); nothing recorded was lost", describe(&panic))))
+                    if let Some(open) = &mut self.open {
+                        open.analyst.close_sessions();
+                    }
+                    self.tell(Event::Failed(format!(
+                        "an internal error ended this job ({}); nothing recorded was lost",
+                        quiet::said(panic)
+                    )));
                 }
             }
             if inbox.is_empty() {
@@ -331,7 +346,11 @@ impl Worker {
                 Ok(Ok(success)) => Ending::Done { success },
                 Ok(Err(Error::Stopped)) => Ending::Stopped,
                 Ok(Err(error)) => Ending::Failed(error.to_string()),
-                Err(panic) => Ending::Failed(format!("an internal error ended the attack ({}); its steps are kept", describe(&panic))),
+                Err(panic) => {
+                    network.close_sessions();
+                    prepared.cut_short();
+                    Ending::Failed(format!("an internal error ended the attack ({}); its steps are kept", quiet::said(panic)))
+                }
             };
             drop(events.send(Event::Ended { run, ending, best: trace.best() }));
         };
@@ -358,7 +377,7 @@ impl Worker {
             tell(News::Ended(match done {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.to_string()),
-                Err(panic) => Some(format!("an internal error ended the triage ({}); its rows are kept", describe(&panic))),
+                Err(panic) => Some(format!("an internal error ended the triage ({}); its rows are kept", quiet::said(panic))),
             }));
         };
         let started = thread::Builder::new().name("psescope-triage".into()).spawn(job);
@@ -466,12 +485,4 @@ impl Worker {
 
 fn percent(what: &str, done: usize, all: usize) -> String {
     format!("{what} {} %", done * 100 / all.max(1))
-}
-
-fn describe(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(|s| (*s).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".into())
 }

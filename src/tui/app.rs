@@ -1,7 +1,7 @@
 //! The loop: gathers messages, updates the model, carries out effects, draws at most every 33 ms.
 
 use std::{
-    io::Write as _,
+    io::{IsTerminal as _, Write as _},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::{Path, PathBuf},
     sync::Arc,
@@ -348,7 +348,8 @@ impl App<'_> {
             recv(engine) -> event => event.map_or(Incoming::EngineGone, Incoming::Engine),
             recv(self.signals) -> told => Incoming::Signal(told.unwrap_or(Asked::End)),
             recv(self.told.1) -> msg => msg.map_or(Incoming::Nothing, Incoming::Told),
-            default(wait) => Incoming::Nothing,
+            // A terminal that went away without a signal only shows like this: the thread that reads it may never hear.
+            default(wait) => if wait.is_zero() || std::io::stdout().is_terminal() { Incoming::Nothing } else { Incoming::InputGone },
         }
     }
 
