@@ -36,7 +36,7 @@ use crate::{
         },
         oracle::{Layers as _, Oracle as _},
     },
-    runtime::{Network, Runtime, RuntimeOptions, backend::Backend},
+    runtime::{Network, Runtime, RuntimeOptions, backend::Backend, options::Listener},
 };
 
 /// How the worker opens runtimes, models and images.
@@ -49,10 +49,12 @@ pub struct Options {
 }
 
 /// Starts the worker and gives the two ends to talk to it. Its threads end when the commands' end is dropped or says so.
-pub fn spawn(options: Options) -> Handle {
+pub fn spawn(mut options: Options) -> Handle {
     let (commands, inbox) = unbounded();
     let (queue, work) = unbounded();
     let (events, outbox) = unbounded();
+    let slow: Sender<Event> = events.clone();
+    options.runtime.listener = Listener::new(move |text| drop(slow.send(Event::Busy(text))));
     let worker = Worker {
         options,
         events,

@@ -5,6 +5,7 @@
 //! back. Batches larger than [`Oracle::batch`] run in pieces.
 
 mod finite;
+mod placement;
 mod recover;
 mod units;
 
@@ -14,7 +15,7 @@ use ndarray::{Array1, Array2, Array4, ArrayD, ArrayView2, ArrayView4, Axis, Dime
 
 use super::{
     affine::Affine,
-    backend::{Array, Backend, Executor, Interrupt},
+    backend::{Array, Backend, Executor, Interrupt, Shapes},
     cache::GraphCache,
     grad_model::{self, GradModel},
     interrupt::Group,
@@ -30,6 +31,9 @@ use crate::core::{
 const KEPT_TAPS: usize = 4;
 /// Bytes of activations that one piece of a gradient batch may take, per image of the engine's preferred batch.
 const BYTES_PER_IMAGE: usize = 128 << 20;
+
+/// Images at once in an attack on a GPU, where several constants are tried abreast.
+const USUAL: usize = 8;
 
 /// Named inputs of one piece of a batch.
 type Inputs = Vec<(String, Array)>;
@@ -206,7 +210,7 @@ impl Network {
         if let Some(cache) = &self.cache
             && let Some((names, bytes)) = cache.read(spec)
         {
-            match self.backend.load(&bytes) {
+            match self.backend.load_for(&bytes, &self.shapes(spec, &names)) {
                 Ok(executor) => {
                     tracing::info!("graph read from the cache: {spec:?}");
                     return Ok((names, executor));
@@ -218,7 +222,7 @@ impl Network {
         let mut names = graph::instrument(&self.prepared, spec)?;
         let bytes = write::to_bytes(&names.graph);
         let built = begun.elapsed();
-        let executor = self.backend.load(&bytes)?;
+        let executor = self.backend.load_for(&bytes, &self.shapes(spec, &names))?;
         let (nodes, loaded) = (names.graph.nodes.len(), begun.elapsed() - built);
         tracing::info!("graph of {nodes} nodes built in {built:.1?} and loaded in {loaded:.1?}: {spec:?}");
         if let Some(cache) = &self.cache {
@@ -228,6 +232,15 @@ impl Network {
         names.graph.nodes.clear();
         names.graph.types.clear();
         Ok((names, executor))
+    }
+
+    /// The batches a graph will be given.
+    fn shapes<'a>(&self, spec: &Instrumentation, names: &'a Instrumented) -> Shapes<'a> {
+        let backward = spec.image_gradient || spec.taps.iter().any(|(_, kind)| *kind == TapKind::ValueAndGradient);
+        let inputs = &names.graph.inputs;
+        let most = if backward { self.gradient_batch } else { self.backend.preferred_batch() };
+        // Attacks run one image or a few constants at once; maps of cells fill whole batches.
+        Shapes { inputs, usual: if backward { most.min(USUAL) } else { most }, most }
     }
 
     /// Drops the tapped or gated graph that was not used for the longest time when there are too many.
