@@ -120,7 +120,7 @@ pub trait Backend: Send + Sync {
         Ok(None)
     }
 
-    /// Whether images should stay where graphs run while an attack goes on, unless somebody says otherwise.
+    /// Whether images stay where graphs run while an attack goes on.
     fn prefers_resident(&self) -> bool {
         false
     }

@@ -7,6 +7,7 @@
 mod finite;
 mod placement;
 mod recover;
+mod stepper;
 mod units;
 
 use std::{ops::Range, sync::Arc, time::Instant};
@@ -25,6 +26,7 @@ use crate::core::{
     graph::{self, Instrumentation, Instrumented, Layout, Loss, Prepared, TapKind, UnitLayer},
     onnx::write,
     oracle::{Evaluation, LayerGradient, LayerInfo, Layers, LinearHead, Objective, Oracle},
+    stepper::{Job, Stepper},
 };
 
 /// Graphs with taps or gates kept loaded.
@@ -73,6 +75,8 @@ pub struct Network {
     agreed: bool,
     /// Where graphs that take long to build are kept.
     cache: Option<GraphCache>,
+    /// Whether images stay where the graph runs while an attack goes on.
+    resident: bool,
 }
 
 /// Whether a graph belongs to one layer that is looked at, rather than to the whole session.
@@ -138,7 +142,9 @@ impl Network {
             exported: None,
             agreed: false,
             cache: None,
+            resident: false,
         };
+        network.resident = network.backend.prefers_resident();
         network.session(&Instrumentation::default())?;
         Ok(network)
     }
@@ -146,6 +152,12 @@ impl Network {
     /// Keeps graphs that take long to build here.
     pub fn with_cache(mut self, cache: Option<GraphCache>) -> Self {
         self.cache = cache;
+        self
+    }
+
+    /// Leaves an attack's update to the graph, or not, whatever the engine prefers.
+    pub fn with_resident(mut self, resident: bool) -> Self {
+        self.resident = resident;
         self
     }
 
@@ -390,6 +402,10 @@ impl Oracle for Network {
 
     fn batch(&self) -> usize {
         self.backend.preferred_batch()
+    }
+
+    fn stepper<'a>(&'a mut self, job: &Job) -> Result<Option<Box<dyn Stepper + 'a>>> {
+        self.open_loop(job)
     }
 
     fn neutral(&self) -> Vec<f32> {

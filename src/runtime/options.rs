@@ -113,6 +113,17 @@ pub enum Update {
     Device,
 }
 
+impl Update {
+    /// Whether images stay where graphs run.
+    pub fn resident(self, gpu: bool) -> bool {
+        match self {
+            Self::Auto => gpu,
+            Self::Host => false,
+            Self::Device => true,
+        }
+    }
+}
+
 impl FromStr for Update {
     type Err = String;
 

@@ -264,7 +264,7 @@ impl Backend for OrtBackend {
     }
 
     fn prefers_resident(&self) -> bool {
-        self.device.is_gpu()
+        self.options.update.resident(self.device.is_gpu())
     }
 
     fn preferred_batch(&self) -> usize {
