@@ -48,11 +48,11 @@ pub fn base(pixel: f32) -> f32 {
 
 /// A loop to be opened.
 #[derive(Debug, Clone, Copy)]
-pub struct Job<'a> {
+pub struct Job<'a, 'o> {
     /// The update.
     pub rule: Rule,
     /// What is differentiated, per image: cross-entropy or margin.
-    pub objective: Objective<'a>,
+    pub objective: Objective<'o>,
     /// Clean image `[C, H, W]`, 0..1.
     pub clean: ArrayView3<'a, f32>,
     /// Where each image begins, `[N, C, H, W]`.

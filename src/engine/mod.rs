@@ -16,6 +16,7 @@ pub mod recorder;
 pub mod region;
 pub mod run;
 pub mod sample;
+pub mod selftest;
 pub mod study;
 pub mod subject;
 pub mod together;

@@ -13,7 +13,7 @@
 //!
 //! `mu` and `momentum` only with momentum. The gradient is taken at `pixels`, by `Shrink` at `point`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{
     Instrumented, Layout, Prepared, Update, UpdateRule,
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::core::{
     error::{Error, Result},
-    onnx::{DType, Dim},
+    onnx::{DType, Dim, Graph},
     tensor::norm::CHANGED,
 };
 
@@ -73,9 +73,20 @@ pub(super) fn attach(mut done: Instrumented, prepared: &Prepared, update: &Updat
     let last = last.ok_or_else(|| Error::Model(format!("the image '{image}' is not used by the model")))?;
     graph.nodes[..=last].rotate_right(last + 1 - forward);
     prune(&mut graph);
+    distinct(&mut graph);
     done.image = done.update["pixels"].clone();
     done.graph = graph;
     Ok(done)
+}
+
+/// Gives every node a name of its own: outputs that were renamed left names behind that both passes use.
+fn distinct(graph: &mut Graph) {
+    let mut seen = HashSet::new();
+    for node in graph.nodes.iter_mut().filter(|n| !n.name.is_empty()) {
+        while !seen.insert(node.name.clone()) {
+            node.name.insert_str(0, "update_");
+        }
+    }
 }
 
 impl Pass<'_> {
