@@ -17,6 +17,7 @@ pub mod reference;
 pub mod region;
 pub mod run;
 pub mod sample;
+pub mod selftest;
 pub mod study;
 pub mod subject;
 pub mod together;

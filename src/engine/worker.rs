@@ -37,7 +37,7 @@ use crate::{
         },
         oracle::{Layers as _, Oracle as _},
     },
-    runtime::{Network, Runtime, RuntimeOptions, backend::Backend, quiet},
+    runtime::{Network, Runtime, RuntimeOptions, backend::Backend, options::Listener, quiet},
 };
 
 /// How the worker opens runtimes, models and images.
@@ -61,10 +61,12 @@ pub fn spawn_on(options: Options, runtime: Runtime) -> Handle {
     begin(options, Some(runtime))
 }
 
-fn begin(options: Options, runtime: Option<Runtime>) -> Handle {
+fn begin(mut options: Options, runtime: Option<Runtime>) -> Handle {
     let (commands, inbox) = unbounded();
     let (queue, work) = unbounded();
     let (events, outbox) = unbounded();
+    let slow: Sender<Event> = events.clone();
+    options.runtime.listener = Listener::new(move |text| drop(slow.send(Event::Busy(text))));
     let worker = Worker {
         options,
         events,
