@@ -102,7 +102,7 @@ enum Command {
     /// ONNX Runtime: install it into the user's cache.
     #[command(subcommand)]
     Runtime(cmd::runtime::RuntimeCommand),
-    /// Shell completions, man page, commented configuration, key table.
+    /// Shell completions, man page, commented configuration, key table, commented theme.
     #[command(subcommand)]
     Generate(cmd::generate::GenerateCommand),
 }

@@ -3,6 +3,7 @@
 use crossbeam_channel::{Receiver, Sender};
 
 pub mod analysis;
+pub mod browse;
 pub mod command;
 pub mod concepts;
 pub mod control;
@@ -14,6 +15,7 @@ pub mod keep;
 pub mod recorded;
 pub mod recorder;
 pub mod region;
+pub mod remember;
 pub mod run;
 pub mod sample;
 pub mod study;

@@ -7,7 +7,7 @@ use crate::{
     tui,
 };
 
-/// Completions, man page, configuration, key table.
+/// Completions, man page, configuration, key table, theme.
 #[derive(Debug, Subcommand)]
 pub enum GenerateCommand {
     /// Completions for a shell.
@@ -21,6 +21,8 @@ pub enum GenerateCommand {
     Config,
     /// Every key, as a Markdown table.
     Keys,
+    /// A theme with every colour, commented out.
+    Theme,
 }
 
 impl GenerateCommand {
@@ -31,6 +33,7 @@ impl GenerateCommand {
             Self::Completions { shell } => clap_complete::generate(shell, &mut Cli::command(), "psescope", &mut out),
             Self::Man => clap_mangen::Man::new(Cli::command()).render(&mut out)?,
             Self::Config => std::io::Write::write_all(&mut out, config::TEMPLATE.as_bytes())?,
+            Self::Theme => std::io::Write::write_all(&mut out, tui::theme::custom::template().as_bytes())?,
             Self::Keys => std::io::Write::write_all(&mut out, tui::keys_markdown().as_bytes())?,
         }
         Ok(Done::Yes)

@@ -7,7 +7,7 @@ use crate::{
         command::RunId,
         control::Control,
         event::Event,
-        inspect::{self, Answer, Ask},
+        inspect::{self, Answer, Ask, News},
     },
 };
 
@@ -27,10 +27,16 @@ impl Worker {
         let (open, events) = self.analyst(control)?;
         let _bound = control.bind(open.analyst.interrupt());
         let sha256 = open.subject.sha256.clone();
-        inspect::answer(&mut open.analyst, &trace, step, ask, &sha256, &mut |growing| {
-            if let Some(answer) = growing {
-                drop(events.send(Event::Network { run, step, ask: ask.clone(), answer }));
-            }
+        let what = match ask {
+            Ask::Over { .. } => "layers over the steps",
+            Ask::Exact { .. } => "measuring units",
+            _ => "masks of growing size",
+        };
+        inspect::answer(&mut open.analyst, &trace, step, ask, &sha256, &mut |news| {
+            drop(events.send(match news {
+                News::Growing(answer) => Event::Network { run, step, ask: ask.clone(), answer },
+                News::Part(done, all) => super::progress(what, done, all),
+            }));
             control.checkpoint()
         })
     }
