@@ -213,7 +213,7 @@ fn attack(model: &mut Model, typed: &str) -> Done {
     for word in words {
         let (key, value) = word
             .split_once('=')
-            .ok_or_else(|| format!("write parameters as name=value, for instance {}=…", names.first().unwrap_or(&"eps")))?;
+            .ok_or_else(|| format!("write parameters as name=value, for instance {}=8/255", names.first().unwrap_or(&"eps")))?;
         let key = key.trim_start_matches('-');
         let spec = attack.params().iter().find(|s| s.name == key).ok_or_else(|| unknown("parameter", key, &names))?;
         spec.parse(value).map_err(|e| e.to_string())?;

@@ -21,6 +21,10 @@ use super::{
 pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
     let mut effects = match msg {
         Msg::Key(key) => on_key(model, key),
+        Msg::Paste(text) if matches!(model.dialogs.last(), Some(Dialog::Files(_))) => {
+            files::pasted(model, &text);
+            Vec::new()
+        }
         Msg::Paste(text) => text.chars().filter(|c| !c.is_control()).flat_map(|c| typed(model, Key::plain(KeyCode::Char(c)))).collect(),
         Msg::Wheel(by) => wheel(model, by),
         Msg::Click(x, y) => super::layout::clicked(model, x, y),

@@ -210,6 +210,15 @@ pub fn key_typed(model: &mut Model, key: Key) -> Vec<Effect> {
     Vec::new()
 }
 
+/// Text that was pasted or dropped: a path, most likely.
+pub fn pasted(model: &mut Model, text: &str) {
+    let Some(state) = open_state(model) else { return };
+    let line = format!("{}{}", state.list.query.value(), text.chars().filter(|c| !c.is_control()).collect::<String>());
+    state.list.query = tui_input::Input::new(line);
+    state.error = None;
+    fill(model);
+}
+
 fn parent(model: &mut Model) -> Vec<Effect> {
     let Some(state) = open_state(model) else { return Vec::new() };
     match state.folder.parent().map(Path::to_owned) {
@@ -238,7 +247,9 @@ pub fn listed(model: &mut Model, asked: &Path, found: Result<(PathBuf, Vec<Entry
     match found {
         Ok((folder, entries)) => {
             (state.folder, state.entries) = (folder, entries);
-            state.list.query = tui_input::Input::default();
+            // What was typed after the folder meanwhile stays; what led to it goes.
+            let rest = state.list.query.value().rsplit_once('/').map_or("", |(_, rest)| rest).to_owned();
+            state.list.query = tui_input::Input::new(rest);
             if state.shelf != Shelf::Recent {
                 state.error = None;
             }
