@@ -71,7 +71,7 @@ impl Timeline<'_> {
         }
         let note = self.note(theme, self.trace.frames().len(), area.width);
         let inside = usize::from(area.width - text::width(&note) as u16 - 1).saturating_sub(2).max(1);
-        let column = usize::from(x.checked_sub(area.x + 1)?);
+        let column = usize::from(x.saturating_sub(area.x + 1));
         let last = self.last();
         (column < inside).then(|| (column * last).div_ceil((inside - 1).max(1)).min(self.newest))
     }
