@@ -80,6 +80,12 @@ impl Case {
         let frame = trace.nearest_frame(step).and_then(|i| trace.frame(i));
         let frame = frame.ok_or_else(|| Error::Input("this run holds no frames; record it again".into()))?;
         self.adversarial = frame.image.clone();
+        // Without a target, promotion is towards what the image is taken for at that step.
+        if self.request.target == Target::Untargeted
+            && let Some(record) = trace.step(frame.index).filter(|r| r.predicted != self.label)
+        {
+            self.target = record.predicted;
+        }
         Ok(Some(frame.index))
     }
 }
@@ -91,7 +97,8 @@ impl CaseArgs {
             (None, _) if is_run(&self.first) => of_run(&self.first, self.model.as_deref(), model_args),
             (None, _) => {
                 let first = self.first.display();
-                Err(Error::Parameter(format!("{first} is no run, and alone it is not enough: give a model and an image, or a RUN.pse")).into())
+                Err(Error::Parameter(format!("{first} is no run, and alone it is not enough: give a model and an image, or a RUN.pse"))
+                    .into())
             }
             (Some(image), Some(adversarial)) => self.of_files(image, adversarial, model_args),
             (Some(image), None) => self.of_attack(image, model_args),

@@ -40,7 +40,7 @@ pub struct Terminal {
     /// Only ASCII characters.
     #[arg(long, help_heading = "Terminal")]
     ascii: bool,
-    /// Colours of the interface: terminal, dark, light, high-contrast.
+    /// Colours of the interface: terminal, dark, light, high-contrast, a theme of your own (psescope generate theme), or its file.
     #[arg(long, value_name = "NAME", default_value = "terminal", help_heading = "Terminal")]
     theme: String,
     /// Listen to the mouse (text can then only be selected with Shift).
@@ -90,6 +90,8 @@ pub fn inspect(
         configured_color: config.color(),
         ascii: terminal.ascii,
         theme: terminal.theme.clone(),
+        themes: config::themes_dir(),
+        flags: model_args.flags(),
         mouse: terminal.mouse,
         keys: config.keys(),
         attack: first_attack(config),
