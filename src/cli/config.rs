@@ -23,6 +23,7 @@ use crate::{
     },
     runtime::{Device, EngineChoice, paths},
     tui::{
+        graphics::Wish,
         keymap::{Keymap, SECTIONS},
         theme::{Depth, builtin},
     },
@@ -51,10 +52,11 @@ pub const TEMPLATE: &str = r#"# Configuration of psescope. Lines that start with
 # preprocess = "imagenet"
 # labels = "labels.txt"
 
-# Colours: never, 16, 256, true. Theme: terminal, dark, light, high-contrast.
+# Colours: never, 16, 256, true. Theme: terminal, dark, light, high-contrast. Pictures at rest: auto, blocks, kitty, iterm2, sixel.
 # color = "true"
 # theme = "terminal"
 # ascii = false
+# graphics = "auto"
 # mouse = false
 
 # Other keys for actions; psescope generate keys lists the names.
@@ -70,7 +72,7 @@ pub const TEMPLATE: &str = r#"# Configuration of psescope. Lines that start with
 "#;
 
 /// Keys outside the tables, and what holds when nothing is said. A value becomes the default of the flag of the same name.
-const KEYS: [(&str, &str); 10] = [
+const KEYS: [(&str, &str); 11] = [
     ("ort_lib", "searched"),
     ("engine", "auto"),
     ("device", "auto"),
@@ -80,6 +82,7 @@ const KEYS: [(&str, &str); 10] = [
     ("color", "detected"),
     ("theme", "terminal"),
     ("ascii", "false"),
+    ("graphics", "auto"),
     ("mouse", "false"),
 ];
 
@@ -96,6 +99,7 @@ struct File {
     color: Option<Spanned<String>>,
     theme: Option<Spanned<String>>,
     ascii: Option<Spanned<bool>>,
+    graphics: Option<Spanned<String>>,
     mouse: Option<Spanned<bool>>,
     keys: BTreeMap<String, Spanned<String>>,
     attack: BTreeMap<String, Spanned<Value>>,
@@ -240,6 +244,11 @@ impl Config {
         self.get("ort_lib").map(PathBuf::from)
     }
 
+    /// The configured way to show pictures.
+    pub fn graphics(&self) -> Option<Wish> {
+        self.get("graphics").and_then(|g| Wish::parse(g).ok())
+    }
+
     /// The configured colour depth.
     pub fn color(&self) -> Option<Depth> {
         self.get("color").and_then(|c| Depth::parse(c).ok())
@@ -325,6 +334,7 @@ impl File {
             ("color", of(&self.color)),
             ("theme", of(&self.theme)),
             ("ascii", of(&self.ascii).filter(|v| v.0 == "true")),
+            ("graphics", of(&self.graphics)),
             ("mouse", of(&self.mouse).filter(|v| v.0 == "true")),
         ]
     }
@@ -335,6 +345,7 @@ fn check(key: &str, value: &str) -> Result<(), String> {
         "engine" => value.parse::<EngineChoice>().map(drop),
         "device" => value.parse::<Device>().map(drop),
         "color" => Depth::parse(value).map(drop),
+        "graphics" => Wish::parse(value).map(drop),
         "theme" if !builtin::NAMES.contains(&value) => Err(unknown("theme", value, &builtin::NAMES)),
         _ => Ok(()),
     }

@@ -79,6 +79,13 @@ impl Guard {
         self.clear()
     }
 
+    /// Sends a sequence that puts nothing on the screen.
+    pub fn send(&mut self, sequence: &str) -> io::Result<()> {
+        let writer = self.terminal.backend_mut();
+        writer.write_all(sequence.as_bytes())?;
+        Write::flush(writer)
+    }
+
     /// Puts text on the clipboard by the terminal's own escape sequence (OSC 52).
     pub fn copy(&mut self, text: &str) -> io::Result<()> {
         let writer = self.terminal.backend_mut();

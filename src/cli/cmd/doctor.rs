@@ -30,7 +30,7 @@ impl DoctorCommand {
     /// Runs the subcommand.
     pub fn run(self) -> anyhow::Result<Done> {
         let found = doctor::gather(&self.model_args.runtime());
-        let terminal = tui::doctor::report();
+        let terminal = tui::doctor::report(config::current().color(), config::current().graphics().unwrap_or_default());
         if self.json {
             let settings: Vec<Value> = config::origins().iter().map(|o| json!({"key": o.key, "value": o.value, "from": o.from})).collect();
             let object = json!({
