@@ -164,6 +164,8 @@ pub fn run_with(engine: Handle, options: Options, attacks: Attacks) -> anyhow::R
     let mut guard = Guard::enter(options.mouse)?;
     model.size = guard.size();
     let input = listen(&mut model, options.graphics, depth)?;
+    // A terminal that does not understand the questions may have printed them.
+    guard.clear()?;
     let encoder = Encoder::start()?;
     let told = unbounded();
     let app =

@@ -147,7 +147,7 @@ pub fn passthrough(sequence: &str) -> String {
 }
 
 /// How long a terminal that did not answer in time may still do so.
-pub const LATE: Duration = Duration::from_secs(3);
+pub const LATE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

@@ -71,7 +71,7 @@ impl std::fmt::Debug for Gallery {
 }
 
 impl Gallery {
-    /// Begins a frame. `covered`: something lies over the pictures, which stay text then.
+    /// Begins a frame. `covered`: something lies over the pictures, or an attack moves them; they stay text then.
     pub fn begin(&mut self, setup: &Setup, now: Duration, covered: bool) {
         let setup = Some(setup).filter(|s| s.protocol != Protocol::Blocks && !covered);
         if let (Some(new), Some(old)) = (setup, &self.setup)
