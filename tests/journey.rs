@@ -67,9 +67,9 @@ fn five_minutes_with_the_readme() {
         signs.iter().any(|l| l.contains(" + ")) && signs.iter().any(|l| l.contains(" - "))
     });
     t.types(key(&keys[1]));
-    t.shows("Esc leave");
+    t.shows("PgUp table");
     t.types("\x1b");
-    t.hides("Esc leave");
+    t.hides("PgUp table");
     // 4. The units that changed most.
     let keys = step(4);
     assert_eq!(keys, ["5"]);
