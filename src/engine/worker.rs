@@ -22,6 +22,7 @@ use super::{
     control::Control,
     event::{Ending, Event, Opened},
     recorded::Recorded,
+    reference::{self, Reference},
     region, run, sample,
     subject::{Subject, SubjectOptions},
     trace::Trace,
@@ -36,7 +37,7 @@ use crate::{
         },
         oracle::{Layers as _, Oracle as _},
     },
-    runtime::{Network, Runtime, RuntimeOptions, backend::Backend, quiet},
+    runtime::{Network, Runtime, RuntimeOptions, backend::Backend, options::Listener, quiet},
 };
 
 /// How the worker opens runtimes, models and images.
@@ -46,6 +47,8 @@ pub struct Options {
     pub runtime: RuntimeOptions,
     /// Preprocessing, labels, sizes.
     pub subject: SubjectOptions,
+    /// Folder or list of images against which changes of units are measured.
+    pub reference: Option<PathBuf>,
 }
 
 /// Starts the worker and gives the two ends to talk to it. Its threads end when the commands' end is dropped or says so.
@@ -58,10 +61,12 @@ pub fn spawn_on(options: Options, runtime: Runtime) -> Handle {
     begin(options, Some(runtime))
 }
 
-fn begin(options: Options, runtime: Option<Runtime>) -> Handle {
+fn begin(mut options: Options, runtime: Option<Runtime>) -> Handle {
     let (commands, inbox) = unbounded();
     let (queue, work) = unbounded();
     let (events, outbox) = unbounded();
+    let slow: Sender<Event> = events.clone();
+    options.runtime.listener = Listener::new(move |text| drop(slow.send(Event::Busy(text))));
     let worker = Worker {
         options,
         events,
@@ -148,6 +153,7 @@ struct Open {
     attacker: Arc<Mutex<Network>>,
     image: Arc<Array3<f32>>,
     logits: Array1<f32>,
+    reference: Option<Reference>,
 }
 
 struct Worker {
@@ -279,7 +285,8 @@ impl Worker {
             has_linear_head: analyst.linear_head().is_some(),
             no_gradient: subject.no_gradient(),
         };
-        Ok((Open { subject, analyst, attacker, image, logits }, opened))
+        let reference = self.options.reference.as_deref().map(|path| Reference::open(path, reference::LIMIT)).transpose()?;
+        Ok((Open { subject, analyst, attacker, image, logits, reference }, opened))
     }
 
     /// A network that says in the interface what it did to go on after a failure.

@@ -168,7 +168,7 @@ fn embedded(options: &RuntimeOptions, mut records: Vec<Record>, notices: Vec<Str
 
 #[cfg(feature = "embedded")]
 fn embedded_backend(options: &RuntimeOptions) -> Result<Arc<dyn Backend>> {
-    Ok(Arc::new(super::embedded::Embedded::new(options.thread_count())?))
+    Ok(Arc::new(super::embedded::Embedded::new(options.thread_count())?.with_resident(options.update.resident(false))))
 }
 
 #[cfg(not(feature = "embedded"))]

@@ -2,7 +2,6 @@
 
 pub mod attack;
 pub mod cam;
-pub mod check;
 pub mod dissect;
 pub mod doctor;
 pub mod export;
