@@ -91,7 +91,8 @@ impl CaseArgs {
             (None, _) if is_run(&self.first) => of_run(&self.first, self.model.as_deref(), model_args),
             (None, _) => {
                 let first = self.first.display();
-                Err(Error::Parameter(format!("{first} is no run, and alone it is not enough: give a model and an image, or a RUN.pse")).into())
+                Err(Error::Parameter(format!("{first} is no run, and alone it is not enough: give a model and an image, or a RUN.pse"))
+                    .into())
             }
             (Some(image), Some(adversarial)) => self.of_files(image, adversarial, model_args),
             (Some(image), None) => self.of_attack(image, model_args),
