@@ -19,12 +19,13 @@ use crate::{
     core::{
         attack,
         error::{Error, Result},
-        tensor::labels::distance,
     },
     runtime::{Device, EngineChoice, paths},
     tui::{
+        graphics::Wish,
         keymap::{Keymap, SECTIONS},
-        theme::{Depth, builtin},
+        text::unknown,
+        theme::{Depth, custom},
     },
 };
 
@@ -51,10 +52,13 @@ pub const TEMPLATE: &str = r#"# Configuration of psescope. Lines that start with
 # preprocess = "imagenet"
 # labels = "labels.txt"
 
-# Colours: never, 16, 256, true. Theme: terminal, dark, light, high-contrast.
+# Colours: never, 16, 256, true. Theme: terminal, dark, light, high-contrast, or NAME for themes/NAME.toml beside this file
+# (psescope generate theme prints one to start from).
+# Pictures at rest: auto, blocks, kitty, iterm2, sixel.
 # color = "true"
 # theme = "terminal"
 # ascii = false
+# graphics = "auto"
 # mouse = false
 
 # Other keys for actions; psescope generate keys lists the names.
@@ -70,7 +74,7 @@ pub const TEMPLATE: &str = r#"# Configuration of psescope. Lines that start with
 "#;
 
 /// Keys outside the tables, and what holds when nothing is said. A value becomes the default of the flag of the same name.
-const KEYS: [(&str, &str); 10] = [
+const KEYS: [(&str, &str); 11] = [
     ("ort_lib", "searched"),
     ("engine", "auto"),
     ("device", "auto"),
@@ -80,6 +84,7 @@ const KEYS: [(&str, &str); 10] = [
     ("color", "detected"),
     ("theme", "terminal"),
     ("ascii", "false"),
+    ("graphics", "auto"),
     ("mouse", "false"),
 ];
 
@@ -96,6 +101,7 @@ struct File {
     color: Option<Spanned<String>>,
     theme: Option<Spanned<String>>,
     ascii: Option<Spanned<bool>>,
+    graphics: Option<Spanned<String>>,
     mouse: Option<Spanned<bool>>,
     keys: BTreeMap<String, Spanned<String>>,
     attack: BTreeMap<String, Spanned<Value>>,
@@ -240,9 +246,19 @@ impl Config {
         self.get("ort_lib").map(PathBuf::from)
     }
 
+    /// The configured way to show pictures.
+    pub fn graphics(&self) -> Option<Wish> {
+        self.get("graphics").and_then(|g| Wish::parse(g).ok())
+    }
+
     /// The configured colour depth.
     pub fn color(&self) -> Option<Depth> {
         self.get("color").and_then(|c| Depth::parse(c).ok())
+    }
+
+    /// The configured theme.
+    pub fn theme(&self) -> &str {
+        self.get("theme").unwrap_or("terminal")
     }
 
     /// Rebound keys: action, keys.
@@ -325,9 +341,15 @@ impl File {
             ("color", of(&self.color)),
             ("theme", of(&self.theme)),
             ("ascii", of(&self.ascii).filter(|v| v.0 == "true")),
+            ("graphics", of(&self.graphics)),
             ("mouse", of(&self.mouse).filter(|v| v.0 == "true")),
         ]
     }
+}
+
+/// Folder of the person's own themes.
+pub fn themes_dir() -> Option<PathBuf> {
+    paths::config_dir().map(|d| d.join("themes"))
 }
 
 fn check(key: &str, value: &str) -> Result<(), String> {
@@ -335,7 +357,9 @@ fn check(key: &str, value: &str) -> Result<(), String> {
         "engine" => value.parse::<EngineChoice>().map(drop),
         "device" => value.parse::<Device>().map(drop),
         "color" => Depth::parse(value).map(drop),
-        "theme" if !builtin::NAMES.contains(&value) => Err(unknown("theme", value, &builtin::NAMES)),
+        // One given by its path is read when it is used.
+        "theme" if !value.ends_with(".toml") => custom::find(value, themes_dir().as_deref()).map(drop),
+        "graphics" => Wish::parse(value).map(drop),
         _ => Ok(()),
     }
 }
@@ -348,7 +372,13 @@ fn located(key: &str, value: String, file: &Path) -> String {
         None => folder.map(|f| f.join(&value)),
     };
     // A preset of the same name is more likely meant than a file that is not there.
-    let path = path.filter(|p| matches!(key, "ort_lib" | "labels") || (key == "preprocess" && p.is_file()));
+    let file = |p: &PathBuf| match key {
+        "ort_lib" | "labels" => true,
+        "preprocess" => p.is_file(),
+        "theme" => value.ends_with(".toml"),
+        _ => false,
+    };
+    let path = path.filter(file);
     path.map_or(value, |p| p.to_string_lossy().into_owned())
 }
 
@@ -376,24 +406,6 @@ fn attack_value(name: &str, value: &Value) -> Result<String, String> {
             same.try_for_each(|s| s.parse(&text).map(drop)).map_err(|e| e.to_string()).map(|()| text)
         }
     }
-}
-
-/// `unknown key 'devise'; did you mean 'device'?`
-fn unknown(what: &str, name: &str, known: &[&str]) -> String {
-    let nearest = known.iter().map(|k| (distance(name, k), *k)).min().filter(|(d, _)| *d <= name.chars().count().max(2) / 2);
-    match nearest {
-        Some((_, near)) => format!("unknown {what} '{}'; did you mean '{near}'?", shown(name)),
-        None => {
-            let mut known: Vec<&str> = known.to_vec();
-            known.sort_unstable();
-            known.dedup();
-            format!("unknown {what} '{}'; it is one of {}", shown(name), known.join(", "))
-        }
-    }
-}
-
-fn shown(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(60).collect()
 }
 
 /// The name in serde's message about an unknown field, as our sentence.

@@ -15,15 +15,21 @@ use ndarray::Axis;
 
 use super::{
     effect::Effect,
-    input::Input,
+    graphics::{
+        self, Surroundings, Wish,
+        encode::{Done, Encoder},
+        probe, typed,
+    },
+    input::{Input, Late},
     kept,
     keymap::{Key, Keymap},
     logging,
-    model::{Attacks, Model},
+    model::{Attacks, HINTS, Model},
     msg::Msg,
     notice::Severity,
+    outside,
     terminal::Guard,
-    theme::{Depth, Theme},
+    theme::{Depth, Theme, custom},
     update::update,
     view::{ViewCache, view},
 };
@@ -36,6 +42,7 @@ use crate::{
         findings::Findings,
         keep,
         recorded::Recorded,
+        remember,
         trace::file,
     },
     report::{self, Format},
@@ -56,8 +63,14 @@ pub struct Options {
     pub configured_color: Option<Depth>,
     /// Only ASCII characters.
     pub ascii: bool,
-    /// Theme; one of [`super::theme::builtin::NAMES`].
+    /// How pictures are shown.
+    pub graphics: Wish,
+    /// Theme: a built-in one, one of the folder, or a file.
     pub theme: String,
+    /// Folder of the person's own themes.
+    pub themes: Option<PathBuf>,
+    /// Flags about model and engine, for commands that do the same as the interface.
+    pub flags: Vec<String>,
     /// Rebound keys: name of the action, keys.
     pub keys: Vec<(String, String)>,
     /// Listen to the mouse; takes text selection away from the terminal.
@@ -83,7 +96,10 @@ impl Options {
             color: None,
             configured_color: None,
             ascii: false,
+            graphics: Wish::Auto,
             theme: "terminal".into(),
+            themes: None,
+            flags: Vec::new(),
             keys: Vec::new(),
             mouse: false,
             folder: None,
@@ -137,11 +153,17 @@ pub fn run(engine: Handle, options: Options) -> anyhow::Result<()> {
 /// [`run`] with another list of attacks.
 pub fn run_with(engine: Handle, options: Options, attacks: Attacks) -> anyhow::Result<()> {
     let depth = Depth::detect(options.color, options.configured_color, |name| std::env::var(name).ok());
-    let theme = Theme::new(&options.theme, depth, options.ascii).map_err(|e| anyhow!(e))?;
+    let look = custom::find(&options.theme, options.themes.as_deref()).map_err(|e| anyhow!(Error::Parameter(e)))?;
+    let theme = Theme { look: Arc::new(look), depth, ascii: options.ascii };
     let keymap = Keymap::new(&options.keys).map_err(|e| anyhow!(e))?;
     // The depth is decided here; crossterm must not decide again.
     crossterm::style::force_color_output(depth != Depth::None);
     let mut model = Model::new(options.model.clone(), options.image.clone(), theme, keymap, attacks, options.attack);
+    model.themes = outside::all_themes(options.themes.as_deref());
+    model.flags = options.flags;
+    let remembered = remember::load();
+    model.recent = remembered.recent;
+    model.learned = HINTS.into_iter().filter(|h| remembered.learned.iter().any(|l| l == h)).collect();
     if options.folder.is_some() {
         model.screen = super::screen::Screen::Triage;
         model.triage.folder = options.folder;
@@ -151,16 +173,31 @@ pub fn run_with(engine: Handle, options: Options, attacks: Attacks) -> anyhow::R
         None => Command::Open { model: options.model, image: options.image },
     };
     engine.commands.send(first).context("the worker has ended; start again")?;
-    let _log = logging::init(options.verbosity);
+    let _log = logging::init(options.verbosity, &model.log);
     let signals = signals()?;
     let mut guard = Guard::enter(options.mouse)?;
     model.size = guard.size();
-    let input = Input::start()?;
-    let app = App { model: &mut model, guard: &mut guard, input, engine: &engine, signals, told: unbounded(), begun: Instant::now() };
+    let input = listen(&mut model, options.graphics, depth)?;
+    // A terminal that does not understand the questions may have printed them.
+    guard.clear()?;
+    let encoder = Encoder::start()?;
+    let app = App {
+        model: &mut model,
+        guard: &mut guard,
+        input,
+        engine: &engine,
+        signals,
+        told: unbounded(),
+        encoder,
+        resend: false,
+        begun: Instant::now(),
+        themes: options.themes,
+    };
     let outcome = catch_unwind(AssertUnwindSafe(|| app.main()));
     drop(guard);
     end(&engine, &model);
     save(&model);
+    remember::add(&[], &model.learned.iter().copied().collect::<Vec<_>>());
     if let Some(hook) = options.on_exit {
         hook(&model);
     }
@@ -174,6 +211,26 @@ pub fn run_with(engine: Handle, options: Options, attacks: Attacks) -> anyhow::R
         Ok(Err(error)) => Err(error),
         Err(panic) => resume_unwind(panic),
     }
+}
+
+/// Finds out how pictures are shown, asking the terminal where that may help, and then starts to read keys.
+fn listen(model: &mut Model, wish: Wish, depth: Depth) -> anyhow::Result<Input> {
+    let around = Surroundings::of(|name| std::env::var(name).ok());
+    let asked = graphics::unasked(wish, depth, &around).is_none().then(|| {
+        probe::ask(&around).unwrap_or_else(|error| {
+            tracing::warn!("the terminal could not be asked for graphics: {error}");
+            Default::default()
+        })
+    });
+    let answers = asked.as_ref().map(|(answers, _)| answers);
+    model.graphics = graphics::choose(wish, depth, &around, answers, graphics::window_cell());
+    tracing::info!("pictures: {}", model.graphics.line());
+    let late = match answers {
+        Some(answers) if !answers.complete => Late::expect(probe::LATE),
+        _ => Late::default(),
+    };
+    let typed = asked.map(|(_, rest)| typed::events(&rest)).unwrap_or_default();
+    Ok(Input::start(typed, late)?)
 }
 
 /// Ends the attack and the worker, and waits a moment for them.
@@ -270,7 +327,13 @@ struct App<'a> {
     signals: Receiver<Asked>,
     /// Answers of work done beside the interface.
     told: (Sender<Msg>, Receiver<Msg>),
+    /// Makes pictures for the terminal's graphics.
+    encoder: Encoder,
+    /// Whether the terminal may have lost its pictures.
+    resend: bool,
     begun: Instant,
+    /// Folder of the person's own themes.
+    themes: Option<PathBuf>,
 }
 
 /// Why the interface is left.
@@ -289,6 +352,7 @@ enum Incoming {
     InputGone,
     Signal(Asked),
     Told(Msg),
+    Encoded(Done),
     Nothing,
 }
 
@@ -301,11 +365,12 @@ impl App<'_> {
         let mut dirty = false;
         let mut leaving = None;
         while leaving.is_none() {
-            let tick = if self.moving() { TICKS.0 } else { TICKS.1 };
+            let moving = self.moving() || cache.gallery.settling();
+            let tick = if moving { TICKS.0 } else { TICKS.1 };
             let wait = if dirty { FRAME.saturating_sub(drawn.elapsed()) } else { tick };
             let mut incoming = self.next(&events, wait);
             leaving = self.message(Msg::Tick(self.begun.elapsed()))?;
-            dirty |= self.moving() || !matches!(incoming, Incoming::Nothing);
+            dirty |= moving || !matches!(incoming, Incoming::Nothing);
             // Everything queued is taken in before a frame is drawn, but never for longer than a frame.
             let patience = Instant::now() + FRAME;
             loop {
@@ -317,6 +382,7 @@ impl App<'_> {
                     }
                     Incoming::InputGone => self.message(Msg::Terminate)?,
                     Incoming::Signal(Asked::Continue) => {
+                        self.resend = true;
                         self.guard.clear()?;
                         None
                     }
@@ -327,6 +393,10 @@ impl App<'_> {
                     }
                     Incoming::Terminal(event) => self.terminal(event)?,
                     Incoming::Told(msg) => self.message(msg)?,
+                    Incoming::Encoded(done) => match cache.gallery.keep(done) {
+                        Some(why) => self.message(Msg::Told(Severity::Error, format!("a picture cannot be sent: {why}")))?,
+                        None => None,
+                    },
                 });
                 if leaving.is_some() || Instant::now() > patience {
                     break;
@@ -339,6 +409,8 @@ impl App<'_> {
                 dirty = false;
             }
         }
+        cache.gallery.forget();
+        self.guard.send(&cache.gallery.deletions())?;
         Ok(leaving.unwrap_or(Leaving::Person))
     }
 
@@ -347,6 +419,7 @@ impl App<'_> {
             recv(self.input.events) -> event => event.map_or(Incoming::InputGone, Incoming::Terminal),
             recv(engine) -> event => event.map_or(Incoming::EngineGone, Incoming::Engine),
             recv(self.signals) -> told => Incoming::Signal(told.unwrap_or(Asked::End)),
+            recv(self.encoder.done) -> done => done.map_or(Incoming::Nothing, Incoming::Encoded),
             recv(self.told.1) -> msg => msg.map_or(Incoming::Nothing, Incoming::Told),
             // A terminal that went away without a signal only shows like this: the thread that reads it may never hear.
             default(wait) => if wait.is_zero() || std::io::stdout().is_terminal() { Incoming::Nothing } else { Incoming::InputGone },
@@ -361,6 +434,7 @@ impl App<'_> {
             || m.psr.pending().is_some()
             || m.psr.waiting()
             || m.notices.shown().is_some()
+            || matches!(m.dialogs.last(), Some(super::dialog::Dialog::Log(log)) if log.follows())
             || m.network.waiting()
             || self.cam_waits()
             || super::screen::pixels::blinking(m)
@@ -372,15 +446,30 @@ impl App<'_> {
     }
 
     fn draw(&mut self, cache: &mut ViewCache) -> anyhow::Result<()> {
+        if std::mem::take(&mut self.resend) {
+            cache.gallery.forget();
+        }
         let model = &*self.model;
-        self.guard.draw(|frame| view(model, cache, frame)).context("the terminal cannot be written to")
+        self.guard.draw(|frame| view(model, cache, frame)).context("the terminal cannot be written to")?;
+        let wanted = cache.gallery.wanted();
+        if !wanted.is_empty() {
+            self.encoder.jobs.send(wanted).context("the thread for pictures has ended")?;
+        }
+        let deletions = cache.gallery.deletions();
+        if !deletions.is_empty() {
+            self.guard.send(&deletions)?;
+        }
+        Ok(())
     }
 
     fn terminal(&mut self, event: TermEvent) -> anyhow::Result<Option<Leaving>> {
         let msg = match event {
             TermEvent::Key(key) if key.kind != KeyEventKind::Release => Msg::Key(Key::from_event(key)),
             TermEvent::Paste(text) => Msg::Paste(text),
-            TermEvent::Resize(columns, rows) => Msg::Resize(columns, rows),
+            TermEvent::Resize(columns, rows) => {
+                self.resend = true;
+                Msg::Resize(columns, rows)
+            }
             TermEvent::Mouse(mouse) => match mouse.kind {
                 MouseEventKind::ScrollDown => Msg::Wheel(1),
                 MouseEventKind::ScrollUp => Msg::Wheel(-1),
@@ -403,6 +492,7 @@ impl App<'_> {
     }
 
     fn effect(&mut self, effect: Effect) -> anyhow::Result<()> {
+        let Some(effect) = outside::perform(effect, self.themes.as_deref(), &self.told.0)? else { return Ok(()) };
         match effect {
             Effect::Engine(command) => {
                 if self.engine.commands.send(command).is_err() {
@@ -421,13 +511,17 @@ impl App<'_> {
                 update(self.model, Msg::Told(severity, text));
             }
             Effect::Suspend => {
+                self.resend = true;
                 self.input.pause();
                 let back = self.guard.suspend();
                 self.input.resume();
                 back.context("the terminal cannot be taken back")?;
                 self.model.size = self.guard.size();
             }
-            Effect::Redraw => self.guard.clear()?,
+            Effect::Redraw => {
+                self.resend = true;
+                self.guard.clear()?;
+            }
             Effect::Report(format, path, findings) => {
                 let tell = self.told.0.clone();
                 std::thread::Builder::new().name("report".into()).spawn(move || {
@@ -454,7 +548,8 @@ impl App<'_> {
                     drop(tell.send(answer));
                 })?;
             }
-            Effect::Quit => {}
+            // Carried out before, or by whoever called.
+            Effect::Quit | Effect::List(_) | Effect::Find(..) | Effect::Load(_) | Effect::Themes | Effect::Remember(_) => {}
         }
         Ok(())
     }

@@ -9,10 +9,13 @@
 
 mod app;
 pub mod app_keys;
+pub mod commands;
+pub mod copy;
 pub mod dialog;
 pub mod doctor;
 pub mod effect;
 mod engine_events;
+pub mod graphics;
 mod input;
 pub mod kept;
 pub mod keymap;
@@ -22,6 +25,8 @@ pub mod model;
 pub mod msg;
 pub mod network;
 pub mod notice;
+pub mod open;
+mod outside;
 pub mod psr;
 pub mod run;
 pub mod screen;

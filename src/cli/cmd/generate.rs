@@ -10,7 +10,7 @@ use crate::{
     tui,
 };
 
-/// Completions, man page, configuration, key table.
+/// Completions, man page, configuration, key table, theme.
 #[derive(Debug, Subcommand)]
 pub enum GenerateCommand {
     /// Completions for a shell.
@@ -30,6 +30,8 @@ pub enum GenerateCommand {
     Config,
     /// Every key, as a Markdown table.
     Keys,
+    /// A theme with every colour, commented out.
+    Theme,
 }
 
 impl GenerateCommand {
@@ -41,6 +43,7 @@ impl GenerateCommand {
             Self::Man { command: None, out: Some(folder) } => man::write_all(&folder)?,
             Self::Man { command, .. } => std::io::Write::write_all(&mut out, &man::page(command.as_deref())?)?,
             Self::Config => std::io::Write::write_all(&mut out, config::TEMPLATE.as_bytes())?,
+            Self::Theme => std::io::Write::write_all(&mut out, tui::theme::custom::template().as_bytes())?,
             Self::Keys => std::io::Write::write_all(&mut out, tui::keys_markdown().as_bytes())?,
         }
         Ok(Done::Yes)
