@@ -24,18 +24,19 @@ impl Norm {
 
     /// Direction of unit length: the sign (0 at 0), or the vector over its Euclidean length. A zero or non-finite
     /// gradient gives a zero step.
-    pub fn unit(self, gradient: &Array3<f32>) -> Array3<f32> {
+    pub fn unit(self, mut gradient: Array3<f32>) -> Array3<f32> {
         match self {
-            Self::Linf => gradient.mapv(sign),
+            Self::Linf => gradient.mapv_inplace(sign),
             Self::L2 => {
-                let length = l2(gradient);
+                let length = l2(&gradient);
                 if length > 0.0 && length.is_finite() {
-                    gradient.mapv(|g| (f64::from(g) / length) as f32)
+                    gradient.mapv_inplace(|g| (f64::from(g) / length) as f32);
                 } else {
-                    Array3::zeros(gradient.raw_dim())
+                    gradient.fill(0.0);
                 }
             }
         }
+        gradient
     }
 
     /// Brings `x` into the ball of radius `eps` around `clean` and into 0..1. L2 vectors are only ever shortened.
