@@ -1,11 +1,17 @@
 //! The real program in a real pseudo-terminal, on the embedded engine: what the screen shows, and how the terminal is left.
 #![cfg(unix)]
 
+mod common;
+
 use std::{
+    fs,
     io::{Read as _, Write as _},
     num::NonZero,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -22,15 +28,22 @@ use psescope::{
     tui::{self, model::Attacks},
 };
 
+use common::faulty::{Fault, Faulty};
+
 /// Far longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 struct Terminal {
     screen: Arc<Mutex<vt100::Parser>>,
     keyboard: Box<dyn std::io::Write + Send>,
-    master: Box<dyn MasterPty + Send>,
+    /// Nothing once the terminal is gone.
+    master: Option<Box<dyn MasterPty + Send>>,
     child: Box<dyn Child + Send + Sync>,
     reader: Option<thread::JoinHandle<()>>,
+    /// Bytes that the program wrote.
+    written: Arc<AtomicUsize>,
+    /// Whether somebody still looks.
+    watched: Arc<AtomicBool>,
     state: tempfile::TempDir,
 }
 
@@ -62,14 +75,21 @@ impl Terminal {
         let child = pair.slave.spawn_command(command).expect("it starts");
         let screen = Arc::new(Mutex::new(vt100::Parser::new(some(rows), some(columns), 0)));
         let (mut reader, shared) = (pair.master.try_clone_reader().expect("a reader"), Arc::clone(&screen));
+        let (written, watched) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)));
+        let (count, watching) = (Arc::clone(&written), Arc::clone(&watched));
         let reader = thread::spawn(move || {
             let mut bytes = [0; 65_536];
-            while let Ok(n @ 1..) = reader.read(&mut bytes) {
+            while let (true, Ok(n @ 1..)) = (watching.load(Ordering::SeqCst), reader.read(&mut bytes)) {
+                count.fetch_add(n, Ordering::SeqCst);
                 shared.lock().expect("no panic while held").process(&bytes[..n]);
             }
         });
         let keyboard = pair.master.take_writer().expect("a writer");
-        Self { screen, keyboard, master: pair.master, child, reader: Some(reader), state }
+        Self { screen, keyboard, master: Some(pair.master), child, reader: Some(reader), written, watched, state }
+    }
+
+    fn master(&self) -> &dyn MasterPty {
+        &**self.master.as_ref().expect("the terminal is there")
     }
 
     fn look<T>(&self, at: impl FnOnce(&vt100::Screen) -> T) -> T {
@@ -103,13 +123,25 @@ impl Terminal {
 
     fn resize(&self, columns: u16, rows: u16) {
         self.screen.lock().expect("no panic while held").screen_mut().set_size(some(rows), some(columns));
-        self.master.resize(size(columns, rows)).expect("it resizes");
+        self.master().resize(size(columns, rows)).expect("it resizes");
     }
 
     fn signal(&self, signal: &str) {
         let pid = self.child.process_id().expect("it runs").to_string();
         let sent = std::process::Command::new("kill").args([signal, &pid]).status().expect("kill is there");
         assert!(sent.success());
+    }
+
+    /// Ends the terminal as a lost connection does: every descriptor of this side is closed.
+    fn hang_up(&mut self) {
+        self.watched.store(false, Ordering::SeqCst);
+        // The key for help, so that something is drawn, and the reader wakes up and leaves.
+        self.types("?");
+        self.reader.take().expect("it reads").join().expect("it read to the end");
+        // What it drew is done; if nothing else happens, the program now writes nothing that could fail.
+        thread::sleep(Duration::from_secs(1));
+        self.keyboard = Box::new(std::io::sink());
+        self.master = None;
     }
 
     /// Waits for the program to end by itself and for its last words.
@@ -137,7 +169,7 @@ impl Terminal {
         });
         #[cfg(target_os = "linux")]
         {
-            let modes = self.master.get_termios().expect("modes").local_flags;
+            let modes = self.master().get_termios().expect("modes").local_flags;
             assert!(format!("{modes:?}").contains("ECHO"), "keys are not echoed: {modes:?}");
         }
     }
@@ -332,6 +364,124 @@ fn a_bad_model_is_one_sentence_and_no_screen_is_lost() {
     assert_eq!(terminal.ends().exit_code(), 3);
     terminal.is_given_back();
     assert!(terminal.text().contains("psescope: nowhere.onnx"), "{}", terminal.text());
+}
+
+/// Whether a process is over, whether or not anybody has asked how it ended.
+fn is_over(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_that_vanishes_ends_the_program_and_keeps_the_run() {
+    // As the leader of its session, told by SIGHUP; and in a session of its own, where only the terminal itself tells: while an attack
+    // draws, and while nothing is drawn.
+    for (alone, busy) in [(false, true), (true, true), (true, false)] {
+        let mut command = CommandBuilder::new(if alone { "setsid" } else { "sh" });
+        if alone {
+            command.args(["--wait", "sh"]);
+        }
+        command.args(["-c", "echo $$ > pid; exec \"$0\"", env!("CARGO_BIN_EXE_psescope")]);
+        let mut terminal = Terminal::run(command, 100, 30);
+        terminal.opens();
+        if busy {
+            terminal.attacks_for_long();
+            terminal.shows("step 2");
+        } else {
+            terminal.types(" ");
+            terminal.shows("step 10/10");
+        }
+        let pid = fs::read_to_string(terminal.state.path().join("pid")).expect("the shell told").trim().to_owned();
+        assert!(!is_over(&pid));
+        terminal.hang_up();
+        let end = Instant::now() + PATIENCE;
+        while !is_over(&pid) {
+            // Never an orphan that keeps a processor busy.
+            assert!(Instant::now() < end, "alone {alone}, busy {busy}: it goes on without a terminal");
+            let _ = terminal.child.try_wait();
+            thread::sleep(Duration::from_millis(20));
+        }
+        let run = psescope::engine::trace::file::load(&terminal.state.path().join("psescope/last.pse")).expect("it can be read");
+        assert!(run.trace.len() > 1);
+    }
+}
+
+#[test]
+fn a_thousand_resizes() {
+    let mut terminal = Terminal::start(80, 24);
+    terminal.opens();
+    terminal.types(" ");
+    for i in 0..1000u16 {
+        terminal.resize(2 + i * 37 % 199, 2 + i * 23 % 61);
+        if i % 25 == 0 {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+    terminal.resize(120, 40);
+    terminal.shows("step 10/10");
+    terminal.shows("logits over steps");
+    terminal.types("2");
+    terminal.shows("cells by strength");
+    terminal.types("q");
+    assert!(terminal.ends().success());
+    terminal.is_given_back();
+}
+
+#[test]
+fn nothing_is_drawn_while_nothing_happens() {
+    let mut terminal = Terminal::start(120, 40);
+    terminal.opens();
+    terminal.types(" ");
+    terminal.shows("step 10/10");
+    // What was said leaves the screen, estimates come: then it is quiet.
+    let (end, mut before) = (Instant::now() + PATIENCE, usize::MAX);
+    loop {
+        let now = terminal.written.load(Ordering::SeqCst);
+        if now == before {
+            break;
+        }
+        assert!(Instant::now() < end, "it never comes to rest");
+        before = now;
+        thread::sleep(Duration::from_secs(3));
+    }
+    terminal.types("?");
+    terminal.shows("Attack screen");
+    terminal.types("q");
+    terminal.hides("Attack screen");
+    terminal.types("q");
+    assert!(terminal.ends().success());
+}
+
+/// Not a test by itself: run in a pseudo-terminal by the test below.
+#[test]
+#[ignore = "needs a terminal of its own"]
+fn interface_on_an_engine_that_panics() {
+    let engine = worker::spawn_on(worker::Options::default(), Faulty::runtime(Fault::Panic(5)));
+    let options = tui::Options::new(sample::MODEL.into(), sample::IMAGE.into());
+    tui::run(engine, options).expect("it opens");
+}
+
+#[test]
+fn a_panic_in_the_worker_leaves_the_screen_whole() {
+    let me = std::env::current_exe().expect("this test's program");
+    let mut command = CommandBuilder::new(Path::new(&me));
+    command.args(["--ignored", "--exact", "interface_on_an_engine_that_panics", "--nocapture"]);
+    let mut terminal = Terminal::run(command, 120, 40);
+    terminal.opens();
+    terminal.types(" ");
+    terminal.shows("internal error");
+    assert!(terminal.look(vt100::Screen::alternate_screen));
+    assert!(!terminal.text().contains("panicked at"), "{}", terminal.text());
+    // What was recorded can be stepped through, and another attack runs.
+    terminal.types("\x1b[H");
+    terminal.shows("step 0/3");
+    terminal.types("r");
+    terminal.shows("step 10/10");
+    terminal.types("q");
+    assert!(terminal.ends().success());
+    terminal.is_given_back();
+    assert!(terminal.state.path().join("psescope/last.pse").exists());
 }
 
 /// An attack whose number of steps nobody can tell: the interface panics when it asks.

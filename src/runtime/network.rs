@@ -179,6 +179,11 @@ impl Network {
         self.interrupt.clone()
     }
 
+    /// Forgets the loaded graphs: what a panic left half-done in one of them must not answer the next question.
+    pub fn close_sessions(&mut self) {
+        self.loaded.clear();
+    }
+
     /// The model.
     pub fn prepared(&self) -> &Prepared {
         &self.prepared

@@ -44,7 +44,7 @@ impl DoctorCommand {
             return self.test(model);
         }
         let found = doctor::gather(&self.model_args.runtime());
-        let terminal = tui::doctor::report();
+        let terminal = tui::doctor::report(config::current().theme(), config::themes_dir().as_deref());
         if self.json {
             let settings: Vec<Value> = config::origins().iter().map(|o| json!({"key": o.key, "value": o.value, "from": o.from})).collect();
             let object = json!({

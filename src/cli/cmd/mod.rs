@@ -10,6 +10,7 @@ pub mod grad;
 pub mod insight;
 pub mod inspect;
 pub mod layers;
+pub mod man;
 pub mod mask;
 pub mod pse;
 pub mod recovery;
