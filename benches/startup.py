@@ -101,7 +101,7 @@ def main():
     parser.add_argument("--python", default=sys.executable, help="Python with torch and torchvision")
     parser.add_argument("--model", default="onnx/squeezenet1_1.onnx")
     parser.add_argument("--photo", default="samples/panda.jpg")
-    parser.add_argument("--text", default="panda", help="what the first prediction shows")
+    parser.add_argument("--text", default="giant panda", help="what the first prediction shows")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()

@@ -32,6 +32,14 @@ fn json(command: &mut Command) -> Value {
     serde_json::from_slice(&output).unwrap()
 }
 
+/// Complains about what the published schema does not allow.
+fn fits(value: &Value, schema: &str) {
+    let schema: Value = serde_json::from_str(schema).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let wrong: Vec<String> = validator.iter_errors(value).map(|e| format!("{e} at {}", e.instance_path())).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
 /// Exit code and what was complained about.
 fn refused(command: &mut Command) -> (i32, String) {
     let output = command.assert().failure().get_output().clone();
@@ -43,6 +51,7 @@ fn placement_counts_every_node_once_per_provider() {
     let home = tempfile::tempdir().unwrap();
     let [model, _] = files(&home);
     let report = json(psescope(&home).args(["inspect", &model, "--preprocess", "unit", "--placement", "--json", "--device", "cpu"]));
+    fits(&report, include_str!("../docs/schema/inspect.json"));
     let graphs = report["placement"]["graphs"].as_array().unwrap();
     assert_eq!(graphs.iter().map(|g| g["graph"].as_str().unwrap()).collect::<Vec<_>>(), ["forward", "gradient"]);
     let embedded = report["placement"]["engine"].as_str().unwrap().starts_with("embedded");
@@ -115,6 +124,7 @@ fn the_self_test_passes_on_this_machine() {
     let home = tempfile::tempdir().unwrap();
     let [model, _] = files(&home);
     let report = json(psescope(&home).args(["doctor", "--self-test", &model, "--preprocess", "unit", "--device", "cpu", "--json"]));
+    fits(&report, include_str!("../docs/schema/selftest.json"));
     assert_eq!((report["schema"].as_str(), report["passed"].as_bool()), (Some("psescope.selftest/1"), Some(true)));
     let checks = report["checks"].as_array().unwrap();
     // Speed may be missed on a busy machine, and is on a build without optimisation; nothing else may.
