@@ -42,7 +42,8 @@ impl Norm {
     /// Brings `x` into the ball of radius `eps` around `clean` and into 0..1. L2 vectors are only ever shortened.
     pub fn project(self, x: &mut Array3<f32>, clean: &Array3<f32>, eps: f32) {
         match self {
-            Self::Linf => Zip::from(x).and(clean).for_each(|x, c| *x = x.clamp(c - eps, c + eps).clamp(0.0, 1.0)),
+            // Not `clamp`, whose check of its bounds keeps the loop from running on several pixels at once.
+            Self::Linf => Zip::from(x).and(clean).for_each(|x, c| *x = x.max((c - eps).max(0.0)).min((c + eps).min(1.0))),
             Self::L2 => {
                 let length = x.iter().zip(clean).map(|(x, c)| f64::from(x - c).powi(2)).sum::<f64>().sqrt();
                 let factor = if length > f64::from(eps) { (f64::from(eps) / length) as f32 } else { 1.0 };
