@@ -5,18 +5,12 @@ mod common;
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
-    num::NonZero,
     path::Path,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
     thread,
     time::{Duration, Instant},
 };
 
-use portable_pty::{Child, CommandBuilder, ExitStatus, MasterPty, PtySize, native_pty_system};
+use portable_pty::CommandBuilder;
 use psescope::{
     core::{
         attack::{About, Attack, Outcome, Params, Problem, Recorder},
@@ -28,173 +22,10 @@ use psescope::{
     tui::{self, model::Attacks},
 };
 
+mod terminal;
+
 use common::faulty::{Fault, Faulty};
-
-/// Far longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(180);
-
-struct Terminal {
-    screen: Arc<Mutex<vt100::Parser>>,
-    keyboard: Box<dyn std::io::Write + Send>,
-    /// Nothing once the terminal is gone.
-    master: Option<Box<dyn MasterPty + Send>>,
-    child: Box<dyn Child + Send + Sync>,
-    reader: Option<thread::JoinHandle<()>>,
-    /// Bytes that the program wrote.
-    written: Arc<AtomicUsize>,
-    /// Whether somebody still looks.
-    watched: Arc<AtomicBool>,
-    state: tempfile::TempDir,
-}
-
-fn size(columns: u16, rows: u16) -> PtySize {
-    PtySize { rows, cols: columns, pixel_width: 0, pixel_height: 0 }
-}
-
-fn some(cells: u16) -> NonZero<u16> {
-    NonZero::new(cells).expect("a terminal has cells")
-}
-
-impl Terminal {
-    fn start(columns: u16, rows: u16) -> Self {
-        Self::run(CommandBuilder::new(env!("CARGO_BIN_EXE_psescope")), columns, rows)
-    }
-
-    fn run(mut command: CommandBuilder, columns: u16, rows: u16) -> Self {
-        let state = tempfile::tempdir().expect("a folder");
-        let pair = native_pty_system().openpty(size(columns, rows)).expect("a pseudo-terminal");
-        for name in ["NO_COLOR", "TMUX", "STY", "ZELLIJ", "ORT_DYLIB_PATH"] {
-            command.env_remove(name);
-        }
-        command.env("PSESCOPE_ENGINE", "embedded");
-        command.env("RUST_BACKTRACE", "0");
-        command.env("TERM", "xterm-256color");
-        command.env("COLORTERM", "truecolor");
-        command.env("XDG_STATE_HOME", state.path());
-        command.cwd(state.path());
-        let child = pair.slave.spawn_command(command).expect("it starts");
-        let screen = Arc::new(Mutex::new(vt100::Parser::new(some(rows), some(columns), 0)));
-        let (mut reader, shared) = (pair.master.try_clone_reader().expect("a reader"), Arc::clone(&screen));
-        let (written, watched) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(true)));
-        let (count, watching) = (Arc::clone(&written), Arc::clone(&watched));
-        let reader = thread::spawn(move || {
-            let mut bytes = [0; 65_536];
-            while let (true, Ok(n @ 1..)) = (watching.load(Ordering::SeqCst), reader.read(&mut bytes)) {
-                count.fetch_add(n, Ordering::SeqCst);
-                shared.lock().expect("no panic while held").process(&bytes[..n]);
-            }
-        });
-        let keyboard = pair.master.take_writer().expect("a writer");
-        Self { screen, keyboard, master: Some(pair.master), child, reader: Some(reader), written, watched, state }
-    }
-
-    fn master(&self) -> &dyn MasterPty {
-        &**self.master.as_ref().expect("the terminal is there")
-    }
-
-    fn look<T>(&self, at: impl FnOnce(&vt100::Screen) -> T) -> T {
-        at(self.screen.lock().expect("no panic while held").screen())
-    }
-
-    fn text(&self) -> String {
-        self.look(vt100::Screen::contents)
-    }
-
-    fn until(&self, what: &str, is: impl Fn(&str) -> bool) {
-        let end = Instant::now() + PATIENCE;
-        while !is(&self.text()) {
-            assert!(Instant::now() < end, "never: {what}; the screen:\n{}", self.text());
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn shows(&self, text: &str) {
-        self.until(text, |screen| screen.contains(text));
-    }
-
-    fn hides(&self, text: &str) {
-        self.until(&format!("without {text}"), |screen| !screen.contains(text));
-    }
-
-    fn types(&mut self, keys: &str) {
-        self.keyboard.write_all(keys.as_bytes()).expect("it listens");
-        self.keyboard.flush().expect("it listens");
-    }
-
-    fn resize(&self, columns: u16, rows: u16) {
-        self.screen.lock().expect("no panic while held").screen_mut().set_size(some(rows), some(columns));
-        self.master().resize(size(columns, rows)).expect("it resizes");
-    }
-
-    fn signal(&self, signal: &str) {
-        let pid = self.child.process_id().expect("it runs").to_string();
-        let sent = std::process::Command::new("kill").args([signal, &pid]).status().expect("kill is there");
-        assert!(sent.success());
-    }
-
-    /// Ends the terminal as a lost connection does: every descriptor of this side is closed.
-    fn hang_up(&mut self) {
-        self.watched.store(false, Ordering::SeqCst);
-        // The key for help, so that something is drawn, and the reader wakes up and leaves.
-        self.types("?");
-        self.reader.take().expect("it reads").join().expect("it read to the end");
-        // What it drew is done; if nothing else happens, the program now writes nothing that could fail.
-        thread::sleep(Duration::from_secs(1));
-        self.keyboard = Box::new(std::io::sink());
-        self.master = None;
-    }
-
-    /// Waits for the program to end by itself and for its last words.
-    fn ends(&mut self) -> ExitStatus {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
-                // Nobody writes any more: the reader comes to the end by itself.
-                if let Some(reader) = self.reader.take() {
-                    reader.join().expect("it read to the end");
-                }
-                return status;
-            }
-            assert!(Instant::now() < end, "it does not end; the screen:\n{}", self.text());
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// What leaving must have put back.
-    fn is_given_back(&self) {
-        self.look(|screen| {
-            assert!(!screen.alternate_screen(), "still on the alternate screen");
-            assert!(!screen.hide_cursor(), "the cursor is hidden");
-            assert!(!screen.bracketed_paste(), "paste is still bracketed");
-        });
-        #[cfg(target_os = "linux")]
-        {
-            let modes = self.master().get_termios().expect("modes").local_flags;
-            assert!(format!("{modes:?}").contains("ECHO"), "keys are not echoed: {modes:?}");
-        }
-    }
-
-    fn opens(&self) {
-        self.shows("giant panda");
-        self.shows("starts the default attack");
-    }
-
-    /// An attack that goes on for long, and shows that it does.
-    fn attacks_for_long(&mut self) {
-        self.types("a");
-        self.shows("random-start");
-        // The field after eps and alpha: emptied and filled.
-        self.types("\x1b[B\x1b[B\x15\x31\x30\x30\x30\r");
-        self.shows("of 1000");
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use terminal::{PATIENCE, Terminal};
 
 #[test]
 fn the_sample_is_attacked_stepped_through_and_explained() {
@@ -437,7 +268,7 @@ fn nothing_is_drawn_while_nothing_happens() {
     // What was said leaves the screen, estimates come: then it is quiet.
     let (end, mut before) = (Instant::now() + PATIENCE, usize::MAX);
     loop {
-        let now = terminal.written.load(Ordering::SeqCst);
+        let now = terminal.bytes();
         if now == before {
             break;
         }

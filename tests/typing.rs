@@ -37,13 +37,15 @@ use psescope::{
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
-    style::{Color, Modifier, Style},
+    style::{Color, Modifier},
 };
 
 #[path = "typing/dialogs.rs"]
 mod dialogs;
 #[path = "typing/every_key.rs"]
 mod every_key;
+#[path = "typing/frames.rs"]
+mod frames;
 #[path = "typing/looks.rs"]
 mod looks;
 #[path = "typing/mouse.rs"]
@@ -303,39 +305,6 @@ fn glyphs(buf: &Buffer) -> String {
         }
         out.push_str(line.trim_end());
         out.push('\n');
-    }
-    out
-}
-
-/// Glyphs, then one letter a cell for its style, then what the letters mean.
-fn dump(buf: &Buffer) -> String {
-    const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
-    let letter = |i: usize| LETTERS.get(i).map_or('?', |l| char::from(*l));
-    let mut known: Vec<Style> = Vec::new();
-    let mut styles = String::new();
-    for y in 0..buf.area.height {
-        let mut line = String::new();
-        for x in 0..buf.area.width {
-            let cell = &buf[(x, y)];
-            if (cell.fg, cell.bg, cell.modifier) == (Color::Reset, Color::Reset, Modifier::empty()) {
-                line.push('.');
-                continue;
-            }
-            let style = Style { fg: Some(cell.fg), bg: Some(cell.bg), add_modifier: cell.modifier, ..Style::default() };
-            let at = known.iter().position(|s| *s == style).unwrap_or_else(|| {
-                known.push(style);
-                known.len() - 1
-            });
-            line.push(letter(at));
-        }
-        styles.push_str(line.trim_end_matches('.'));
-        styles.push('\n');
-    }
-    let mut out = format!("{}\n{styles}\n", glyphs(buf));
-    for (i, style) in known.iter().enumerate() {
-        let (fg, bg) = (style.fg.unwrap_or_default(), style.bg.unwrap_or_default());
-        let modifier = if style.add_modifier.is_empty() { String::new() } else { format!(" {:?}", style.add_modifier) };
-        let _ = writeln!(out, "{}: {fg} on {bg}{modifier}", letter(i));
     }
     out
 }
@@ -731,29 +700,6 @@ fn too_small_is_said_in_one_sentence() {
     let t = Typist::open();
     assert!(t.text(59, 15).contains("psescope needs 60x16 cells; this terminal has 59x15"));
     assert!(!t.text(60, 16).contains("needs"));
-}
-
-#[test]
-fn frames() {
-    for (w, h) in [(80, 24), (120, 40)] {
-        let t = Typist::open();
-        insta::assert_snapshot!(format!("start_{w}x{h}"), dump(&t.frame(w, h)));
-        let mut t = Typist::attacked(Depth::True, false);
-        t.model.notices = Default::default();
-        insta::assert_snapshot!(format!("attack_{w}x{h}"), dump(&t.frame(w, h)));
-        t.keys("a");
-        insta::assert_snapshot!(format!("form_{w}x{h}"), dump(&t.frame(w, h)));
-        t.keys("<esc>2<enter>l");
-        assert_eq!(t.model.screen, Screen::Pixels);
-        insta::assert_snapshot!(format!("pixels_{w}x{h}"), dump(&t.frame(w, h)));
-        t.keys("<esc>3").wait(300);
-        t.answer();
-        t.wait(50);
-        insta::assert_snapshot!(format!("cam_{w}x{h}"), dump(&t.frame(w, h)));
-        let mut t = Typist::attacked(Depth::None, true);
-        t.model.notices = Default::default();
-        insta::assert_snapshot!(format!("plain_{w}x{h}"), dump(&t.frame(w, h)));
-    }
 }
 
 /// A row of the triage as the worker tells it.

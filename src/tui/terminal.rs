@@ -1,7 +1,7 @@
 //! The one guard of the terminal: entered once, left whatever happens.
 
 use std::{
-    io::{self, BufWriter, IsTerminal, Stdout},
+    io::{self, BufWriter, IsTerminal, Stdout, Write},
     mem::ManuallyDrop,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -80,6 +80,13 @@ impl Guard {
         signal_hook::low_level::raise(signal_hook::consts::SIGTSTP)?;
         take()?;
         self.clear()
+    }
+
+    /// Sends a sequence that puts nothing on the screen.
+    pub fn send(&mut self, sequence: &str) -> io::Result<()> {
+        let writer = self.terminal.backend_mut();
+        writer.write_all(sequence.as_bytes())?;
+        Write::flush(writer)
     }
 
     /// Puts text on the clipboard by the terminal's own escape sequence (OSC 52). Inside tmux, tmux itself takes it, as its options say.

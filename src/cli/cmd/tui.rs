@@ -12,7 +12,7 @@ use crate::{
     },
     core::error::Error,
     engine::{command::AttackRequest, recorded::Recorded, sample, triage::listing, worker},
-    tui::{self, theme::Depth},
+    tui::{self, graphics::Wish, theme::Depth},
 };
 
 /// The terminal inspector.
@@ -40,6 +40,9 @@ pub struct Terminal {
     /// Only ASCII characters.
     #[arg(long, help_heading = "Terminal")]
     ascii: bool,
+    /// Pictures at rest: auto, blocks, kitty, iterm2, sixel; auto asks the terminal, except inside tmux, screen and zellij.
+    #[arg(long, value_name = "PROTOCOL", default_value = "auto", value_parser = Wish::parse, help_heading = "Terminal")]
+    graphics: Wish,
     /// Colours of the interface: terminal, dark, light, high-contrast, a theme of your own (psescope generate theme), or its file.
     #[arg(long, value_name = "NAME", default_value = "terminal", help_heading = "Terminal")]
     theme: String,
@@ -89,6 +92,7 @@ pub fn inspect(
         color: terminal.color,
         configured_color: config.color(),
         ascii: terminal.ascii,
+        graphics: terminal.graphics,
         theme: terminal.theme.clone(),
         themes: config::themes_dir(),
         flags: model_args.flags(),
