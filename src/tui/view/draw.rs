@@ -3,7 +3,7 @@
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
-    style::{Modifier, Style},
+    style::{Color, Modifier, Style},
 };
 use tui_input::Input;
 
@@ -18,6 +18,18 @@ pub fn clear(area: Rect, buf: &mut Buffer) {
     for y in area.top()..area.bottom() {
         for x in area.left()..area.right() {
             buf[(x, y)].reset();
+        }
+    }
+}
+
+/// Gives what has no colour of its own the theme's text and background.
+pub fn ground((text, background): (Color, Color), buf: &mut Buffer) {
+    for cell in &mut buf.content {
+        if cell.fg == Color::Reset {
+            cell.fg = text;
+        }
+        if cell.bg == Color::Reset {
+            cell.bg = background;
         }
     }
 }

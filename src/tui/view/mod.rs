@@ -48,4 +48,7 @@ pub fn render(model: &Model, cache: &mut ViewCache, area: Rect, buf: &mut Buffer
         dialog::view(model, dialog, over, buf);
     }
     chrome::footer(model, shell.footer, buf);
+    if let Some(ground) = model.theme.ground() {
+        draw::ground(ground, buf);
+    }
 }
