@@ -62,7 +62,7 @@ fn load_from(file: &Path) -> Remembered {
 fn add_to(file: &Path, opened: &[Recent], learned: &[&str]) -> Remembered {
     let mut all = load_from(file);
     for new in opened.iter().rev().filter(|r| sample::bytes(&r.path).is_none()) {
-        let new = Recent { path: std::path::absolute(&new.path).unwrap_or_else(|_| new.path.clone()), kind: new.kind };
+        let new = Recent { path: whole(&new.path), kind: new.kind };
         // JSON holds text only.
         if new.path.to_str().is_none() {
             continue;
@@ -81,6 +81,13 @@ fn add_to(file: &Path, opened: &[Recent], learned: &[&str]) -> Remembered {
         tracing::debug!("{} cannot be written: {error}", file.display());
     }
     all
+}
+
+/// From the root on, so that it is found from every folder; links stay, unless `..` has to be followed.
+fn whole(path: &Path) -> PathBuf {
+    let up = path.components().any(|c| c == std::path::Component::ParentDir);
+    let followed = up.then(|| fs::canonicalize(path).ok()).flatten();
+    followed.or_else(|| std::path::absolute(path).ok()).unwrap_or_else(|| path.to_owned())
 }
 
 /// Whole or not at all: a second inspector never reads half a file.
