@@ -6,7 +6,7 @@ use ndarray::{Array1, Array2, Array3, Array4};
 use psescope::{
     core::{
         attack::REGISTRY,
-        dissect::ConceptLabels,
+        dissect::{ConceptLabels, Levels},
         explain::{
             cam::{CamMap, Method},
             layers::LayerChange,
@@ -37,13 +37,15 @@ use psescope::{
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
-    style::{Color, Modifier, Style},
+    style::{Color, Modifier},
 };
 
 #[path = "typing/dialogs.rs"]
 mod dialogs;
 #[path = "typing/every_key.rs"]
 mod every_key;
+#[path = "typing/frames.rs"]
+mod frames;
 #[path = "typing/looks.rs"]
 mod looks;
 #[path = "typing/mouse.rs"]
@@ -252,7 +254,7 @@ fn inspected(ask: &Ask) -> Answer {
                 clean: response(1.0),
                 adversarial: response(if k == 3 { 9.0 } else { 1.0 + k as f32 / 10.0 }),
                 change: if k == 3 { 8.0 } else { k as f32 / 10.0 },
-                standardised: None,
+                standardised: Some(if k == 5 { -4.5 } else { 0.5 }),
                 effect_true: -0.5,
                 effect_target: k as f32,
                 r: 0.0,
@@ -266,11 +268,14 @@ fn inspected(ask: &Ask) -> Answer {
                 exact: false,
                 settings: Settings::default(),
                 logits: [z(9.0, 5.0), z(1.0, 10.0)],
+                spread: Some("the concept images".into()),
                 units: (0..8).map(unit).collect(),
                 maps: Array4::from_shape_fn((2, 8, 4, 4), |(n, k, y, x)| (n * k * (y + x)) as f32),
             };
             let csv = "unit,category,label,score\r\n2,object,dog,0.5\r\n4,part,fur,0.3\r\n6,object,dog,0.2\r\n";
-            Answer::Units(Arc::new(table), ConceptLabels::from_result_csv(csv.as_bytes(), "own data").ok().map(Arc::new))
+            let levels = Levels { threshold: vec![6.5; 8], mean: vec![1.0; 8], deviation: vec![1.0; 8] };
+            let labels = ConceptLabels::from_result_csv(csv.as_bytes(), "own data").expect("a result file").with_levels(Some(levels));
+            Answer::Units(Arc::new(table), Some(Arc::new(labels)))
         }
         Ask::Exact { units, .. } => Answer::Exact(units.iter().map(|_| (-0.25, 0.75)).collect()),
         Ask::Mask(mask) => {
@@ -300,39 +305,6 @@ fn glyphs(buf: &Buffer) -> String {
         }
         out.push_str(line.trim_end());
         out.push('\n');
-    }
-    out
-}
-
-/// Glyphs, then one letter a cell for its style, then what the letters mean.
-fn dump(buf: &Buffer) -> String {
-    const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
-    let letter = |i: usize| LETTERS.get(i).map_or('?', |l| char::from(*l));
-    let mut known: Vec<Style> = Vec::new();
-    let mut styles = String::new();
-    for y in 0..buf.area.height {
-        let mut line = String::new();
-        for x in 0..buf.area.width {
-            let cell = &buf[(x, y)];
-            if (cell.fg, cell.bg, cell.modifier) == (Color::Reset, Color::Reset, Modifier::empty()) {
-                line.push('.');
-                continue;
-            }
-            let style = Style { fg: Some(cell.fg), bg: Some(cell.bg), add_modifier: cell.modifier, ..Style::default() };
-            let at = known.iter().position(|s| *s == style).unwrap_or_else(|| {
-                known.push(style);
-                known.len() - 1
-            });
-            line.push(letter(at));
-        }
-        styles.push_str(line.trim_end_matches('.'));
-        styles.push('\n');
-    }
-    let mut out = format!("{}\n{styles}\n", glyphs(buf));
-    for (i, style) in known.iter().enumerate() {
-        let (fg, bg) = (style.fg.unwrap_or_default(), style.bg.unwrap_or_default());
-        let modifier = if style.add_modifier.is_empty() { String::new() } else { format!(" {:?}", style.add_modifier) };
-        let _ = writeln!(out, "{}: {fg} on {bg}{modifier}", letter(i));
     }
     out
 }
@@ -730,29 +702,6 @@ fn too_small_is_said_in_one_sentence() {
     assert!(!t.text(60, 16).contains("needs"));
 }
 
-#[test]
-fn frames() {
-    for (w, h) in [(80, 24), (120, 40)] {
-        let t = Typist::open();
-        insta::assert_snapshot!(format!("start_{w}x{h}"), dump(&t.frame(w, h)));
-        let mut t = Typist::attacked(Depth::True, false);
-        t.model.notices = Default::default();
-        insta::assert_snapshot!(format!("attack_{w}x{h}"), dump(&t.frame(w, h)));
-        t.keys("a");
-        insta::assert_snapshot!(format!("form_{w}x{h}"), dump(&t.frame(w, h)));
-        t.keys("<esc>2<enter>l");
-        assert_eq!(t.model.screen, Screen::Pixels);
-        insta::assert_snapshot!(format!("pixels_{w}x{h}"), dump(&t.frame(w, h)));
-        t.keys("<esc>3").wait(300);
-        t.answer();
-        t.wait(50);
-        insta::assert_snapshot!(format!("cam_{w}x{h}"), dump(&t.frame(w, h)));
-        let mut t = Typist::attacked(Depth::None, true);
-        t.model.notices = Default::default();
-        insta::assert_snapshot!(format!("plain_{w}x{h}"), dump(&t.frame(w, h)));
-    }
-}
-
 /// A row of the triage as the worker tells it.
 fn triaged(index: i64, success: bool, flipped: Option<i64>, l2: f32) -> psescope::engine::triage::Row {
     psescope::engine::triage::Row {
@@ -904,6 +853,15 @@ fn units_are_measured_and_masked() {
     let text = t.text(120, 40);
     assert!(text.contains("3 fur") && text.contains("est.") && !text.contains("exact") && text.contains("names: own data"), "{text}");
     assert_eq!(t.model.units.layer.as_deref(), Some("block3"));
+    assert!(text.contains("above 6.5"), "the level of the dissection is said: {text}");
+    // By change over the spread, and back round to the change.
+    t.keys("s");
+    let wide = t.text(200, 60);
+    assert!(wide.contains("by change over sd") && wide.contains("spread in the concept images") && wide.contains("-4.5"), "{wide}");
+    let chosen = wide.lines().find_map(|l| l.trim_start_matches('│').trim_start().strip_prefix('>')).unwrap_or_default();
+    assert!(chosen.trim_start().starts_with("5 "), "{wide}");
+    t.keys("ssss");
+    assert!(t.text(120, 40).contains("by change ·"), "{}", t.text(120, 40));
     t.keys("E");
     assert!(matches!(asked(&t), Some(Ask::Exact { units, .. }) if units.len() == 8 && units[0] == 3));
     t.answer();

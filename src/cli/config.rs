@@ -22,6 +22,7 @@ use crate::{
     },
     runtime::{Device, EngineChoice, paths},
     tui::{
+        graphics::Wish,
         keymap::{Keymap, SECTIONS},
         text::unknown,
         theme::{Depth, custom},
@@ -53,9 +54,11 @@ pub const TEMPLATE: &str = r#"# Configuration of psescope. Lines that start with
 
 # Colours: never, 16, 256, true. Theme: terminal, dark, light, high-contrast, or NAME for themes/NAME.toml beside this file
 # (psescope generate theme prints one to start from).
+# Pictures at rest: auto, blocks, kitty, iterm2, sixel.
 # color = "true"
 # theme = "terminal"
 # ascii = false
+# graphics = "auto"
 # mouse = false
 
 # Other keys for actions; psescope generate keys lists the names.
@@ -71,7 +74,7 @@ pub const TEMPLATE: &str = r#"# Configuration of psescope. Lines that start with
 "#;
 
 /// Keys outside the tables, and what holds when nothing is said. A value becomes the default of the flag of the same name.
-const KEYS: [(&str, &str); 10] = [
+const KEYS: [(&str, &str); 11] = [
     ("ort_lib", "searched"),
     ("engine", "auto"),
     ("device", "auto"),
@@ -81,6 +84,7 @@ const KEYS: [(&str, &str); 10] = [
     ("color", "detected"),
     ("theme", "terminal"),
     ("ascii", "false"),
+    ("graphics", "auto"),
     ("mouse", "false"),
 ];
 
@@ -97,6 +101,7 @@ struct File {
     color: Option<Spanned<String>>,
     theme: Option<Spanned<String>>,
     ascii: Option<Spanned<bool>>,
+    graphics: Option<Spanned<String>>,
     mouse: Option<Spanned<bool>>,
     keys: BTreeMap<String, Spanned<String>>,
     attack: BTreeMap<String, Spanned<Value>>,
@@ -241,6 +246,11 @@ impl Config {
         self.get("ort_lib").map(PathBuf::from)
     }
 
+    /// The configured way to show pictures.
+    pub fn graphics(&self) -> Option<Wish> {
+        self.get("graphics").and_then(|g| Wish::parse(g).ok())
+    }
+
     /// The configured colour depth.
     pub fn color(&self) -> Option<Depth> {
         self.get("color").and_then(|c| Depth::parse(c).ok())
@@ -331,6 +341,7 @@ impl File {
             ("color", of(&self.color)),
             ("theme", of(&self.theme)),
             ("ascii", of(&self.ascii).filter(|v| v.0 == "true")),
+            ("graphics", of(&self.graphics)),
             ("mouse", of(&self.mouse).filter(|v| v.0 == "true")),
         ]
     }
@@ -348,6 +359,7 @@ fn check(key: &str, value: &str) -> Result<(), String> {
         "color" => Depth::parse(value).map(drop),
         // One given by its path is read when it is used.
         "theme" if !value.ends_with(".toml") => custom::find(value, themes_dir().as_deref()).map(drop),
+        "graphics" => Wish::parse(value).map(drop),
         _ => Ok(()),
     }
 }

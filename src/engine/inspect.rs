@@ -12,7 +12,7 @@ use crate::core::{
     explain::{
         layers::{self, LayerChange},
         psr,
-        units::{self, Case, Fill, UnitTable},
+        units::{self, Case, Fill, Spread, UnitTable},
     },
     oracle::{LayerInfo, UnitGate, Units},
     scalars,
@@ -114,15 +114,32 @@ pub enum News {
 }
 
 /// Takes news; its error ends the work.
-type Publish<'a> = &'a mut dyn FnMut(News) -> Result<()>;
+pub type Publish<'a> = &'a mut dyn FnMut(News) -> Result<()>;
 
 /// Numbers of units that are zeroed in turn.
 pub const MASKS: [usize; 6] = [1, 2, 5, 10, 20, 50];
 /// Most steps that a curve over time looks at.
 const STEPS: usize = 60;
 
+/// Gives the spread of a layer's units over reference images, where there are any.
+pub type SpreadOf<'a> = dyn FnMut(&mut dyn Units, &str, Publish) -> Result<Option<Spread>> + 'a;
+
+/// What is known besides the run.
+pub struct Known<'a> {
+    /// The model file.
+    pub model_sha256: &'a str,
+    /// Reference images that the person gave.
+    pub spread: &'a mut SpreadOf<'a>,
+}
+
+/// Spread over the images of the concept data that named the units.
+fn of_concepts(labels: &ConceptLabels) -> Option<Spread> {
+    let deviation = labels.levels()?.deviation.iter().map(|d| *d as f32).collect();
+    Some(Spread { deviation, origin: "the concept images".into() })
+}
+
 /// Answers a question about a step. `publish` gets news meanwhile, and may end the work.
-pub fn answer(network: &mut dyn Units, trace: &Trace, step: usize, ask: &Ask, model_sha256: &str, publish: Publish) -> Result<Answer> {
+pub fn answer(network: &mut dyn Units, trace: &Trace, step: usize, ask: &Ask, known: &mut Known, publish: Publish) -> Result<Answer> {
     let frame = analysis::frame(trace, step)?;
     let case = |classes| Case { clean: trace.clean.view(), adversarial: frame.image.view(), classes };
     let whoever = (trace.label, trace.target.unwrap_or(trace.label));
@@ -131,8 +148,13 @@ pub fn answer(network: &mut dyn Units, trace: &Trace, step: usize, ask: &Ask, mo
         Ask::Over { all } => Answer::Over(Arc::new(over(network, trace, *all, publish)?), true),
         Ask::Units { layer, classes } => {
             let layer = layer.clone().map_or_else(|| usual(network), Ok)?;
-            let table = units::table(network, case(*classes), &layer, None, psr::Settings::default())?;
-            Answer::Units(Arc::new(table), concepts_for(model_sha256, &layer).map(Arc::new))
+            let labels = concepts_for(known.model_sha256, &layer);
+            let spread = match (known.spread)(network, &layer, publish)? {
+                None => labels.as_ref().and_then(of_concepts),
+                given => given,
+            };
+            let table = units::table(network, case(*classes), &layer, spread.as_ref(), psr::Settings::default())?;
+            Answer::Units(Arc::new(table), labels.map(Arc::new))
         }
         Ask::Exact { layer, classes, units } => {
             Answer::Exact(units::effects(network, case(*classes), layer, units, &mut |done| publish(News::Part(done, units.len())))?)

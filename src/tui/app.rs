@@ -1,7 +1,7 @@
 //! The loop: gathers messages, updates the model, carries out effects, draws at most every 33 ms.
 
 use std::{
-    io::Write as _,
+    io::{IsTerminal as _, Write as _},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::{Path, PathBuf},
     sync::Arc,
@@ -15,7 +15,12 @@ use ndarray::Axis;
 
 use super::{
     effect::Effect,
-    input::Input,
+    graphics::{
+        self, Surroundings, Wish,
+        encode::{Done, Encoder},
+        probe, typed,
+    },
+    input::{Input, Late},
     kept,
     keymap::{Key, Keymap},
     logging,
@@ -58,6 +63,8 @@ pub struct Options {
     pub configured_color: Option<Depth>,
     /// Only ASCII characters.
     pub ascii: bool,
+    /// How pictures are shown.
+    pub graphics: Wish,
     /// Theme: a built-in one, one of the folder, or a file.
     pub theme: String,
     /// Folder of the person's own themes.
@@ -89,6 +96,7 @@ impl Options {
             color: None,
             configured_color: None,
             ascii: false,
+            graphics: Wish::Auto,
             theme: "terminal".into(),
             themes: None,
             flags: Vec::new(),
@@ -169,7 +177,10 @@ pub fn run_with(engine: Handle, options: Options, attacks: Attacks) -> anyhow::R
     let signals = signals()?;
     let mut guard = Guard::enter(options.mouse)?;
     model.size = guard.size();
-    let input = Input::start()?;
+    let input = listen(&mut model, options.graphics, depth)?;
+    // A terminal that does not understand the questions may have printed them.
+    guard.clear()?;
+    let encoder = Encoder::start()?;
     let app = App {
         model: &mut model,
         guard: &mut guard,
@@ -177,6 +188,8 @@ pub fn run_with(engine: Handle, options: Options, attacks: Attacks) -> anyhow::R
         engine: &engine,
         signals,
         told: unbounded(),
+        encoder,
+        resend: false,
         begun: Instant::now(),
         themes: options.themes,
     };
@@ -198,6 +211,26 @@ pub fn run_with(engine: Handle, options: Options, attacks: Attacks) -> anyhow::R
         Ok(Err(error)) => Err(error),
         Err(panic) => resume_unwind(panic),
     }
+}
+
+/// Finds out how pictures are shown, asking the terminal where that may help, and then starts to read keys.
+fn listen(model: &mut Model, wish: Wish, depth: Depth) -> anyhow::Result<Input> {
+    let around = Surroundings::of(|name| std::env::var(name).ok());
+    let asked = graphics::unasked(wish, depth, &around).is_none().then(|| {
+        probe::ask(&around).unwrap_or_else(|error| {
+            tracing::warn!("the terminal could not be asked for graphics: {error}");
+            Default::default()
+        })
+    });
+    let answers = asked.as_ref().map(|(answers, _)| answers);
+    model.graphics = graphics::choose(wish, depth, &around, answers, graphics::window_cell());
+    tracing::info!("pictures: {}", model.graphics.line());
+    let late = match answers {
+        Some(answers) if !answers.complete => Late::expect(probe::LATE),
+        _ => Late::default(),
+    };
+    let typed = asked.map(|(_, rest)| typed::events(&rest)).unwrap_or_default();
+    Ok(Input::start(typed, late)?)
 }
 
 /// Ends the attack and the worker, and waits a moment for them.
@@ -294,6 +327,10 @@ struct App<'a> {
     signals: Receiver<Asked>,
     /// Answers of work done beside the interface.
     told: (Sender<Msg>, Receiver<Msg>),
+    /// Makes pictures for the terminal's graphics.
+    encoder: Encoder,
+    /// Whether the terminal may have lost its pictures.
+    resend: bool,
     begun: Instant,
     /// Folder of the person's own themes.
     themes: Option<PathBuf>,
@@ -315,6 +352,7 @@ enum Incoming {
     InputGone,
     Signal(Asked),
     Told(Msg),
+    Encoded(Done),
     Nothing,
 }
 
@@ -327,11 +365,12 @@ impl App<'_> {
         let mut dirty = false;
         let mut leaving = None;
         while leaving.is_none() {
-            let tick = if self.moving() { TICKS.0 } else { TICKS.1 };
+            let moving = self.moving() || cache.gallery.settling();
+            let tick = if moving { TICKS.0 } else { TICKS.1 };
             let wait = if dirty { FRAME.saturating_sub(drawn.elapsed()) } else { tick };
             let mut incoming = self.next(&events, wait);
             leaving = self.message(Msg::Tick(self.begun.elapsed()))?;
-            dirty |= self.moving() || !matches!(incoming, Incoming::Nothing);
+            dirty |= moving || !matches!(incoming, Incoming::Nothing);
             // Everything queued is taken in before a frame is drawn, but never for longer than a frame.
             let patience = Instant::now() + FRAME;
             loop {
@@ -343,6 +382,7 @@ impl App<'_> {
                     }
                     Incoming::InputGone => self.message(Msg::Terminate)?,
                     Incoming::Signal(Asked::Continue) => {
+                        self.resend = true;
                         self.guard.clear()?;
                         None
                     }
@@ -353,6 +393,10 @@ impl App<'_> {
                     }
                     Incoming::Terminal(event) => self.terminal(event)?,
                     Incoming::Told(msg) => self.message(msg)?,
+                    Incoming::Encoded(done) => match cache.gallery.keep(done) {
+                        Some(why) => self.message(Msg::Told(Severity::Error, format!("a picture cannot be sent: {why}")))?,
+                        None => None,
+                    },
                 });
                 if leaving.is_some() || Instant::now() > patience {
                     break;
@@ -365,6 +409,8 @@ impl App<'_> {
                 dirty = false;
             }
         }
+        cache.gallery.forget();
+        self.guard.send(&cache.gallery.deletions())?;
         Ok(leaving.unwrap_or(Leaving::Person))
     }
 
@@ -373,8 +419,10 @@ impl App<'_> {
             recv(self.input.events) -> event => event.map_or(Incoming::InputGone, Incoming::Terminal),
             recv(engine) -> event => event.map_or(Incoming::EngineGone, Incoming::Engine),
             recv(self.signals) -> told => Incoming::Signal(told.unwrap_or(Asked::End)),
+            recv(self.encoder.done) -> done => done.map_or(Incoming::Nothing, Incoming::Encoded),
             recv(self.told.1) -> msg => msg.map_or(Incoming::Nothing, Incoming::Told),
-            default(wait) => Incoming::Nothing,
+            // A terminal that went away without a signal only shows like this: the thread that reads it may never hear.
+            default(wait) => if wait.is_zero() || std::io::stdout().is_terminal() { Incoming::Nothing } else { Incoming::InputGone },
         }
     }
 
@@ -398,15 +446,30 @@ impl App<'_> {
     }
 
     fn draw(&mut self, cache: &mut ViewCache) -> anyhow::Result<()> {
+        if std::mem::take(&mut self.resend) {
+            cache.gallery.forget();
+        }
         let model = &*self.model;
-        self.guard.draw(|frame| view(model, cache, frame)).context("the terminal cannot be written to")
+        self.guard.draw(|frame| view(model, cache, frame)).context("the terminal cannot be written to")?;
+        let wanted = cache.gallery.wanted();
+        if !wanted.is_empty() {
+            self.encoder.jobs.send(wanted).context("the thread for pictures has ended")?;
+        }
+        let deletions = cache.gallery.deletions();
+        if !deletions.is_empty() {
+            self.guard.send(&deletions)?;
+        }
+        Ok(())
     }
 
     fn terminal(&mut self, event: TermEvent) -> anyhow::Result<Option<Leaving>> {
         let msg = match event {
             TermEvent::Key(key) if key.kind != KeyEventKind::Release => Msg::Key(Key::from_event(key)),
             TermEvent::Paste(text) => Msg::Paste(text),
-            TermEvent::Resize(columns, rows) => Msg::Resize(columns, rows),
+            TermEvent::Resize(columns, rows) => {
+                self.resend = true;
+                Msg::Resize(columns, rows)
+            }
             TermEvent::Mouse(mouse) => match mouse.kind {
                 MouseEventKind::ScrollDown => Msg::Wheel(1),
                 MouseEventKind::ScrollUp => Msg::Wheel(-1),
@@ -448,13 +511,17 @@ impl App<'_> {
                 update(self.model, Msg::Told(severity, text));
             }
             Effect::Suspend => {
+                self.resend = true;
                 self.input.pause();
                 let back = self.guard.suspend();
                 self.input.resume();
                 back.context("the terminal cannot be taken back")?;
                 self.model.size = self.guard.size();
             }
-            Effect::Redraw => self.guard.clear()?,
+            Effect::Redraw => {
+                self.resend = true;
+                self.guard.clear()?;
+            }
             Effect::Report(format, path, findings) => {
                 let tell = self.told.0.clone();
                 std::thread::Builder::new().name("report".into()).spawn(move || {

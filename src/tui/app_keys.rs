@@ -53,6 +53,8 @@ pub enum Msg {
     Suspend,
     /// Draw again.
     Redraw,
+    /// Another way to show pictures.
+    Graphics,
 }
 
 const fn key(action: Msg, name: &'static str, help: &'static str, hint: &'static str, keys: &'static str) -> Binding {
@@ -96,6 +98,7 @@ pub const ALWAYS: &[Binding] = &[
     key(Msg::QuitNow, "quit-now", "Leaves at once.", "", "<C-c>"),
     key(Msg::Suspend, "suspend", "Puts the program into the background; fg brings it back.", "", "<C-z>"),
     key(Msg::Redraw, "redraw", "Draws everything again.", "", "<C-l>"),
+    key(Msg::Graphics, "graphics", "Shows pictures at rest by the next graphics protocol of the terminal, or as half blocks.", "", "<C-g>"),
 ];
 
 /// Does it.
@@ -169,6 +172,11 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
         Msg::Quit | Msg::QuitNow => vec![Effect::Quit],
         Msg::Suspend => vec![Effect::Suspend],
         Msg::Redraw => vec![Effect::Redraw],
+        Msg::Graphics => {
+            let told = model.graphics.cycle();
+            model.tell(Severity::Info, told);
+            Vec::new()
+        }
     }
 }
 

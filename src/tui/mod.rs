@@ -15,6 +15,7 @@ pub mod dialog;
 pub mod doctor;
 pub mod effect;
 mod engine_events;
+pub mod graphics;
 mod input;
 pub mod kept;
 pub mod keymap;

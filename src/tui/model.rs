@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     dialog::Dialog,
+    graphics::Setup,
     keymap::{Context, Keymap},
     logging::Ring,
     network,
@@ -125,6 +126,8 @@ pub struct Model {
     pub size: (u16, u16),
     /// Looks.
     pub theme: Theme,
+    /// How pictures reach the terminal.
+    pub graphics: Setup,
     /// Keys.
     pub keymap: Arc<Keymap>,
     /// Attacks on offer.
@@ -209,6 +212,7 @@ impl Model {
             now: Duration::ZERO,
             size: (80, 24),
             theme,
+            graphics: Setup::default(),
             keymap: Arc::new(keymap),
             attacks,
             model_path,

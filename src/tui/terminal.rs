@@ -1,7 +1,8 @@
 //! The one guard of the terminal: entered once, left whatever happens.
 
 use std::{
-    io::{self, BufWriter, IsTerminal, Stdout},
+    io::{self, BufWriter, IsTerminal, Stdout, Write},
+    mem::ManuallyDrop,
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -24,7 +25,8 @@ type Backend = CrosstermBackend<BufWriter<Stdout>>;
 /// The terminal while the program owns it. Dropping it gives the terminal back.
 #[derive(Debug)]
 pub struct Guard {
-    terminal: Terminal<Backend>,
+    /// Never dropped: ratatui then shows the cursor, which [`leave`] has done, and panics when it cannot say that it could not.
+    terminal: ManuallyDrop<Terminal<Backend>>,
 }
 
 impl Guard {
@@ -47,7 +49,7 @@ impl Guard {
         }));
         take()?;
         let terminal = Terminal::new(CrosstermBackend::new(BufWriter::with_capacity(1 << 17, io::stdout()))).inspect_err(|_| leave())?;
-        Ok(Self { terminal })
+        Ok(Self { terminal: ManuallyDrop::new(terminal) })
     }
 
     /// Draws one frame as a whole.
@@ -78,6 +80,13 @@ impl Guard {
         signal_hook::low_level::raise(signal_hook::consts::SIGTSTP)?;
         take()?;
         self.clear()
+    }
+
+    /// Sends a sequence that puts nothing on the screen.
+    pub fn send(&mut self, sequence: &str) -> io::Result<()> {
+        let writer = self.terminal.backend_mut();
+        writer.write_all(sequence.as_bytes())?;
+        Write::flush(writer)
     }
 
     /// Puts text on the clipboard by the terminal's own escape sequence (OSC 52). Inside tmux, tmux itself takes it, as its options say.

@@ -12,7 +12,7 @@ use crate::{
     },
     core::error::Error,
     engine::{command::AttackRequest, recorded::Recorded, sample, triage::listing, worker},
-    tui::{self, theme::Depth},
+    tui::{self, graphics::Wish, theme::Depth},
 };
 
 /// The terminal inspector.
@@ -22,6 +22,9 @@ pub struct Inspector {
     model: Option<PathBuf>,
     /// Image, or a folder of images for the triage screen; the bundled panda without it.
     image: Option<PathBuf>,
+    /// Folder of images: screen 5 gives changes of units over each unit's standard deviation there.
+    #[arg(long, value_name = "DIR")]
+    reference: Option<PathBuf>,
     #[command(flatten)]
     terminal: Terminal,
     #[command(flatten)]
@@ -37,6 +40,9 @@ pub struct Terminal {
     /// Only ASCII characters.
     #[arg(long, help_heading = "Terminal")]
     ascii: bool,
+    /// Pictures at rest: auto, blocks, kitty, iterm2, sixel; auto asks the terminal, except inside tmux, screen and zellij.
+    #[arg(long, value_name = "PROTOCOL", default_value = "auto", value_parser = Wish::parse, help_heading = "Terminal")]
+    graphics: Wish,
     /// Colours of the interface: terminal, dark, light, high-contrast, a theme of your own (psescope generate theme), or its file.
     #[arg(long, value_name = "NAME", default_value = "terminal", help_heading = "Terminal")]
     theme: String,
@@ -63,7 +69,7 @@ impl Inspector {
             Some(folder) => listing::of_path(folder)?.swap_remove(0).path,
             None => given,
         };
-        inspect(&self.terminal, &self.model_args, verbose, |options| match recorded {
+        inspect(&self.terminal, &self.model_args, self.reference, verbose, |options| match recorded {
             Some(recorded) => options.recorded = Some(recorded),
             None => {
                 options.model = self.model.unwrap_or_else(|| sample::MODEL.into());
@@ -74,12 +80,19 @@ impl Inspector {
 }
 
 /// Opens the inspector; `subject` says on what.
-pub fn inspect(terminal: &Terminal, model_args: &ModelArgs, verbose: u8, subject: impl FnOnce(&mut tui::Options)) -> anyhow::Result<Done> {
+pub fn inspect(
+    terminal: &Terminal,
+    model_args: &ModelArgs,
+    reference: Option<PathBuf>,
+    verbose: u8,
+    subject: impl FnOnce(&mut tui::Options),
+) -> anyhow::Result<Done> {
     let config = config::current();
     let mut options = tui::Options {
         color: terminal.color,
         configured_color: config.color(),
         ascii: terminal.ascii,
+        graphics: terminal.graphics,
         theme: terminal.theme.clone(),
         themes: config::themes_dir(),
         flags: model_args.flags(),
@@ -94,7 +107,7 @@ pub fn inspect(terminal: &Terminal, model_args: &ModelArgs, verbose: u8, subject
         let meta = &recorded.run.meta;
         (options.model, options.image) = (meta.model.clone().into(), meta.image.clone().into());
     }
-    let engine = worker::spawn(worker::Options { runtime: model_args.runtime(), subject: model_args.subject() });
+    let engine = worker::spawn(worker::Options { runtime: model_args.runtime(), subject: model_args.subject(), reference });
     tui::run(engine, options)?;
     Ok(Done::Yes)
 }

@@ -1,13 +1,18 @@
 //! Questions about layers and units, answered on the analyst's lane.
 
+use std::sync::Arc;
+
 use super::Worker;
 use crate::{
-    core::error::{Error, Result},
+    core::{
+        error::{Error, Result},
+        oracle::Units,
+    },
     engine::{
         command::RunId,
         control::Control,
         event::Event,
-        inspect::{self, Answer, Ask, News},
+        inspect::{self, Answer, Ask, Known, News, Publish},
     },
 };
 
@@ -26,13 +31,20 @@ impl Worker {
         let trace = self.trace(run)?;
         let (open, events) = self.analyst(control)?;
         let _bound = control.bind(open.analyst.interrupt());
-        let sha256 = open.subject.sha256.clone();
+        let (subject, reference) = (Arc::clone(&open.subject), &mut open.reference);
+        let mut spread = |network: &mut dyn Units, layer: &str, publish: Publish| {
+            let Some(reference) = reference else { return Ok(None) };
+            let all = reference.len();
+            reference.spread(&subject, network, layer, &mut |done| publish(News::Part(done, all))).map(Some)
+        };
+        let mut known = Known { model_sha256: &subject.sha256, spread: &mut spread };
         let what = match ask {
             Ask::Over { .. } => "layers over the steps",
             Ask::Exact { .. } => "measuring units",
+            Ask::Units { .. } => "reference images",
             _ => "masks of growing size",
         };
-        inspect::answer(&mut open.analyst, &trace, step, ask, &sha256, &mut |news| {
+        inspect::answer(&mut open.analyst, &trace, step, ask, &mut known, &mut |news| {
             drop(events.send(match news {
                 News::Growing(answer) => Event::Network { run, step, ask: ask.clone(), answer },
                 News::Part(done, all) => super::progress(what, done, all),

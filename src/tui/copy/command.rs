@@ -143,7 +143,8 @@ fn network_units(model: &Model, run: &Run, line: &mut Line) {
         line.option("--layer", layer);
     }
     let sort = match state.sort {
-        Sort::Change => "change",
+        // The command sorts by the standardised change itself where it is given reference images.
+        Sort::Change | Sort::Standardised => "change",
         Sort::Effect => "effect",
         Sort::Concept => "iou",
         Sort::Unit => "unit",

@@ -131,9 +131,7 @@ fn caption(model: &Model, top: Option<&Scored>, width: u16) -> String {
 fn clean(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Rect, focused: bool, buf: &mut Buffer) {
     let line = caption(model, model.clean_scores(1).first(), area.width);
     let inner = draw::frame(&model.theme, area, "clean", &line, focused, buf);
-    if let Some((placed, raster)) = picture::clean(model, opened, cache, inner) {
-        raster.draw(&placed, &model.theme, buf);
-    }
+    picture::draw_clean(model, opened, cache, inner, buf);
 }
 
 fn adversarial(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Rect, focused: bool, buf: &mut Buffer) {
@@ -145,9 +143,7 @@ fn adversarial(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Rect
     if model.frame().is_none() {
         return empty(model, "Space attacks, a chooses how", inner, buf);
     }
-    if let Some((placed, raster)) = picture::adversarial(model, opened, cache, inner) {
-        raster.draw(&placed, &model.theme, buf);
-    }
+    picture::draw_adversarial(model, opened, cache, inner, buf);
 }
 
 /// The title says so when the step has no picture of its own.

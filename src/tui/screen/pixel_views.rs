@@ -10,10 +10,11 @@ use crate::{
     core::explain::psr::{Moment, turning_point},
     engine::event::Opened,
     tui::{
+        graphics::encode::Source,
         model::Model,
         psr, text,
         theme::Role,
-        view::{ViewCache, draw, picture},
+        view::{Content, ViewCache, draw, picture},
         widget::pixel_grid::{Ink, Placed, Raster},
     },
 };
@@ -50,9 +51,10 @@ pub fn draw_view(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Re
         }
         View::Beside => {
             let (first, second) = halves(area);
-            for (image, area) in [(Arc::clone(&opened.image), first), (adversarial(model, opened), second)] {
+            for (image, area, clean) in [(Arc::clone(&opened.image), first, true), (adversarial(model, opened), second, false)] {
                 if let Some((placed, raster)) = cropped(model, &image, part, area, None) {
                     raster.draw(&placed, &model.theme, buf);
+                    sharpen(model, opened, cache, (part, placed.area), if clean { Shown::Clean } else { Shown::Adversarial });
                     cursor(model, part, &placed, buf);
                 }
             }
@@ -69,6 +71,7 @@ pub fn draw_view(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Re
             let gain = picture::gain(delta.iter().fold(0.0f32, |m, v| m.max(v.abs())));
             let (placed, raster) = cropped(model, &delta, part, area, Some(gain))?;
             raster.draw(&placed, &model.theme, buf);
+            sharpen(model, opened, cache, (part, placed.area), Shown::Change(gain));
             psr::shown(model)
         }
     };
@@ -76,6 +79,28 @@ pub fn draw_view(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Re
         cursor(model, part, &placed, buf);
     }
     shown
+}
+
+/// What a part of is shown.
+enum Shown {
+    Clean,
+    Adversarial,
+    Change(u32),
+}
+
+/// Offers a picture to the terminal's graphics; the pixel cursor is text, so that pictures under it stay text too.
+fn sharpen(model: &Model, opened: &Opened, cache: &mut ViewCache, (part, area): ([usize; 4], Rect), what: Shown) {
+    if model.pixels.in_pixels {
+        return;
+    }
+    let clean = || (Content::Clean(model.generation), Source::Image(Arc::clone(&opened.image)));
+    let (content, source) = match (what, model.frame().zip(model.run.as_ref())) {
+        (Shown::Adversarial, Some((frame, run))) => (Content::Image(run.id, frame.index), Source::Adversarial(frame)),
+        (Shown::Change(gain), Some((frame, run))) => (Content::Delta(run.id, frame.index, gain), Source::Change(frame, gain)),
+        (Shown::Change(_), None) => return,
+        (Shown::Clean | Shown::Adversarial, _) => clean(),
+    };
+    cache.gallery.place(content, Some(part), area, source);
 }
 
 /// Whether the clean image is up in a blinking view.

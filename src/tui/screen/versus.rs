@@ -10,6 +10,7 @@ use ratatui::{buffer::Buffer, layout::Rect};
 use crate::{
     engine::{command::RunId, event::Ending, sample, trace::Frame},
     tui::{
+        graphics::encode::Source,
         model::{Model, Run},
         psr, text,
         theme::Role,
@@ -155,13 +156,14 @@ pub fn pane(model: &Model, earlier: &Earlier, pane: usize, cache: &mut ViewCache
     let (_, h, w) = frame.image.dim();
     let Some(placed) = Placed::new(w, h, inside, Ink::of(&model.theme)) else { return };
     let linf = frame.delta.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-    let (title, raster) = if !change {
-        (format!("{letter} step {}", frame.index), cache.raster(Content::Image(id, frame.index), frame.image.view(), &placed))
+    let (title, content, source) = if !change {
+        (format!("{letter} step {}", frame.index), Content::Image(id, frame.index), Source::Adversarial(Arc::clone(&frame)))
     } else {
         let gain = picture::gain(linf);
-        let raster = cache.raster(Content::Delta(id, frame.index, gain), frame.delta.view(), &placed);
-        (format!("{letter} perturbation {}{gain}", model.theme.glyph("×", "x")), raster)
+        let title = format!("{letter} perturbation {}{gain}", model.theme.glyph("×", "x"));
+        (title, Content::Delta(id, frame.index, gain), Source::Change(Arc::clone(&frame), gain))
     };
+    let raster = cache.raster(content, if change { frame.delta.view() } else { frame.image.view() }, &placed);
     let current = model.run.as_ref().filter(|_| !old).and_then(|run| facts(model, run, frame.index));
     let facts = current.as_ref().unwrap_or(&earlier.facts);
     let caption = if !change {
@@ -171,6 +173,7 @@ pub fn pane(model: &Model, earlier: &Earlier, pane: usize, cache: &mut ViewCache
     };
     draw::frame(&model.theme, area, &title, &caption, focused, buf);
     raster.draw(&placed, &model.theme, buf);
+    cache.gallery.place(content, None, placed.area, source);
 }
 
 /// Draws the numbers of both runs, those of the current one at the step looked at.

@@ -6,7 +6,10 @@ use ndarray::ArrayView3;
 
 use crate::{
     engine::command::RunId,
-    tui::widget::pixel_grid::{Placed, Raster},
+    tui::{
+        graphics::rest::Gallery,
+        widget::pixel_grid::{Placed, Raster},
+    },
 };
 
 /// Which picture.
@@ -25,6 +28,8 @@ type Key = (Content, usize, usize);
 /// Converted pictures by content and size.
 #[derive(Debug, Default)]
 pub struct ViewCache {
+    /// Pictures by a graphics protocol.
+    pub gallery: Gallery,
     rasters: HashMap<Key, (Arc<Raster>, u64)>,
     clock: u64,
 }

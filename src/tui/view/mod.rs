@@ -24,6 +24,7 @@ pub fn view(model: &Model, cache: &mut ViewCache, frame: &mut Frame) {
 
 /// Draws everything into a buffer.
 pub fn render(model: &Model, cache: &mut ViewCache, area: Rect, buf: &mut Buffer) {
+    cache.gallery.begin(&model.graphics, model.now, !model.dialogs.is_empty() || model.flowing());
     let Some(shell) = layout::shell(area) else {
         let (w, h) = layout::MINIMUM;
         let text = format!("psescope needs {w}x{h} cells; this terminal has {}x{}", area.width, area.height);
@@ -48,7 +49,9 @@ pub fn render(model: &Model, cache: &mut ViewCache, area: Rect, buf: &mut Buffer
         dialog::view(model, dialog, over, buf);
     }
     chrome::footer(model, shell.footer, buf);
+    // Before pictures of a protocol are placed: they say things by colours of their own.
     if let Some(ground) = model.theme.ground() {
         draw::ground(ground, buf);
     }
+    cache.gallery.end(buf);
 }

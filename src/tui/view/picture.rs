@@ -9,6 +9,7 @@ use crate::{
     core::explain::psr::Mode,
     engine::event::Opened,
     tui::{
+        graphics::encode::Source,
         model::Model,
         psr, text,
         theme::Role,
@@ -18,6 +19,23 @@ use crate::{
         },
     },
 };
+
+/// Draws the clean image.
+pub fn draw_clean(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Rect, buf: &mut Buffer) {
+    if let Some((placed, raster)) = clean(model, opened, cache, area) {
+        raster.draw(&placed, &model.theme, buf);
+        cache.gallery.place(Content::Clean(model.generation), None, placed.area, Source::Image(Arc::clone(&opened.image)));
+    }
+}
+
+/// Draws the adversarial image of the current step.
+pub fn draw_adversarial(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Rect, buf: &mut Buffer) {
+    let (Some(frame), Some(run)) = (model.frame(), &model.run) else { return draw_clean(model, opened, cache, area, buf) };
+    if let Some((placed, raster)) = adversarial(model, opened, cache, area) {
+        raster.draw(&placed, &model.theme, buf);
+        cache.gallery.place(Content::Image(run.id, frame.index), None, placed.area, Source::Adversarial(frame));
+    }
+}
 
 /// Place and converted clean image.
 pub fn clean(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Rect) -> Option<(Placed, Arc<Raster>)> {
@@ -53,6 +71,7 @@ pub fn perturbation(model: &Model, cache: &mut ViewCache, area: Rect, buf: &mut 
     let placed = Placed::new(w, h, area, Ink::of(&model.theme))?;
     let raster = cache.raster(Content::Delta(run.id, frame.index, gain), frame.delta.view(), &placed);
     raster.draw(&placed, &model.theme, buf);
+    cache.gallery.place(Content::Delta(run.id, frame.index, gain), None, placed.area, Source::Change(Arc::clone(&frame), gain));
     Some(gain)
 }
 
