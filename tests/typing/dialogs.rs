@@ -149,7 +149,7 @@ fn entry(path: &str, kind: Kind) -> Entry {
     Entry { hidden: name.starts_with('.'), name, path, kind, size: 2048 }
 }
 
-fn listing() -> Vec<Entry> {
+pub(super) fn listing() -> Vec<Entry> {
     vec![
         entry("/pics/more", Kind::Folder),
         entry("/pics/.secret.png", Kind::Image),

@@ -7,7 +7,7 @@ use psescope::{
 
 use super::*;
 
-fn looks() -> Vec<(String, Result<Arc<Look>, String>)> {
+pub(super) fn looks() -> Vec<(String, Result<Arc<Look>, String>)> {
     let mine = custom::parse("base = \"light\"\n[colors]\nfocus = \"#123456\"", std::path::Path::new("mine.toml")).expect("a theme");
     let builtin = ["terminal", "dark", "light", "high-contrast"].map(|n| (n.to_owned(), Ok(Arc::new(Look::builtin(n).expect("built in")))));
     builtin

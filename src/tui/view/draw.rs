@@ -23,13 +23,17 @@ pub fn clear(area: Rect, buf: &mut Buffer) {
 }
 
 /// Gives what has no colour of its own the theme's text and background.
-pub fn ground((text, background): (Color, Color), buf: &mut Buffer) {
-    for cell in &mut buf.content {
-        if cell.fg == Color::Reset {
-            cell.fg = text;
-        }
-        if cell.bg == Color::Reset {
-            cell.bg = background;
+pub fn ground((text, background): (Color, Color), area: Rect, buf: &mut Buffer) {
+    let area = area.intersection(buf.area);
+    for y in area.top()..area.bottom() {
+        for x in area.left()..area.right() {
+            let cell = &mut buf[(x, y)];
+            if cell.fg == Color::Reset {
+                cell.fg = text;
+            }
+            if cell.bg == Color::Reset {
+                cell.bg = background;
+            }
         }
     }
 }
