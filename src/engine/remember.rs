@@ -51,8 +51,12 @@ pub fn add(opened: &[Recent], learned: &[&str]) -> Remembered {
 
 fn load_from(file: &Path) -> Remembered {
     let small = fs::metadata(file).is_ok_and(|m| m.len() <= LARGEST);
-    let text = if small { fs::read_to_string(file).unwrap_or_default() } else { String::new() };
-    let value: Value = serde_json::from_str(&text).unwrap_or_default();
+    if small { read(&fs::read_to_string(file).unwrap_or_default()) } else { Remembered::default() }
+}
+
+/// What a file says, as far as it can be read.
+pub fn read(text: &str) -> Remembered {
+    let value: Value = serde_json::from_str(text).unwrap_or_default();
     let rows = |key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
     let recent = rows("recent").into_iter().filter_map(|row| serde_json::from_value(row).ok()).take(KEPT).collect();
     let learned = rows("learned").into_iter().filter_map(|row| row.as_str().map(ToOwned::to_owned)).take(KEPT).collect();

@@ -137,7 +137,11 @@ fn read(path: &Path) -> Result<Look, String> {
 /// A look from a file's text.
 pub fn parse(text: &str, path: &Path) -> Result<Look, String> {
     let line = |at: usize| text.as_bytes()[..at.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1;
-    let fail = |at: usize, what: String| format!("{}:{}: {what}", path.display(), line(at));
+    // What a file says may reach a terminal through this sentence.
+    let fail = |at: usize, what: String| {
+        let what: String = what.chars().filter(|c| !c.is_control()).take(300).collect();
+        format!("{}:{}: {what}", path.display(), line(at))
+    };
     let file: File = toml::from_str(text).map_err(|e| {
         let message = e.message().lines().collect::<Vec<_>>().join(", ");
         let field = message.strip_prefix("unknown field `").and_then(|m| m.split('`').next());
