@@ -72,6 +72,17 @@ fn models() {
     refused("model", 3, |file| words(&["inspect", file]));
 }
 
+/// Constants that would fill any memory are left uncomputed; the rest of such a model is looked at all the same.
+#[test]
+fn models_that_ask_for_much() {
+    let home = tempfile::tempdir().expect("a folder");
+    for file in files("large") {
+        let seen = limited(home.path(), &["inspect", &file.display().to_string()]);
+        let (text, said) = (String::from_utf8_lossy(&seen.stdout), String::from_utf8_lossy(&seen.stderr));
+        assert!(seen.status.success() && text.contains("Relu"), "{}: {:?} {said}", file.display(), seen.status);
+    }
+}
+
 /// What only the engine can refuse.
 #[test]
 fn models_that_do_not_run() {

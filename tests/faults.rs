@@ -2,6 +2,8 @@
 #![cfg(unix)]
 #![allow(missing_docs, reason = "tests")]
 
+mod common;
+
 use std::{
     fs,
     os::unix::process::ExitStatusExt as _,
@@ -12,10 +14,27 @@ use std::{
 };
 
 use ndarray::Array3;
-use psescope::engine::trace::{
-    StepRecord, Trace,
-    file::{self, RunMeta},
+use psescope::{
+    engine::{
+        command::Command as Asked,
+        event::{Ending, Event, Opened},
+        trace::{
+            StepRecord, Trace,
+            file::{self, RunMeta},
+        },
+    },
+    runtime::{EngineChoice, Runtime, RuntimeOptions},
+    tui::{
+        effect::Effect,
+        keymap::{Key, Keymap},
+        model::{Attacks, Model},
+        msg::Msg,
+        theme::{Depth, Theme},
+        update,
+        view::{ViewCache, render},
+    },
 };
+use ratatui::{buffer::Buffer, layout::Rect};
 use tempfile::TempDir;
 
 fn root() -> PathBuf {
@@ -26,7 +45,7 @@ fn root() -> PathBuf {
 fn attack(home: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_psescope"));
     command.arg("attack").arg(root().join("tests/corpus/good/tiny.onnx")).arg(root().join("samples/panda.jpg"));
-    command.args(["--eps", "8/255"]).args(more).current_dir(home).env("PSESCOPE_ENGINE", "embedded");
+    command.args(more).current_dir(home).env("PSESCOPE_ENGINE", "embedded");
     for variable in ["HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"] {
         command.env(variable, home);
     }
@@ -58,23 +77,31 @@ fn timeless(path: &Path) -> Vec<u8> {
 #[test]
 fn the_same_seed_gives_the_same_file() {
     let home = home();
-    for attack_name in ["ifgsm", "pgd"] {
-        let files: Vec<Vec<u8>> = (0..3)
-            .map(|i| {
-                let out = format!("{attack_name}{i}.pse");
+    // Where two runs could differ: random starts, searches, threads, on each engine that is here.
+    for engine in common::engines() {
+        let library = match engine.describe().starts_with("embedded") {
+            true => None,
+            false => {
+                let options = RuntimeOptions { engine: EngineChoice::OnnxRuntime, ..RuntimeOptions::default() };
+                Runtime::open(&options).expect("it was open").report().library.clone()
+            }
+        };
+        for attack_name in psescope::core::attack::REGISTRY.iter().map(|a| a.name()) {
+            let run = |seed: &str| {
                 // The recorded command names the file: it is the same one each time.
-                assert!(
-                    attack(home.path(), &["--attack", attack_name, "--steps", "6", "--seed", "5", "--out", "run.pse"])
-                        .output()
-                        .expect("it runs")
-                        .status
-                        .success()
-                );
-                fs::rename(home.path().join("run.pse"), home.path().join(&out)).expect("renamed");
-                timeless(&home.path().join(out))
-            })
-            .collect();
-        assert!(files.windows(2).all(|f| f[0] == f[1]), "{attack_name} differs from run to run");
+                let mut command = attack(home.path(), &["--attack", attack_name, "--steps", "4", "--seed", seed, "--out", "run.pse"]);
+                if let Some(library) = &library {
+                    command.env("PSESCOPE_ENGINE", "onnxruntime").arg("--ort-lib").arg(library);
+                }
+                let output = command.output().expect("it runs");
+                assert!(output.status.success(), "{attack_name}: {}", String::from_utf8_lossy(&output.stderr));
+                timeless(&home.path().join("run.pse"))
+            };
+            let first = run("5");
+            assert!(first == run("5"), "{attack_name} differs from run to run on {}", engine.describe());
+            // The comparison sees what a random start changes.
+            assert!(attack_name != "pgd" || first != run("6"));
+        }
     }
 }
 
@@ -107,6 +134,40 @@ fn a_place_that_cannot_be_written_keeps_what_was_there() {
     assert_eq!(fs::read(home.path().join("file")).expect("still there"), b"mine");
     let left: Vec<_> = fs::read_dir(home.path()).expect("readable").flatten().map(|e| e.file_name()).collect();
     assert!(left.iter().all(|n| !n.to_string_lossy().ends_with(".part")), "{left:?}");
+}
+
+/// A disk that fills up in the middle of the file: the system's limit on file sizes stops the write after a few kilobytes.
+#[test]
+fn a_file_that_is_cut_short_leaves_the_older_one_whole() {
+    let home = home();
+    assert!(attack(home.path(), &["--steps", "2", "--out", "run.pse"]).output().expect("it runs").status.success());
+    let before = fs::read(home.path().join("run.pse")).expect("written");
+    assert!(before.len() > 4096);
+    let whole = attack(home.path(), &["--steps", "3", "--out", "run.pse"]);
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -f 4; trap '' XFSZ; exec \"$0\" \"$@\""]).arg(whole.get_program()).args(whole.get_args());
+    limited.current_dir(home.path()).envs(whole.get_envs().filter_map(|(n, v)| Some((n, v?))));
+    let output = limited.output().expect("it runs");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("cannot write run.pse") && !text.contains("panicked"), "{text}");
+    assert!(fs::read(home.path().join("run.pse")).expect("still there") == before);
+    let left: Vec<_> = fs::read_dir(home.path()).expect("readable").flatten().map(|e| e.file_name()).collect();
+    assert!(left.iter().all(|n| !n.to_string_lossy().ends_with(".part")), "{left:?}");
+}
+
+/// A folder where not even the system's administrator may make a file.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_read_only_folder_is_one_sentence() {
+    let home = home();
+    for more in [&["--out", "/proc/run.pse"][..], &["--npy", "/proc/arrays"], &["--png", "/proc/pictures"]] {
+        let output = attack(home.path(), &[&["--steps", "2"], more].concat()).output().expect("it runs");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{more:?}: {text}");
+        let said: Vec<&str> = text.lines().filter(|l| !l.contains("note:")).collect();
+        assert!(said.len() == 1 && said[0].contains(more[1]), "{more:?}: {text}");
+    }
 }
 
 /// Waits for the child, but not for ever.
@@ -160,29 +221,32 @@ fn a_reader_that_goes_away_is_no_error() {
     assert_eq!(ends(&mut child).code(), Some(0));
 }
 
+fn step() -> StepRecord {
+    StepRecord {
+        index: 0,
+        loss: 1.0,
+        terms: vec![],
+        top: vec![(0, 2.0), (1, 1.0)],
+        true_logit: 2.0,
+        target_logit: Some(1.0),
+        other_logit: 1.0,
+        log_sum_exp: 2.5,
+        predicted: 0,
+        l0: 1,
+        l1: 0.1,
+        l2: 0.1,
+        linf: 0.1,
+        seconds: 0.0,
+    }
+}
+
 #[test]
 fn a_hundred_thousand_steps_need_little_memory() {
-    let clean = Arc::new(Array3::<f32>::zeros((3, 32, 32)));
-    let budget = 4 << 20;
+    let clean = Arc::new(Array3::<f32>::zeros((3, 8, 8)));
+    let budget = 256 << 10;
     let trace = Trace::new(Arc::clone(&clean), 0, Some(1), budget);
     for i in 0..100_000u32 {
-        let record = StepRecord {
-            index: 0,
-            loss: 1.0,
-            terms: vec![],
-            top: vec![(0, 2.0), (1, 1.0)],
-            true_logit: 2.0,
-            target_logit: Some(1.0),
-            other_logit: 1.0,
-            log_sum_exp: 2.5,
-            predicted: 0,
-            l0: 1,
-            l1: 0.1,
-            l2: 0.1,
-            linf: 0.1,
-            seconds: 0.0,
-        };
-        trace.push(record, clean.mapv(|_| i as f32 / 1e5).view());
+        trace.push(step(), clean.mapv(|_| i as f32 / 1e5).view());
     }
     assert_eq!(trace.len(), 100_000);
     let kept = trace.frames();
@@ -193,4 +257,121 @@ fn a_hundred_thousand_steps_need_little_memory() {
     let meta = RunMeta { format: file::VERSION, steps: trace.with_steps(<[_]>::to_vec), target: Some(1), ..RunMeta::default() };
     file::save(&home.path().join("long.pse"), &meta, &trace).expect("saved");
     assert_eq!(file::load(&home.path().join("long.pse")).expect("read").trace.frames(), kept);
+}
+
+/// The inspector without a terminal, an attack of three steps behind it, and the clock in the test's hands.
+struct Watcher {
+    model: Model,
+    cache: ViewCache,
+}
+
+impl Watcher {
+    fn after_an_attack() -> Self {
+        let theme = Theme::new("terminal", Depth::True, false).expect("built in");
+        let keymap = Keymap::new(&[]).expect("no conflicts");
+        let attacks = Attacks(psescope::core::attack::REGISTRY);
+        let model = Model::new("m.onnx".into(), "i.png".into(), theme, keymap, attacks, psescope::tui::default_attack());
+        let mut watcher = Self { model, cache: ViewCache::default() };
+        let image = Arc::new(Array3::<f32>::from_elem((3, 32, 32), 0.5));
+        watcher.send(Msg::Engine(Event::Opened(Box::new(Opened {
+            model: "m.onnx".into(),
+            model_sha256: "0".repeat(64),
+            image_path: "i.png".into(),
+            provider: "CPU".into(),
+            engine: "embedded".into(),
+            preprocessing: "unit".into(),
+            notices: vec![],
+            labels: Arc::new(vec!["cat".into(), "dog".into()]),
+            image: Arc::clone(&image),
+            logits: vec![2.0, 1.0],
+            layers: vec![],
+            has_linear_head: false,
+            no_gradient: None,
+        }))));
+        let asked = Key::parse_all("<space>").expect("a key").into_iter().flat_map(|key| watcher.send(Msg::Key(key))).collect::<Vec<_>>();
+        let (run, request) = asked
+            .into_iter()
+            .find_map(|e| if let Effect::Engine(Asked::Attack { run, request, .. }) = e { Some((run, request)) } else { None })
+            .expect("an attack is asked for");
+        let trace = Arc::new(Trace::new(image, 0, None, 1 << 20));
+        watcher.send(Msg::Engine(Event::Started { run, label: 0, target: None, request, trace: Arc::clone(&trace) }));
+        for index in 0..3 {
+            trace.push(step(), trace.clean.view());
+            watcher.send(Msg::Engine(Event::Step { run, index }));
+        }
+        watcher.send(Msg::Engine(Event::Ended { run, ending: Ending::Done { success: false }, best: Some(2) }));
+        watcher
+    }
+
+    fn send(&mut self, msg: Msg) -> Vec<Effect> {
+        update(&mut self.model, msg)
+    }
+
+    fn at(&mut self, time: Duration) -> Vec<Effect> {
+        self.send(Msg::Tick(time))
+    }
+
+    fn frame(&mut self) -> Buffer {
+        let area = Rect::new(0, 0, 100, 30);
+        let mut buffer = Buffer::empty(area);
+        render(&self.model, &mut self.cache, area, &mut buffer);
+        buffer
+    }
+
+    /// How much the model holds, told by how long it is when it is written out.
+    fn weight(&self) -> usize {
+        let mut model = self.model.clone();
+        model.now = Duration::ZERO;
+        format!("{model:?}").len()
+    }
+}
+
+#[test]
+fn a_day_of_idling_asks_for_nothing_and_grows_nothing() {
+    let mut watcher = Watcher::after_an_attack();
+    // Whatever the first minute still does.
+    (0..60).for_each(|second| drop(watcher.at(Duration::from_secs(second))));
+    let (frame, weight) = (watcher.frame(), watcher.weight());
+    for second in 60..86_400u64 {
+        assert!(watcher.at(Duration::from_secs(second)).is_empty(), "after {second} s");
+        if second % 3600 == 0 {
+            assert_eq!(watcher.frame(), frame, "after {second} s");
+        }
+    }
+    assert_eq!(watcher.weight(), weight);
+}
+
+#[test]
+fn clocks_that_jump_break_nothing() {
+    let mut watcher = Watcher::after_an_attack();
+    let year = Duration::from_secs(365 * 86_400);
+    for time in [year, Duration::ZERO, 100 * year, Duration::from_millis(1), 1000 * year, year] {
+        for key in Key::parse_all("2<right>1<left>?<esc>/").expect("keys") {
+            watcher.at(time);
+            watcher.send(Msg::Key(key));
+            watcher.frame();
+        }
+    }
+    // What it says still leaves.
+    watcher.send(Msg::Told(psescope::tui::notice::Severity::Info, "a passing word".into()));
+    let shown = |watcher: &mut Watcher| watcher.frame().content.iter().map(|c| c.symbol()).collect::<String>().contains("a passing word");
+    assert!(shown(&mut watcher));
+    watcher.at(year + Duration::from_secs(60));
+    assert!(!shown(&mut watcher));
+}
+
+/// A run written before the system's epoch, as a clock that was never set has it, and files from the future.
+#[test]
+fn a_wrong_date_keeps_no_run_from_being_read() {
+    let home = home();
+    assert!(attack(home.path(), &["--steps", "2", "--out", "run.pse"]).output().expect("it runs").status.success());
+    let read = file::load(&home.path().join("run.pse")).expect("it can be read");
+    for written in [None, Some(0), Some(u64::MAX)] {
+        let path = home.path().join("dated.pse");
+        file::save(&path, &RunMeta { written, ..read.meta.clone() }, &read.trace).expect("saved");
+        assert_eq!(file::load(&path).expect("read").meta.written, written);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_psescope"));
+        let output = command.args(["export", "dated.pse", "--html", "-"]).current_dir(home.path()).output().expect("it runs");
+        assert!(output.status.success(), "{written:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
 }

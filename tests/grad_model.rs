@@ -11,7 +11,7 @@ use ndarray::{Array2, Array4, s};
 use prost::bytes::Bytes;
 use psescope::{
     core::{
-        onnx::{Attr, Graph, Node, read, write},
+        onnx::{Graph, Node, TensorData, read, write},
         oracle::{Evaluation, Layers as _, Objective, Oracle as _},
     },
     engine::subject::{Subject, SubjectOptions},
@@ -118,15 +118,17 @@ fn command(home: &TempDir) -> Command {
     command
 }
 
-/// The network with an operator in its middle that computes what was there before but has no gradient rule.
+/// The network behind an operator that has no gradient rule: here it samples the image where its pixels are.
 fn without_rule(home: &TempDir) -> PathBuf {
     let mut graph = graph(&golden("exported.onnx"));
-    let at = graph.nodes.iter().position(|n| n.op == "Relu").expect("a Relu");
-    let value = graph.nodes[at].outputs[0].clone();
-    graph.nodes[at].outputs[0] = "before".into();
-    // The power mean of one positive value is that value.
-    let pool = Node::new("LpPool", &["before"], &[&value]).with("kernel_shape", Attr::Ints(vec![1, 1])).with("p", 1i64);
-    graph.nodes.insert(at + 1, pool);
+    let image = graph.inputs[0].name.clone();
+    for node in &mut graph.nodes {
+        node.inputs.iter_mut().filter(|i| **i == image).for_each(|i| *i = "sampled".into());
+    }
+    let at = |i: usize| -1.0 + 2.0 * i as f32 / 31.0;
+    let places: Vec<f32> = (0..32 * 32).flat_map(|i| [at(i % 32), at(i / 32)]).collect();
+    graph.initializers.insert("places".into(), TensorData::f32(&[1, 32, 32, 2], &places));
+    graph.nodes.insert(0, Node::new("GridSample", &[&image, "places"], &["sampled"]).with("align_corners", 1i64));
     let path = home.path().join("odd.onnx");
     std::fs::write(&path, write::to_bytes(&graph)).expect("written");
     path
@@ -212,7 +214,7 @@ fn a_graph_of_other_weights_is_found_out_at_the_first_gradient() {
     let home = TempDir::new().expect("a folder");
     let mut other = graph(&golden("exported-gradient.onnx"));
     let head = other.initializers.values_mut().find(|t| t.dims == [CLASSES]).expect("the bias of the head");
-    *head = psescope::core::onnx::TensorData::f32(&[CLASSES], &[50.0, 0.0, 0.0, -50.0, 0.0, 0.0, 0.0, 0.0, 0.0, 9.0]);
+    *head = TensorData::f32(&[CLASSES], &[50.0, 0.0, 0.0, -50.0, 0.0, 0.0, 0.0, 0.0, 0.0, 9.0]);
     let path = home.path().join("other.onnx");
     std::fs::write(&path, write::to_bytes(&other)).expect("written");
     let subject = Subject::open(&golden("exported.onnx"), &options(Some(&path))).expect("it looks right");

@@ -94,6 +94,11 @@ const ROWS: &[Row] = &[
     ("average pool ceil counted", "y = AveragePool(x) kernel_shape=3,3 strides=2,2 pads=1,1,1,1 ceil_mode=1 count_include_pad=1", &[2, 3, 6, 8], ANY, 19),
     ("average pool SAME", "y = AveragePool(x) kernel_shape=3,3 strides=2,2 auto_pad='SAME_UPPER'", MAP, ANY, 17),
     ("average pool dilated", "y = AveragePool(x) kernel_shape=2,2 dilations=2,2", MAP, ANY, 19),
+    ("Lp pool", "y = LpPool(x) kernel_shape=3,3 strides=2,2 pads=1,1,1,1", MAP, ANY, 17),
+    ("Lp pool p1", "y = LpPool(x) kernel_shape=2,2 strides=1,1 p=1", MAP, ANY, 17),
+    ("Lp pool p3 dilated", "y = LpPool(x) kernel_shape=2,2 dilations=2,2 p=3", MAP, ANY, 18),
+    ("global Lp pool", "y = GlobalLpPool(x)", MAP, ANY, 17),
+    ("global Lp pool p3", "y = GlobalLpPool(x) p=3", MAP, ANY, 17),
     ("global average pool", "y = GlobalAveragePool(x)", MAP, ANY, 17),
     ("global max pool", "y = GlobalMaxPool(x)", MAP, ANY, 17),
     // Activations.

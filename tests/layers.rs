@@ -305,7 +305,7 @@ fn units_and_masks_from_outside() {
         ("mask", vec!["--units", "512"], "units 0 to 511"),
         ("mask", vec!["--top", "513"], "512 units"),
         ("mask", vec![], "required"),
-        ("units", vec!["--reference", "/nowhere"], "folder with images"),
+        ("units", vec!["--reference", "/nowhere"], "folder of images"),
     ] {
         let assert = at(command).args(args).assert().failure();
         let text = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();

@@ -1,7 +1,15 @@
 //! The real program in a real pseudo-terminal, on the embedded engine: what the screen shows, and how the terminal is left.
 #![cfg(unix)]
 
-use std::path::Path;
+mod common;
+mod terminal;
+
+use std::{
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use portable_pty::CommandBuilder;
 use psescope::{
@@ -15,9 +23,8 @@ use psescope::{
     tui::{self, model::Attacks},
 };
 
-mod terminal;
-
-use terminal::Terminal;
+use common::faulty::{Fault, Faulty};
+use terminal::{PATIENCE, Terminal};
 
 #[test]
 fn the_sample_is_attacked_stepped_through_and_explained() {
@@ -187,6 +194,124 @@ fn a_bad_model_is_one_sentence_and_no_screen_is_lost() {
     assert_eq!(terminal.ends().exit_code(), 3);
     terminal.is_given_back();
     assert!(terminal.text().contains("psescope: nowhere.onnx"), "{}", terminal.text());
+}
+
+/// Whether a process is over, whether or not anybody has asked how it ended.
+fn is_over(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_that_vanishes_ends_the_program_and_keeps_the_run() {
+    // As the leader of its session, told by SIGHUP; and in a session of its own, where only the terminal itself tells: while an attack
+    // draws, and while nothing is drawn.
+    for (alone, busy) in [(false, true), (true, true), (true, false)] {
+        let mut command = CommandBuilder::new(if alone { "setsid" } else { "sh" });
+        if alone {
+            command.args(["--wait", "sh"]);
+        }
+        command.args(["-c", "echo $$ > pid; exec \"$0\"", env!("CARGO_BIN_EXE_psescope")]);
+        let mut terminal = Terminal::run(command, 100, 30);
+        terminal.opens();
+        if busy {
+            terminal.attacks_for_long();
+            terminal.shows("step 2");
+        } else {
+            terminal.types(" ");
+            terminal.shows("step 10/10");
+        }
+        let pid = fs::read_to_string(terminal.state.path().join("pid")).expect("the shell told").trim().to_owned();
+        assert!(!is_over(&pid));
+        terminal.hang_up();
+        let end = Instant::now() + PATIENCE;
+        while !is_over(&pid) {
+            // Never an orphan that keeps a processor busy.
+            assert!(Instant::now() < end, "alone {alone}, busy {busy}: it goes on without a terminal");
+            let _ = terminal.child.try_wait();
+            thread::sleep(Duration::from_millis(20));
+        }
+        let run = psescope::engine::trace::file::load(&terminal.state.path().join("psescope/last.pse")).expect("it can be read");
+        assert!(run.trace.len() > 1);
+    }
+}
+
+#[test]
+fn a_thousand_resizes() {
+    let mut terminal = Terminal::start(80, 24);
+    terminal.opens();
+    terminal.types(" ");
+    for i in 0..1000u16 {
+        terminal.resize(2 + i * 37 % 199, 2 + i * 23 % 61);
+        if i % 25 == 0 {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+    terminal.resize(120, 40);
+    terminal.shows("step 10/10");
+    terminal.shows("logits over steps");
+    terminal.types("2");
+    terminal.shows("cells by strength");
+    terminal.types("q");
+    assert!(terminal.ends().success());
+    terminal.is_given_back();
+}
+
+#[test]
+fn nothing_is_drawn_while_nothing_happens() {
+    let mut terminal = Terminal::start(120, 40);
+    terminal.opens();
+    terminal.types(" ");
+    terminal.shows("step 10/10");
+    // What was said leaves the screen, estimates come: then it is quiet.
+    let (end, mut before) = (Instant::now() + PATIENCE, usize::MAX);
+    loop {
+        let now = terminal.bytes();
+        if now == before {
+            break;
+        }
+        assert!(Instant::now() < end, "it never comes to rest");
+        before = now;
+        thread::sleep(Duration::from_secs(3));
+    }
+    terminal.types("?");
+    terminal.shows("Attack screen");
+    terminal.types("q");
+    terminal.hides("Attack screen");
+    terminal.types("q");
+    assert!(terminal.ends().success());
+}
+
+/// Not a test by itself: run in a pseudo-terminal by the test below.
+#[test]
+#[ignore = "needs a terminal of its own"]
+fn interface_on_an_engine_that_panics() {
+    let engine = worker::spawn_on(worker::Options::default(), Faulty::runtime(Fault::Panic(5)));
+    let options = tui::Options::new(sample::MODEL.into(), sample::IMAGE.into());
+    tui::run(engine, options).expect("it opens");
+}
+
+#[test]
+fn a_panic_in_the_worker_leaves_the_screen_whole() {
+    let me = std::env::current_exe().expect("this test's program");
+    let mut command = CommandBuilder::new(Path::new(&me));
+    command.args(["--ignored", "--exact", "interface_on_an_engine_that_panics", "--nocapture"]);
+    let mut terminal = Terminal::run(command, 120, 40);
+    terminal.opens();
+    terminal.types(" ");
+    terminal.shows("internal error");
+    assert!(terminal.look(vt100::Screen::alternate_screen));
+    assert!(!terminal.text().contains("panicked at"), "{}", terminal.text());
+    // What was recorded can be stepped through, and another attack runs.
+    terminal.types("\x1b[H");
+    terminal.shows("step 0/3");
+    terminal.types("r");
+    terminal.shows("step 10/10");
+    terminal.types("q");
+    assert!(terminal.ends().success());
+    terminal.is_given_back();
+    assert!(terminal.state.path().join("psescope/last.pse").exists());
 }
 
 /// An attack whose number of steps nobody can tell: the interface panics when it asks.

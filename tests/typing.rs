@@ -6,7 +6,7 @@ use ndarray::{Array1, Array2, Array3, Array4};
 use psescope::{
     core::{
         attack::REGISTRY,
-        dissect::ConceptLabels,
+        dissect::{ConceptLabels, Levels},
         explain::{
             cam::{CamMap, Method},
             layers::LayerChange,
@@ -246,7 +246,7 @@ fn inspected(ask: &Ask) -> Answer {
                 clean: response(1.0),
                 adversarial: response(if k == 3 { 9.0 } else { 1.0 + k as f32 / 10.0 }),
                 change: if k == 3 { 8.0 } else { k as f32 / 10.0 },
-                standardised: None,
+                standardised: Some(if k == 5 { -4.5 } else { 0.5 }),
                 effect_true: -0.5,
                 effect_target: k as f32,
                 r: 0.0,
@@ -260,11 +260,14 @@ fn inspected(ask: &Ask) -> Answer {
                 exact: false,
                 settings: Settings::default(),
                 logits: [z(9.0, 5.0), z(1.0, 10.0)],
+                spread: Some("the concept images".into()),
                 units: (0..8).map(unit).collect(),
                 maps: Array4::from_shape_fn((2, 8, 4, 4), |(n, k, y, x)| (n * k * (y + x)) as f32),
             };
             let csv = "unit,category,label,score\r\n2,object,dog,0.5\r\n4,part,fur,0.3\r\n6,object,dog,0.2\r\n";
-            Answer::Units(Arc::new(table), ConceptLabels::from_result_csv(csv.as_bytes(), "own data").ok().map(Arc::new))
+            let levels = Levels { threshold: vec![6.5; 8], mean: vec![1.0; 8], deviation: vec![1.0; 8] };
+            let labels = ConceptLabels::from_result_csv(csv.as_bytes(), "own data").expect("a result file").with_levels(Some(levels));
+            Answer::Units(Arc::new(table), Some(Arc::new(labels)))
         }
         Ask::Exact { units, .. } => Answer::Exact(units.iter().map(|_| (-0.25, 0.75)).collect()),
         Ask::Mask(mask) => {
@@ -835,6 +838,15 @@ fn units_are_measured_and_masked() {
     let text = t.text(120, 40);
     assert!(text.contains("3 fur") && text.contains("est.") && !text.contains("exact") && text.contains("names: own data"), "{text}");
     assert_eq!(t.model.units.layer.as_deref(), Some("block3"));
+    assert!(text.contains("above 6.5"), "the level of the dissection is said: {text}");
+    // By change over the spread, and back round to the change.
+    t.keys("s");
+    let wide = t.text(200, 60);
+    assert!(wide.contains("by change over sd") && wide.contains("spread in the concept images") && wide.contains("-4.5"), "{wide}");
+    let chosen = wide.lines().find_map(|l| l.trim_start_matches('│').trim_start().strip_prefix('>')).unwrap_or_default();
+    assert!(chosen.trim_start().starts_with("5 "), "{wide}");
+    t.keys("ssss");
+    assert!(t.text(120, 40).contains("by change ·"), "{}", t.text(120, 40));
     t.keys("E");
     assert!(matches!(asked(&t), Some(Ask::Exact { units, .. }) if units.len() == 8 && units[0] == 3));
     t.answer();

@@ -1,114 +1,27 @@
 //! The real worker on the bundled model and photo, with the embedded engine.
 
+mod common;
+
 use std::{
     path::PathBuf,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use psescope::{
-    core::explain::{
-        cam::Method,
-        psr::{Mode, Settings},
-        units::Fill,
-    },
+    core::explain::{cam::Method, psr::Mode, units::Fill},
     engine::{
-        Handle,
-        command::{At, AttackRequest, Command, RunId, Target},
+        command::{At, Command, RunId, Target},
         control::Control,
-        event::{Ending, Event, Opened},
+        event::{Ending, Event},
         inspect::{Answer, Ask, Mask},
         sample,
-        trace::Trace,
-        worker::{self, Options},
     },
-    runtime::{EngineChoice, RuntimeOptions},
 };
 
-/// Far longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(240);
-
-struct Session {
-    handle: Handle,
-    log: Vec<String>,
-}
-
-impl Session {
-    fn start() -> Self {
-        let runtime = RuntimeOptions { engine: EngineChoice::Embedded, ..RuntimeOptions::default() };
-        Self { handle: worker::spawn(Options { runtime, ..Options::default() }), log: Vec::new() }
-    }
-
-    fn open() -> (Self, Box<Opened>) {
-        let mut session = Self::start();
-        session.send(Command::Open { model: sample::MODEL.into(), image: sample::IMAGE.into() });
-        let opened = session.until("Opened", |e| if let Event::Opened(o) = e { Some(o) } else { None });
-        (session, opened)
-    }
-
-    fn send(&self, command: Command) {
-        self.handle.commands.send(command).expect("the worker lives");
-    }
-
-    /// The first event that `pick` takes; those before it are dropped.
-    fn until<T>(&mut self, what: &str, mut pick: impl FnMut(Event) -> Option<T>) -> T {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let event = self.handle.events.recv_timeout(left).unwrap_or_else(|e| panic!("no {what} ({e}); before it: {:#?}", self.log));
-            let line = format!("{event:?}").chars().take(160).collect();
-            if let Some(found) = pick(event) {
-                return found;
-            }
-            self.log.push(line);
-        }
-    }
-
-    fn attack(&self, run: u64, params: &[(&str, &str)], target: Target) -> Control {
-        let control = Control::default();
-        let params = params.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        let request = AttackRequest { attack: "ifgsm".into(), params, target, label: None, seed: 0, within: None };
-        self.send(Command::Attack { run: RunId(run), request, control: control.clone() });
-        control
-    }
-
-    fn started(&mut self, wanted: u64) -> Arc<Trace> {
-        self.until("Started", |e| match e {
-            Event::Started { run, trace, .. } if run == RunId(wanted) => Some(trace),
-            _ => None,
-        })
-    }
-
-    fn stepped(&mut self, wanted: u64, at_least: usize) {
-        self.until("Step", |e| matches!(e, Event::Step { run, index } if run == RunId(wanted) && index >= at_least).then_some(()));
-    }
-
-    fn ended(&mut self, wanted: u64) -> Ending {
-        self.until("Ended", |e| match e {
-            Event::Ended { run, ending, .. } if run == RunId(wanted) => Some(ending),
-            _ => None,
-        })
-    }
-
-    fn failed(&mut self) -> String {
-        self.until("Failed", |e| if let Event::Failed(why) = e { Some(why) } else { None })
-    }
-
-    fn map(&self, run: u64, step: usize, cell: usize, mode: Mode) -> Control {
-        let control = Control::default();
-        let settings = Settings { floor: 0.1, threshold: 1.0, mode };
-        self.send(Command::Psr {
-            run: RunId(run),
-            step,
-            cell: [cell, cell],
-            settings,
-            known: vec![],
-            estimate: None,
-            control: control.clone(),
-        });
-        control
-    }
-}
+use common::{
+    root,
+    session::{PATIENCE, Session},
+};
 
 /// Steps enough that no attack here ends by itself.
 const LONG: &[(&str, &str)] = &[("steps", "5000")];
@@ -295,10 +208,6 @@ fn leaving_ends_the_threads_even_in_the_middle_of_everything() {
     let end = Instant::now() + PATIENCE;
     while session.handle.events.recv_timeout(end.saturating_duration_since(Instant::now())).is_ok() {}
     assert!(Instant::now() < end, "the events' end is still open");
-}
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
 #[test]

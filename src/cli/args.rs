@@ -1,6 +1,9 @@
 //! Flags that several subcommands share.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
@@ -18,7 +21,10 @@ use crate::{
         command::{AttackRequest, Target},
         subject::SubjectOptions,
     },
-    runtime::{Device, EngineChoice, RuntimeOptions},
+    runtime::{
+        Device, EngineChoice, RuntimeOptions,
+        options::{self, Listener, Update},
+    },
 };
 
 /// How the model is read and run.
@@ -58,6 +64,15 @@ pub struct ModelArgs {
     /// Threads for one run; 0 is one per physical core.
     #[arg(long, default_value_t = 0, value_name = "N", env = "PSESCOPE_THREADS")]
     pub threads: usize,
+    /// Most GPU memory to keep: 8GB, 512MiB or bytes.
+    #[arg(long, value_name = "SIZE", value_parser = options::bytes)]
+    pub gpu_memory_limit: Option<usize>,
+    /// Let TensorRT compute in half precision: faster, less accurate gradients.
+    #[arg(long)]
+    pub fp16: bool,
+    /// Where an attack's update is computed: host, device (in the graph: the image stays there), auto (device on GPUs).
+    #[arg(long, default_value = "auto", value_name = "WHERE", env = "PSESCOPE_UPDATE")]
+    pub update: Update,
 }
 
 impl ModelArgs {
@@ -69,6 +84,10 @@ impl ModelArgs {
             engine: self.engine,
             device: self.device,
             threads: self.threads,
+            gpu_memory_limit: self.gpu_memory_limit,
+            fp16: self.fp16,
+            update: self.update,
+            listener: Listener::new(|text| drop(writeln!(std::io::stderr(), "psescope: note: {text}"))),
             ..RuntimeOptions::default()
         }
     }

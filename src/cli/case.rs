@@ -20,6 +20,7 @@ use crate::{
         command::{AttackRequest, Target},
         recorded::find_model,
         trace::{Trace, file},
+        triage::listing,
     },
 };
 
@@ -87,7 +88,12 @@ impl CaseArgs {
     /// Opens the model and the two images, attacking if need be.
     pub fn open(&self, model_args: &ModelArgs) -> anyhow::Result<Case> {
         match (&self.image, &self.adv) {
-            (None, _) => of_run(&self.first, self.model.as_deref(), model_args),
+            (None, _) if is_run(&self.first) => of_run(&self.first, self.model.as_deref(), model_args),
+            (None, _) => {
+                let first = self.first.display();
+                Err(Error::Parameter(format!("{first} is no run, and alone it is not enough: give a model and an image, or a RUN.pse"))
+                    .into())
+            }
             (Some(image), Some(adversarial)) => self.of_files(image, adversarial, model_args),
             (Some(image), None) => self.of_attack(image, model_args),
         }
@@ -123,6 +129,12 @@ impl CaseArgs {
         let request = AttackRequest { target: wanted(problem.target), label: Some(label), ..attacked.request };
         Ok(Case { session, image: image.display().to_string(), clean, adversarial: attacked.image, label, target, trace, request })
     }
+}
+
+/// Whether a lone argument is meant as a run: by its name, or because it is neither a model nor a picture.
+fn is_run(path: &Path) -> bool {
+    let other = |e: &std::ffi::OsStr| e.eq_ignore_ascii_case("onnx") || listing::is_image(path);
+    !path.extension().is_some_and(other)
 }
 
 fn wanted(target: Option<usize>) -> Target {

@@ -16,6 +16,7 @@ mod case;
 mod cmd;
 mod compare;
 pub mod config;
+mod examples;
 mod exit;
 mod log;
 mod progress;
@@ -50,7 +51,7 @@ const USAGE: &str = "psescope [OPTIONS] [MODEL] [IMAGE]
        psescope <COMMAND> …";
 
 const EXAMPLES: &str = "Examples:
-  psescope                                             the bundled model and photo
+  psescope                                             # the bundled model and photo
   psescope resnet50.onnx cat.jpg --preprocess imagenet
   psescope attack resnet50.onnx cat.jpg --attack ifgsm --eps 8/255 --target 'red fox' --json
   psescope pse resnet50.onnx cat.jpg --attack ifgsm --target 277 --grid 14 --json
@@ -66,44 +67,63 @@ Exit codes: 0 done; 1 attack failed (only with --exit-code); 2 usage; 3 input or
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Attack one image without the interface.
+    #[command(after_help = examples::of("attack"))]
     Attack(cmd::attack::AttackCommand),
     /// Promotion-suppression map of a perturbation.
+    #[command(after_help = examples::of("pse"))]
     Pse(cmd::pse::PseCommand),
     /// Class activation map.
+    #[command(after_help = examples::of("cam"))]
     Cam(cmd::cam::CamCommand),
     /// What a perturbation changes in the network, layer by layer.
+    #[command(after_help = examples::of("layers"))]
     Layers(cmd::layers::LayersCommand),
     /// What it changes at one layer, unit by unit, and what each change does to the logits.
+    #[command(after_help = examples::of("units"))]
     Units(cmd::units::UnitsCommand),
     /// Mask units or put them back to clean, and see whether that undoes the attack.
+    #[command(after_help = examples::of("mask"))]
     Mask(cmd::mask::MaskCommand),
     /// Write the gradient graph of a model.
+    #[command(after_help = examples::of("grad"))]
     Grad(cmd::grad::GradCommand),
     /// What psescope sees in a model: inputs, logits, layers, gradient coverage, preprocessing, labels.
+    #[command(after_help = examples::of("inspect"))]
     Inspect(cmd::inspect::InspectCommand),
     /// What is known about a perturbation, in sentences.
+    #[command(after_help = examples::of("insight"))]
     Insight(cmd::insight::InsightCommand),
     /// Over a folder: how many attacked images masking units brings back, and at what cost.
+    #[command(after_help = examples::of("recovery"))]
     Recovery(cmd::recovery::RecoveryCommand),
     /// Over a folder: which units an attack moves, and whether those are the interpretable ones.
+    #[command(after_help = examples::of("sensitivity"))]
     Sensitivity(cmd::sensitivity::SensitivityCommand),
     /// The inspector on a recorded run, without its model.
+    #[command(after_help = examples::of("view"))]
     View(cmd::view::ViewCommand),
     /// Reports of a recorded run: page, figure, arrays, numbers.
+    #[command(after_help = examples::of("export"))]
     Export(cmd::export::ExportCommand),
     /// Attack every image of a folder: one row each, in parts that a cluster can share.
+    #[command(after_help = examples::of("triage"))]
     Triage(Box<cmd::triage::TriageCommand>),
     /// Print pictures in the shell.
+    #[command(after_help = examples::of("show"))]
     Show(cmd::show::ShowCommand),
     /// Which concepts the units of a layer agree with (network dissection); makes concept data too.
+    #[command(after_help = examples::of("dissect"))]
     Dissect(cmd::dissect::DissectCommand),
     /// What was found on this machine, what was chosen, and why.
+    #[command(after_help = examples::of("doctor"))]
     Doctor(cmd::doctor::DoctorCommand),
     /// ONNX Runtime: install it into the user's cache.
     #[command(subcommand)]
+    #[command(after_help = examples::of("runtime"))]
     Runtime(cmd::runtime::RuntimeCommand),
     /// Shell completions, man page, commented configuration, key table.
     #[command(subcommand)]
+    #[command(after_help = examples::of("generate"))]
     Generate(cmd::generate::GenerateCommand),
 }
 

@@ -6,10 +6,10 @@ use ndarray::{Array1, Array3, Axis};
 
 use super::args::ModelArgs;
 use crate::{
-    core::{error::Result, oracle::Oracle as _},
-    engine::{control::Control, subject::Subject},
+    core::{attack, error::Result, oracle::Oracle as _},
+    engine::{command::AttackRequest, control::Control, subject::Subject},
     report::json::Context,
-    runtime::{Network, Runtime},
+    runtime::{Network, Runtime, options::Update},
 };
 
 /// An open model.
@@ -24,6 +24,8 @@ pub struct Session {
     pub model: String,
     /// Device as typed.
     pub device: String,
+    /// Where updates were asked to run.
+    update: Update,
 }
 
 impl Session {
@@ -38,7 +40,16 @@ impl Session {
         let say = |text| drop(writeln!(std::io::stderr(), "psescope: note: {text}"));
         let network = subject.network(&backend)?.with_listener(Arc::new(say));
         let provider = format!("{} ({})", network.provider(), backend.describe());
-        Ok(Self { subject, network, provider, model: model.display().to_string(), device: args.device.to_string() })
+        Ok(Self { subject, network, provider, model: model.display().to_string(), device: args.device.to_string(), update: args.update })
+    }
+
+    /// Says so when an update in the graph was asked for and this attack has none.
+    pub fn say_update(&self, request: &AttackRequest) {
+        let able = attack::find(&request.attack).is_none_or(attack::Attack::on_device);
+        if self.update == Update::Device && !able {
+            let name = &request.attack;
+            let _ = writeln!(std::io::stderr(), "psescope: note: {name} has no update in the graph; its steps are computed on the host");
+        }
     }
 
     /// Opens an image and runs it once.

@@ -10,4 +10,5 @@ pub mod onnx;
 pub mod oracle;
 pub mod scalars;
 pub mod stats;
+pub mod stepper;
 pub mod tensor;

@@ -5,7 +5,10 @@
 
 use ndarray::{Array1, Array2, Array4, ArrayD, ArrayView2, ArrayView3, ArrayView4};
 
-use super::error::Result;
+use super::{
+    error::Result,
+    stepper::{Job, Stepper},
+};
 
 /// What is differentiated with respect to the image, per sample.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +63,12 @@ pub trait Oracle {
     /// How many images to give at once for the best throughput.
     fn batch(&self) -> usize {
         1
+    }
+
+    /// Opens a loop that stays where the network runs. `None`: the caller does the updates itself, with
+    /// [`Oracle::gradient`].
+    fn stepper<'a>(&'a mut self, _job: &Job) -> Result<Option<Box<dyn Stepper + 'a>>> {
+        Ok(None)
     }
 
     /// Pixel value per channel that stands for "nothing": what the preprocessing maps to 0, the mean colour of most models.

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     core::{
-        dissect::ConceptLabels,
+        dissect::{ConceptLabels, Levels},
         error::{Error, Result},
     },
     runtime::paths,
@@ -22,6 +22,8 @@ use crate::{
 
 /// Largest result file that is read.
 const MAX_FILE: u64 = 256 << 20;
+/// Extension of the file with thresholds and spreads that stands beside a kept result.
+const LEVELS: &str = "units.csv";
 
 /// What stands beside a kept result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,7 +46,9 @@ pub fn concepts_for(model_sha256: &str, layer: &str) -> Option<ConceptLabels> {
 /// Reads a result file that the person names.
 pub fn concepts_from(path: &Path) -> Result<ConceptLabels> {
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-    ConceptLabels::from_result_csv(&read(path)?, &name).map_err(|e| Error::Input(format!("{}: {e}", path.display())))
+    let labels = ConceptLabels::from_result_csv(&read(path)?, &name).map_err(|e| Error::Input(format!("{}: {e}", path.display())))?;
+    let beside = name.strip_suffix("-result.csv").map(|stem| path.with_file_name(format!("{stem}-units.csv")));
+    Ok(labels.with_levels(beside.filter(|p| p.is_file()).and_then(|p| levels(&p))))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -78,12 +82,18 @@ fn own(folder: &Path, layer: &str) -> Option<ConceptLabels> {
     }
     found.sort_by_key(|f| std::cmp::Reverse(f.0));
     found.into_iter().find_map(|(_, path, origin)| match ConceptLabels::from_result_csv(&read(&path).ok()?, &origin.text) {
-        Ok(labels) => Some(labels),
+        Ok(labels) => Some(labels.with_levels(levels(&path.with_extension(LEVELS)))),
         Err(error) => {
             tracing::warn!("{}: {error}", path.display());
             None
         }
     })
+}
+
+/// What stands beside a result; a missing or damaged file only means that less is shown.
+fn levels(path: &Path) -> Option<Levels> {
+    let bytes = read(path).ok()?;
+    Levels::parse(&bytes).inspect_err(|error| tracing::warn!("{}: {error}", path.display())).ok()
 }
 
 fn stem(origin: &Origin) -> String {
@@ -92,17 +102,18 @@ fn stem(origin: &Origin) -> String {
 }
 
 /// Keeps a result where [`concepts_for`] finds it. A cache that cannot be written is only logged.
-pub fn keep(model_sha256: &str, origin: &Origin, csv: &str) {
+pub fn keep(model_sha256: &str, origin: &Origin, csv: &str, levels: &str) {
     let Some(folder) = folder(model_sha256) else { return };
-    if let Err(error) = store(&folder, origin, csv) {
+    if let Err(error) = store(&folder, origin, csv, levels) {
         tracing::warn!("the concepts were not kept in {}: {error}", folder.display());
     }
 }
 
-fn store(folder: &Path, origin: &Origin, csv: &str) -> std::io::Result<()> {
+fn store(folder: &Path, origin: &Origin, csv: &str, levels: &str) -> std::io::Result<()> {
     fs::create_dir_all(folder)?;
     let path = folder.join(stem(origin));
     replace(&path.with_extension("csv"), csv.as_bytes())?;
+    replace(&path.with_extension(LEVELS), levels.as_bytes())?;
     replace(&path.with_extension("json"), &serde_json::to_vec_pretty(origin)?)
 }
 
@@ -120,23 +131,29 @@ pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 
 /// Concepts that come with the program.
 fn shipped(model_sha256: &str, layer: &str) -> Option<ConceptLabels> {
-    let (_, csv) = SHIPPED.iter().find(|(name, _)| model_sha256 == SHIPPED_MODEL && *name == layer)?;
-    ConceptLabels::from_result_csv(csv, SHIPPED_ORIGIN).inspect_err(|e| tracing::warn!("the shipped labels of {layer}: {e}")).ok()
+    let (_, csv, levels) = SHIPPED.iter().find(|(name, ..)| model_sha256 == SHIPPED_MODEL && *name == layer)?;
+    let labels = ConceptLabels::from_result_csv(csv, SHIPPED_ORIGIN).inspect_err(|e| tracing::warn!("the shipped labels of {layer}: {e}"));
+    Some(labels.ok()?.with_levels(Levels::parse(levels).ok()))
 }
 
 /// 891f59e7fe6a84554619c63380f434bf0531f0e1d7b48b08a8186367f51b7896-256 of the bundled SqueezeNet.
 const SHIPPED_MODEL: &str = "891f59e7fe6a84554619c63380f434bf0531f0e1d7b48b08a8186367f51b7896";
 /// `samples/concepts/README.md` has the commands.
 const SHIPPED_ORIGIN: &str = "shipped with psescope: dissection on its own small made set (672 images, six cut-outs, no ImageNet concepts), rule original, quantile 0.005";
-/// Layer, result file.
-const SHIPPED: &[(&str, &[u8])] = &[
-    ("conv1.relu", include_bytes!("../../samples/concepts/conv1.relu-result.csv")),
-    ("fire3", include_bytes!("../../samples/concepts/fire3-result.csv")),
-    ("fire5", include_bytes!("../../samples/concepts/fire5-result.csv")),
-    ("fire7", include_bytes!("../../samples/concepts/fire7-result.csv")),
-    ("fire8", include_bytes!("../../samples/concepts/fire8-result.csv")),
-    ("fire9", include_bytes!("../../samples/concepts/fire9-result.csv")),
-];
+/// Both files of a layer.
+macro_rules! shipped {
+    ($layer:literal) => {
+        (
+            $layer,
+            include_bytes!(concat!("../../samples/concepts/", $layer, "-result.csv")),
+            include_bytes!(concat!("../../samples/concepts/", $layer, "-units.csv")),
+        )
+    };
+}
+
+/// Layer, result file, thresholds and spreads.
+const SHIPPED: &[(&str, &[u8], &[u8])] =
+    &[shipped!("conv1.relu"), shipped!("fire3"), shipped!("fire5"), shipped!("fire7"), shipped!("fire8"), shipped!("fire9")];
 
 #[cfg(test)]
 mod tests {
@@ -149,23 +166,26 @@ mod tests {
         let origin =
             |layer: &str, key: &str, text: &str| Origin { layer: layer.into(), data: "d".into(), key: key.into(), text: text.into() };
         let csv = |label: &str| format!("unit,category,label,score\r\n1,object,{label},0.5\r\n");
-        store(dir.path(), &origin("a/b:0", "1", "first"), &csv("cat")).unwrap();
+        let levels = "unit,threshold,mean,deviation\n1,2.5,1,0.5\n";
+        store(dir.path(), &origin("a/b:0", "1", "first"), &csv("cat"), levels).unwrap();
         std::thread::sleep(std::time::Duration::from_millis(20));
-        store(dir.path(), &origin("a/b:0", "2", "second"), &csv("dog")).unwrap();
-        store(dir.path(), &origin("other", "1", "third"), &csv("cow")).unwrap();
+        store(dir.path(), &origin("a/b:0", "2", "second"), &csv("dog"), "rubbish").unwrap();
+        store(dir.path(), &origin("other", "1", "third"), &csv("cow"), levels).unwrap();
         let found = own(dir.path(), "a/b:0").unwrap();
         assert_eq!((found.origin(), found.unit(0).unwrap().label.as_str()), ("second", "dog"));
+        assert!(found.levels().is_none(), "damaged levels only mean that less is known");
         assert!(own(dir.path(), "c").is_none());
         // A damaged result gives way to the one before.
         fs::write(dir.path().join(format!("{}.csv", stem(&origin("a/b:0", "2", "")))), "rubbish").unwrap();
-        assert_eq!(own(dir.path(), "a/b:0").unwrap().origin(), "first");
+        let first = own(dir.path(), "a/b:0").unwrap();
+        assert_eq!((first.origin(), first.levels().unwrap().threshold[0]), ("first", 2.5));
         assert!(concepts_for("../..", "x").is_none());
     }
 
     /// The files speak of every unit of their layer, their IoU is that of their counts, and the labels say that they are ours.
     #[test]
     fn the_bundled_model_has_labels() {
-        for ((layer, csv), units) in SHIPPED.iter().zip([64, 128, 256, 384, 512, 512]) {
+        for ((layer, csv, levels), units) in SHIPPED.iter().zip([64, 128, 256, 384, 512, 512]) {
             let table = ResultTable::parse(csv).unwrap();
             assert_eq!(table.to_csv().as_bytes(), *csv, "{layer} is in NetDissect's dialect");
             let mut numbers: Vec<usize> = table.rows.iter().map(|r| r.unit).collect();
@@ -175,7 +195,9 @@ mod tests {
                 let best = row.best.iter().map(|b| iou(b.truth, b.activation, b.intersect)).fold(0.0, f64::max);
                 approx::assert_abs_diff_eq!(best, row.score, epsilon = 1e-9);
             }
+            assert_eq!(Levels::parse(levels).unwrap().len(), units, "{layer}");
             let labels = shipped(SHIPPED_MODEL, layer).unwrap();
+            assert!(labels.levels().is_some_and(|l| l.deviation.iter().any(|d| *d > 0.0)));
             assert!(labels.origin().contains("shipped with psescope") && labels.origin().contains("made set"));
             assert!((0..units).any(|u| labels.unit(u).is_some_and(|c| c.iou >= 0.04)), "{layer} has no named unit");
         }

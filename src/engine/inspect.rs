@@ -12,7 +12,7 @@ use crate::core::{
     explain::{
         layers::{self, LayerChange},
         psr,
-        units::{self, Case, Fill, UnitTable},
+        units::{self, Case, Fill, Spread, UnitTable},
     },
     oracle::{LayerInfo, UnitGate, Units},
     scalars,
@@ -109,15 +109,27 @@ pub const MASKS: [usize; 6] = [1, 2, 5, 10, 20, 50];
 /// Most steps that a curve over time looks at.
 const STEPS: usize = 60;
 
+/// Gets answers that are still growing, or nothing as a sign of life; may end the work.
+pub type Publish<'a> = dyn FnMut(Option<Answer>) -> Result<()> + 'a;
+/// Gives the spread of a layer's units over reference images, where there are any.
+pub type SpreadOf<'a> = dyn FnMut(&mut dyn Units, &str, &mut Publish) -> Result<Option<Spread>> + 'a;
+
+/// What is known besides the run.
+pub struct Known<'a> {
+    /// The model file.
+    pub model_sha256: &'a str,
+    /// Reference images that the person gave.
+    pub spread: &'a mut SpreadOf<'a>,
+}
+
+/// Spread over the images of the concept data that named the units.
+fn of_concepts(labels: &ConceptLabels) -> Option<Spread> {
+    let deviation = labels.levels()?.deviation.iter().map(|d| *d as f32).collect();
+    Some(Spread { deviation, origin: "the concept images".into() })
+}
+
 /// Answers a question about a step. `publish` gets answers that are still growing, and may end the work.
-pub fn answer(
-    network: &mut dyn Units,
-    trace: &Trace,
-    step: usize,
-    ask: &Ask,
-    model_sha256: &str,
-    publish: &mut dyn FnMut(Option<Answer>) -> Result<()>,
-) -> Result<Answer> {
+pub fn answer(network: &mut dyn Units, trace: &Trace, step: usize, ask: &Ask, known: &mut Known, publish: &mut Publish) -> Result<Answer> {
     let frame = analysis::frame(trace, step)?;
     let case = |classes| Case { clean: trace.clean.view(), adversarial: frame.image.view(), classes };
     let whoever = (trace.label, trace.target.unwrap_or(trace.label));
@@ -126,8 +138,13 @@ pub fn answer(
         Ask::Over { all } => Answer::Over(Arc::new(over(network, trace, *all, publish)?), true),
         Ask::Units { layer, classes } => {
             let layer = layer.clone().map_or_else(|| usual(network), Ok)?;
-            let table = units::table(network, case(*classes), &layer, None, psr::Settings::default())?;
-            Answer::Units(Arc::new(table), concepts_for(model_sha256, &layer).map(Arc::new))
+            let labels = concepts_for(known.model_sha256, &layer);
+            let spread = match (known.spread)(network, &layer, publish)? {
+                None => labels.as_ref().and_then(of_concepts),
+                given => given,
+            };
+            let table = units::table(network, case(*classes), &layer, spread.as_ref(), psr::Settings::default())?;
+            Answer::Units(Arc::new(table), labels.map(Arc::new))
         }
         Ask::Exact { layer, classes, units } => {
             Answer::Exact(units::effects(network, case(*classes), layer, units, &mut |_| publish(None))?)
@@ -163,7 +180,7 @@ fn compared(network: &mut dyn Units, trace: &Trace, images: &[ArrayView3<f32>], 
     (1..=images.len()).map(|row| layers::compare(&infos, &responses, row, layers::Settings::default())).collect()
 }
 
-fn over(network: &mut dyn Units, trace: &Trace, all: bool, publish: &mut dyn FnMut(Option<Answer>) -> Result<()>) -> Result<Over> {
+fn over(network: &mut dyn Units, trace: &Trace, all: bool, publish: &mut Publish) -> Result<Over> {
     let kept = trace.frames();
     let count = kept.len().min(STEPS);
     let steps: Vec<usize> = (0..count).map(|i| kept[i * (kept.len() - 1) / count.saturating_sub(1).max(1)]).collect();
@@ -188,7 +205,7 @@ fn over(network: &mut dyn Units, trace: &Trace, all: bool, publish: &mut dyn FnM
     Ok(out)
 }
 
-fn undo(network: &mut dyn Units, case: Case, layer: String, publish: &mut dyn FnMut(Option<Answer>) -> Result<()>) -> Result<Undo> {
+fn undo(network: &mut dyn Units, case: Case, layer: String, publish: &mut Publish) -> Result<Undo> {
     let responses = network.responses(case.adversarial.insert_axis(Axis(0)), &[&layer], Some(case.clean))?;
     let mean = &responses.layers.first().ok_or_else(|| Error::Engine(format!("layer '{layer}' gave nothing")))?.mean;
     let change = |k: &usize| (mean[(1, *k)] - mean[(0, *k)]).abs();

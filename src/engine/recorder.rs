@@ -1,52 +1,80 @@
 //! Turns what an attack reports into the trace: derives scalars, keeps frames, pauses and stops.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ndarray::{Array3, ArrayView3};
 
 use super::{
     control::Control,
     trace::{StepRecord, Trace},
 };
 use crate::core::{
-    attack::{Outcome, Recorder, Step, scalars},
+    attack::{Outcome, Picture, Recorder, Step, scalars},
     error::Result,
-    tensor::norm::Norms,
 };
 
 /// How many of the best classes every step keeps.
 const TOP: usize = 10;
+/// How old the newest picture may get while images stay on a device.
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// Writes into a shared trace and tells somebody about every step.
 pub struct TraceRecorder<'a> {
     trace: Arc<Trace>,
     control: Control,
     started: Instant,
+    /// When the newest picture was taken over from the device.
+    shown: Instant,
     notify: Box<dyn FnMut(usize) + 'a>,
 }
 
 impl<'a> TraceRecorder<'a> {
     /// Records into `trace`; `notify` is called with the index of every new step.
     pub fn new(trace: Arc<Trace>, control: Control, notify: impl FnMut(usize) + 'a) -> Self {
-        Self { trace, control, started: Instant::now(), notify: Box::new(notify) }
+        Self { trace, control, started: Instant::now(), shown: Instant::now(), notify: Box::new(notify) }
     }
 
-    /// Marks the step that shows the result. When its frame was dropped to save memory, the image is recorded once more.
+    /// Marks the step that shows the result, and brings its frame back when that was not kept.
     pub fn finish(&mut self, outcome: &Outcome) {
-        let held = self.trace.frame(outcome.step).is_some_and(|f| f.image == outcome.image);
+        let frame = self.trace.frame(outcome.step);
+        let held = frame.as_ref().map(|f| f.image == outcome.image);
         let best = match self.trace.step(outcome.step) {
-            Some(_) if held => outcome.step,
+            Some(_) if held == Some(true) => outcome.step,
+            // Its picture was dropped, or never left the device.
+            Some(_) if held.is_none() => {
+                self.trace.mark_best(outcome.step);
+                self.trace.keep(outcome.step, outcome.image.view());
+                return;
+            }
             shown => {
                 let loss = shown.map_or(0.0, |s| s.loss);
-                self.push(Step { image: outcome.image.view(), logits: outcome.logits.view(), loss, terms: &[] })
+                let image = Picture::Here(outcome.image.view());
+                self.push(&Step { image, logits: outcome.logits.view(), loss, terms: &[] }, Some(outcome.image.view()))
             }
         };
         self.trace.mark_best(best);
     }
 
-    fn push(&mut self, step: Step) -> usize {
+    /// Whether a picture on the device is to be copied: where the trace keeps it, and now and then for those who watch.
+    fn copies(&mut self, step: &Step) -> bool {
+        let wanted = !step.image.is_remote()
+            || self.trace.wants(scalars::predicted(step.logits))
+            || self.control.paused()
+            || self.control.stopped()
+            || self.shown.elapsed() > GLANCE;
+        if wanted {
+            self.shown = Instant::now();
+        }
+        wanted
+    }
+
+    fn push(&mut self, step: &Step, picture: Option<ArrayView3<f32>>) -> usize {
         let (label, target) = (self.trace.label, self.trace.target);
         let top = scalars::top(step.logits, TOP);
-        let delta = &step.image - &*self.trace.clean;
-        let norms = Norms::of(delta.view());
+        let norms = step.image.norms(&self.trace.clean);
         let record = StepRecord {
             index: 0,
             loss: step.loss,
@@ -63,7 +91,7 @@ impl<'a> TraceRecorder<'a> {
             linf: norms.linf as f32,
             seconds: self.started.elapsed().as_secs_f32(),
         };
-        let index = self.trace.push(record, step.image);
+        let index = self.trace.push(record, picture);
         (self.notify)(index);
         index
     }
@@ -71,7 +99,19 @@ impl<'a> TraceRecorder<'a> {
 
 impl Recorder for TraceRecorder<'_> {
     fn step(&mut self, step: Step) -> Result<()> {
-        self.push(step);
-        self.control.checkpoint()
+        let copy = if self.copies(&step) { Some(step.image.array()?) } else { None };
+        let index = self.push(&step, copy.as_ref().map(|c| c.view()));
+        let going = self.control.checkpoint();
+        if copy.is_none() && going.is_err() {
+            // Somebody stopped it just now: what it had come to is worth a copy.
+            self.trace.keep(index, step.image.array()?.view());
+        }
+        going
+    }
+
+    fn last(&mut self, step: usize, image: &Array3<f32>) {
+        if self.trace.frame(step).is_none() {
+            self.trace.keep(step, image.view());
+        }
     }
 }

@@ -100,6 +100,13 @@ impl Prepared {
         self.trace.with_steps(|s| frames.into_iter().rev().find(|&i| s.get(i).is_some_and(|r| reached(r.predicted))))
     }
 
+    /// Marks what a run that did not come to its end amounts to.
+    pub fn cut_short(&self) {
+        if let Some(step) = self.last_success().or(self.trace.len().checked_sub(1)) {
+            self.trace.mark_best(step);
+        }
+    }
+
     /// Runs to the end and says whether the goal was reached. Whatever was recorded before a failure or a stop stays in the trace.
     pub fn run(&self, oracle: &mut dyn Oracle, control: &Control, notify: impl FnMut(usize)) -> Result<bool> {
         let mut recorder = TraceRecorder::new(Arc::clone(&self.trace), control.clone(), notify);
@@ -109,9 +116,7 @@ impl Prepared {
                 Ok(outcome.success)
             }
             Err(error) => {
-                if let Some(step) = self.last_success().or(self.trace.len().checked_sub(1)) {
-                    self.trace.mark_best(step);
-                }
+                self.cut_short();
                 Err(error)
             }
         }

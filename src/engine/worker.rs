@@ -22,6 +22,7 @@ use super::{
     control::Control,
     event::{Ending, Event, Opened},
     recorded::Recorded,
+    reference::{self, Reference},
     region, run, sample,
     subject::{Subject, SubjectOptions},
     trace::Trace,
@@ -36,7 +37,7 @@ use crate::{
         },
         oracle::{Layers as _, Oracle as _},
     },
-    runtime::{Network, Runtime, RuntimeOptions, backend::Backend},
+    runtime::{Network, Runtime, RuntimeOptions, backend::Backend, options::Listener, quiet},
 };
 
 /// How the worker opens runtimes, models and images.
@@ -46,17 +47,30 @@ pub struct Options {
     pub runtime: RuntimeOptions,
     /// Preprocessing, labels, sizes.
     pub subject: SubjectOptions,
+    /// Folder or list of images against which changes of units are measured.
+    pub reference: Option<PathBuf>,
 }
 
 /// Starts the worker and gives the two ends to talk to it. Its threads end when the commands' end is dropped or says so.
 pub fn spawn(options: Options) -> Handle {
+    begin(options, None)
+}
+
+/// [`spawn`] on an engine that is open already.
+pub fn spawn_on(options: Options, runtime: Runtime) -> Handle {
+    begin(options, Some(runtime))
+}
+
+fn begin(mut options: Options, runtime: Option<Runtime>) -> Handle {
     let (commands, inbox) = unbounded();
     let (queue, work) = unbounded();
     let (events, outbox) = unbounded();
+    let slow: Sender<Event> = events.clone();
+    options.runtime.listener = Listener::new(move |text| drop(slow.send(Event::Busy(text))));
     let worker = Worker {
         options,
         events,
-        runtime: None,
+        runtime,
         open: None,
         wanted: None,
         recorded: None,
@@ -139,6 +153,7 @@ struct Open {
     attacker: Arc<Mutex<Network>>,
     image: Arc<Array3<f32>>,
     logits: Array1<f32>,
+    reference: Option<Reference>,
 }
 
 struct Worker {
@@ -169,7 +184,13 @@ impl Worker {
                 Ok(Ok(())) | Ok(Err(Error::Stopped)) => {}
                 Ok(Err(error)) => self.tell(Event::Failed(error.to_string())),
                 Err(panic) => {
-                    self.tell(Event::Failed(format!("an internal error ended this job ({}); nothing recorded was lost", describe(&panic))))
+                    if let Some(open) = &mut self.open {
+                        open.analyst.close_sessions();
+                    }
+                    self.tell(Event::Failed(format!(
+                        "an internal error ended this job ({}); nothing recorded was lost",
+                        quiet::said(panic)
+                    )));
                 }
             }
             if inbox.is_empty() {
@@ -264,7 +285,8 @@ impl Worker {
             has_linear_head: analyst.linear_head().is_some(),
             no_gradient: subject.no_gradient(),
         };
-        Ok((Open { subject, analyst, attacker, image, logits }, opened))
+        let reference = self.options.reference.as_deref().map(|path| Reference::open(path, reference::LIMIT)).transpose()?;
+        Ok((Open { subject, analyst, attacker, image, logits, reference }, opened))
     }
 
     /// A network that says in the interface what it did to go on after a failure.
@@ -326,7 +348,11 @@ impl Worker {
                 Ok(Ok(success)) => Ending::Done { success },
                 Ok(Err(Error::Stopped)) => Ending::Stopped,
                 Ok(Err(error)) => Ending::Failed(error.to_string()),
-                Err(panic) => Ending::Failed(format!("an internal error ended the attack ({}); its steps are kept", describe(&panic))),
+                Err(panic) => {
+                    network.close_sessions();
+                    prepared.cut_short();
+                    Ending::Failed(format!("an internal error ended the attack ({}); its steps are kept", quiet::said(panic)))
+                }
             };
             drop(events.send(Event::Ended { run, ending, best: trace.best() }));
         };
@@ -353,7 +379,7 @@ impl Worker {
             tell(News::Ended(match done {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.to_string()),
-                Err(panic) => Some(format!("an internal error ended the triage ({}); its rows are kept", describe(&panic))),
+                Err(panic) => Some(format!("an internal error ended the triage ({}); its rows are kept", quiet::said(panic))),
             }));
         };
         let started = thread::Builder::new().name("psescope-triage".into()).spawn(job);
@@ -461,12 +487,4 @@ impl Worker {
 
 fn percent(what: &str, done: usize, all: usize) -> String {
     format!("{what} {} %", done * 100 / all.max(1))
-}
-
-fn describe(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(|s| (*s).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".into())
 }

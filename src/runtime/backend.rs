@@ -1,10 +1,14 @@
 //! The one seam between psescope and whatever executes graphs.
 
-use std::sync::Arc;
+use std::{any::Any, sync::Arc};
 
 use ndarray::ArrayD;
 
-use crate::core::error::Result;
+use super::placement::Placed;
+use crate::core::{
+    error::{Error, Result},
+    onnx::ValueInfo,
+};
 
 /// A tensor that crosses the seam.
 #[derive(Debug, Clone)]
@@ -13,6 +17,43 @@ pub enum Array {
     F32(ArrayD<f32>),
     /// 64-bit integers.
     I64(ArrayD<i64>),
+}
+
+/// A tensor that stays where graphs run. Only executors of the engine that made it can read it.
+pub struct Resident(Box<dyn Any + Send>);
+
+impl Resident {
+    /// Wraps what an engine keeps.
+    pub fn new(value: impl Any + Send) -> Self {
+        Self(Box::new(value))
+    }
+
+    /// What the engine keeps, when it is of this type.
+    pub fn get<T: Any>(&self) -> Result<&T> {
+        self.0.downcast_ref().ok_or_else(|| Error::Engine("a tensor of another engine was given; run the attack again".into()))
+    }
+}
+
+/// One input of [`Executor::advance`].
+pub enum Feed<'a> {
+    /// Stays where graphs run.
+    Held(&'a Resident),
+    /// Comes from this program.
+    Sent(Array),
+}
+
+/// What [`Executor::advance`] gives: values that stay, and values that were read.
+pub type Advanced = (Vec<Resident>, Vec<ArrayD<f32>>);
+
+/// What a graph will be given.
+#[derive(Debug, Clone, Copy)]
+pub struct Shapes<'a> {
+    /// Its inputs.
+    pub inputs: &'a [ValueInfo],
+    /// Batch it should be fastest at.
+    pub usual: usize,
+    /// Largest batch.
+    pub most: usize,
 }
 
 /// Stops a run from another thread.
@@ -33,6 +74,32 @@ pub trait Executor: Send {
 
     /// Execution provider that really runs it, as shown to people: `CPU`, `CUDA:0`, `TensorRT:0`.
     fn provider(&self) -> String;
+
+    /// Puts a tensor where graphs run.
+    fn hold(&mut self, array: Array) -> Result<Resident> {
+        Ok(Resident::new(array))
+    }
+
+    /// Runs the graph on tensors that stay where they are: the outputs in `keep` stay too, those in `read` come here.
+    fn advance(&mut self, inputs: &[(&str, Feed)], keep: &[&str], read: &[&str]) -> Result<Advanced> {
+        let array = |feed: &Feed| match feed {
+            Feed::Held(resident) => resident.get::<Array>().cloned(),
+            Feed::Sent(array) => Ok(array.clone()),
+        };
+        let inputs = inputs.iter().map(|(name, feed)| Ok((*name, array(feed)?))).collect::<Result<Vec<_>>>()?;
+        let wanted: Vec<&str> = keep.iter().chain(read).copied().collect();
+        let mut values = self.run(&inputs, &wanted)?;
+        let read = values.split_off(keep.len());
+        Ok((values.into_iter().map(|v| Resident::new(Array::F32(v))).collect(), read))
+    }
+
+    /// Copies a tensor of floats here.
+    fn fetch(&mut self, resident: &Resident) -> Result<ArrayD<f32>> {
+        match resident.get::<Array>()? {
+            Array::F32(a) => Ok(a.clone()),
+            Array::I64(a) => Ok(a.mapv(|v| v as f32)),
+        }
+    }
 }
 
 /// An engine that loads graphs.
@@ -42,6 +109,21 @@ pub trait Backend: Send + Sync {
 
     /// Loads a serialised ONNX model.
     fn load(&self, model: &[u8]) -> Result<Box<dyn Executor>>;
+
+    /// The same for a graph whose batches are known: engines that are built for shapes need them.
+    fn load_for(&self, model: &[u8], _shapes: &Shapes) -> Result<Box<dyn Executor>> {
+        self.load(model)
+    }
+
+    /// Runs a graph and says which operators ran where; `None` when the engine does not tell.
+    fn placement(&self, _model: &[u8], _shapes: &Shapes, _inputs: &[(&str, Array)]) -> Result<Option<Vec<Placed>>> {
+        Ok(None)
+    }
+
+    /// Whether images stay where graphs run while an attack goes on.
+    fn prefers_resident(&self) -> bool {
+        false
+    }
 
     /// Batch size with the best throughput per image for one forward run.
     fn preferred_batch(&self) -> usize;

@@ -9,6 +9,7 @@
 //! or damaged only means that the graph is built again. Every file is ordinary ONNX; its last metadata entry is a checksum.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::Write as _,
     path::{Path, PathBuf},
@@ -172,13 +173,21 @@ fn names(mut graph: Graph, spec: &Instrumentation) -> Option<Instrumented> {
         grad_image: entry("grad_image"),
         taps,
         gates: (0..spec.gates.len()).map(gate).collect::<Option<_>>()?,
+        update: roles(&graph),
         graph: Graph::default(),
     };
-    let complete = names.grad_image.is_some() == spec.image_gradient;
+    // An update takes the place of the gradient it uses up.
+    let gradient = spec.image_gradient && spec.update.is_none();
+    let complete = names.grad_image.is_some() == gradient && names.update.is_empty() == spec.update.is_none();
     graph.nodes.clear();
     graph.initializers.clear();
     graph.types.clear();
     complete.then_some(Instrumented { graph, ..names })
+}
+
+fn roles(graph: &Graph) -> BTreeMap<String, String> {
+    let role = |(key, name): (&String, &String)| Some((key.strip_prefix("psescope.update.")?.to_owned(), name.clone()));
+    graph.metadata.iter().filter_map(role).collect()
 }
 
 #[cfg(test)]

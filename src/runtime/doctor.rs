@@ -1,6 +1,6 @@
 //! Everything `psescope doctor` says about execution. Data only; the command line prints it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -27,6 +27,8 @@ pub struct Doctor {
     pub libraries: Vec<Record>,
     /// NVIDIA device nodes that are present.
     pub nvidia_devices: Vec<PathBuf>,
+    /// Names of the cards, from the driver.
+    pub cards: Vec<String>,
     /// Whether the NVIDIA driver is present.
     pub nvidia_driver: bool,
     /// Whether the embedded engine is part of this build.
@@ -63,6 +65,7 @@ pub fn from_report(options: &RuntimeOptions, opened: Result<Report, String>) -> 
         providers: report.as_ref().map(|r| r.providers.clone()).unwrap_or_default(),
         libraries: report.as_ref().map_or_else(|| survey(options).records, |r| r.records.clone()),
         nvidia_devices: nvidia_devices(),
+        cards: cards(Path::new("/proc/driver/nvidia/gpus")),
         nvidia_driver: nvidia_driver_present(),
         embedded: cfg!(feature = "embedded"),
         threads: options.thread_count(),
@@ -81,6 +84,14 @@ fn nvidia_devices() -> Vec<PathBuf> {
     found
 }
 
+/// Names of the NVIDIA cards, from the driver's own files; none without a driver, and in containers that hide them.
+pub fn cards(folder: &Path) -> Vec<String> {
+    let model = |text: String| text.lines().find_map(|l| Some(l.strip_prefix("Model:")?.trim().to_owned()));
+    let mut folders: Vec<PathBuf> = std::fs::read_dir(folder).map(|d| d.flatten().map(|e| e.path()).collect()).unwrap_or_default();
+    folders.sort();
+    folders.into_iter().filter_map(|f| model(std::fs::read_to_string(f.join("information")).ok()?)).collect()
+}
+
 fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
@@ -88,6 +99,17 @@ fn is_number(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cards_are_read_from_the_drivers_files() {
+        let dir = tempfile::tempdir().unwrap();
+        for (bus, name) in [("0000:02:00.0", "Second"), ("0000:01:00.0", "NVIDIA H100 80GB HBM3")] {
+            std::fs::create_dir(dir.path().join(bus)).unwrap();
+            std::fs::write(dir.path().join(bus).join("information"), format!("Model: \t\t {name}\nIRQ:   1\n")).unwrap();
+        }
+        assert_eq!(cards(dir.path()), ["NVIDIA H100 80GB HBM3", "Second"]);
+        assert!(cards(Path::new("/nonexistent")).is_empty());
+    }
 
     #[test]
     fn an_engine_that_cannot_open_is_part_of_the_answer() {

@@ -6,7 +6,7 @@
 //! with that cotangent. A linear objective takes one run. No step uses the logits of another image: the gradient is exact.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
 };
 
@@ -177,6 +177,7 @@ fn names(graph: &Graph) -> Result<Instrumented, String> {
         loss: None,
         taps,
         gates: Vec::new(),
+        update: BTreeMap::new(),
     })
 }
 

@@ -23,8 +23,11 @@ pub mod open;
 pub mod options;
 pub mod ort_backend;
 mod ort_device;
+mod ort_resident;
 pub mod paths;
+pub mod placement;
 pub mod quiet;
+mod tensorrt;
 
 pub use affine::Affine;
 pub use cache::GraphCache;

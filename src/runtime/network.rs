@@ -5,7 +5,9 @@
 //! back. Batches larger than [`Oracle::batch`] run in pieces.
 
 mod finite;
+mod placement;
 mod recover;
+mod stepper;
 mod units;
 
 use std::{ops::Range, sync::Arc, time::Instant};
@@ -14,7 +16,7 @@ use ndarray::{Array1, Array2, Array4, ArrayD, ArrayView2, ArrayView4, Axis, Dime
 
 use super::{
     affine::Affine,
-    backend::{Array, Backend, Executor, Interrupt},
+    backend::{Array, Backend, Executor, Interrupt, Shapes},
     cache::GraphCache,
     grad_model::{self, GradModel},
     interrupt::Group,
@@ -24,12 +26,16 @@ use crate::core::{
     graph::{self, Instrumentation, Instrumented, Layout, Loss, Prepared, TapKind, UnitLayer},
     onnx::write,
     oracle::{Evaluation, LayerGradient, LayerInfo, Layers, LinearHead, Objective, Oracle},
+    stepper::{Job, Stepper},
 };
 
 /// Graphs with taps or gates kept loaded.
 const KEPT_TAPS: usize = 4;
 /// Bytes of activations that one piece of a gradient batch may take, per image of the engine's preferred batch.
 const BYTES_PER_IMAGE: usize = 128 << 20;
+
+/// Images at once in an attack on a GPU, where several constants are tried abreast.
+const USUAL: usize = 8;
 
 /// Named inputs of one piece of a batch.
 type Inputs = Vec<(String, Array)>;
@@ -69,6 +75,8 @@ pub struct Network {
     agreed: bool,
     /// Where graphs that take long to build are kept.
     cache: Option<GraphCache>,
+    /// Whether images stay where the graph runs while an attack goes on.
+    resident: bool,
 }
 
 /// Whether a graph belongs to one layer that is looked at, rather than to the whole session.
@@ -134,7 +142,9 @@ impl Network {
             exported: None,
             agreed: false,
             cache: None,
+            resident: false,
         };
+        network.resident = network.backend.prefers_resident();
         network.session(&Instrumentation::default())?;
         Ok(network)
     }
@@ -142,6 +152,12 @@ impl Network {
     /// Keeps graphs that take long to build here.
     pub fn with_cache(mut self, cache: Option<GraphCache>) -> Self {
         self.cache = cache;
+        self
+    }
+
+    /// Leaves an attack's update to the graph, or not, whatever the engine prefers.
+    pub fn with_resident(mut self, resident: bool) -> Self {
+        self.resident = resident;
         self
     }
 
@@ -161,6 +177,11 @@ impl Network {
     /// Handle that ends runs in progress from another thread with `Error::Stopped`, whatever graph is running.
     pub fn interrupt(&self) -> Arc<dyn Interrupt> {
         self.interrupt.clone()
+    }
+
+    /// Forgets the loaded graphs: what a panic left half-done in one of them must not answer the next question.
+    pub fn close_sessions(&mut self) {
+        self.loaded.clear();
     }
 
     /// The model.
@@ -206,7 +227,7 @@ impl Network {
         if let Some(cache) = &self.cache
             && let Some((names, bytes)) = cache.read(spec)
         {
-            match self.backend.load(&bytes) {
+            match self.backend.load_for(&bytes, &self.shapes(spec, &names)) {
                 Ok(executor) => {
                     tracing::info!("graph read from the cache: {spec:?}");
                     return Ok((names, executor));
@@ -218,7 +239,7 @@ impl Network {
         let mut names = graph::instrument(&self.prepared, spec)?;
         let bytes = write::to_bytes(&names.graph);
         let built = begun.elapsed();
-        let executor = self.backend.load(&bytes)?;
+        let executor = self.backend.load_for(&bytes, &self.shapes(spec, &names))?;
         let (nodes, loaded) = (names.graph.nodes.len(), begun.elapsed() - built);
         tracing::info!("graph of {nodes} nodes built in {built:.1?} and loaded in {loaded:.1?}: {spec:?}");
         if let Some(cache) = &self.cache {
@@ -228,6 +249,15 @@ impl Network {
         names.graph.nodes.clear();
         names.graph.types.clear();
         Ok((names, executor))
+    }
+
+    /// The batches a graph will be given.
+    fn shapes<'a>(&self, spec: &Instrumentation, names: &'a Instrumented) -> Shapes<'a> {
+        let backward = spec.image_gradient || spec.taps.iter().any(|(_, kind)| *kind == TapKind::ValueAndGradient);
+        let inputs = &names.graph.inputs;
+        let most = if backward { self.gradient_batch } else { self.backend.preferred_batch() };
+        // Attacks run one image or a few constants at once; maps of cells fill whole batches.
+        Shapes { inputs, usual: if backward { most.min(USUAL) } else { most }, most }
     }
 
     /// Drops the tapped or gated graph that was not used for the longest time when there are too many.
@@ -377,6 +407,10 @@ impl Oracle for Network {
 
     fn batch(&self) -> usize {
         self.backend.preferred_batch()
+    }
+
+    fn stepper<'a>(&'a mut self, job: &Job) -> Result<Option<Box<dyn Stepper + 'a>>> {
+        self.open_loop(job)
     }
 
     fn neutral(&self) -> Vec<f32> {

@@ -107,6 +107,19 @@ impl Runtime {
         Ok(Self { backend: Arc::new(backend), report })
     }
 
+    /// Runs on an engine that the caller made, instead of looking for one.
+    pub fn on(backend: Arc<dyn Backend>) -> Self {
+        let report = Report {
+            records: Vec::new(),
+            engine: backend.describe(),
+            library: None,
+            device: "CPU".into(),
+            providers: vec!["CPU"],
+            notices: Vec::new(),
+        };
+        Self { backend, report }
+    }
+
     /// Looks again while the program runs, for instance after `psescope runtime install` in another terminal. True when ONNX
     /// Runtime took the place of the embedded engine; graphs must then be loaded anew from [`Runtime::backend`].
     pub fn rescan(&mut self, options: &RuntimeOptions) -> Result<bool> {
@@ -155,7 +168,7 @@ fn embedded(options: &RuntimeOptions, mut records: Vec<Record>, notices: Vec<Str
 
 #[cfg(feature = "embedded")]
 fn embedded_backend(options: &RuntimeOptions) -> Result<Arc<dyn Backend>> {
-    Ok(Arc::new(super::embedded::Embedded::new(options.thread_count())?))
+    Ok(Arc::new(super::embedded::Embedded::new(options.thread_count())?.with_resident(options.update.resident(false))))
 }
 
 #[cfg(not(feature = "embedded"))]

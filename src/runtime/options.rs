@@ -1,6 +1,6 @@
 //! What a person may choose about execution.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Device {
-    /// The first NVIDIA GPU when the library and the machine have one, else the processor. TensorRT is never picked by
-    /// itself: building its engines takes minutes.
+    /// The first NVIDIA GPU when the library and the machine have one, else the processor. TensorRT comes first only when half
+    /// precision was asked for: building its engines takes minutes, for every graph.
     #[default]
     Auto,
     /// The processor.
@@ -100,6 +100,91 @@ impl FromStr for EngineChoice {
     }
 }
 
+/// Where the update of an attack is computed: the few operations between one gradient and the next image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Update {
+    /// In the graph on a GPU, in the program on the processor.
+    #[default]
+    Auto,
+    /// In the program: every step carries the gradient here and the image back.
+    Host,
+    /// In the graph: image and state stay where it runs, a step returns logits and norms.
+    Device,
+}
+
+impl Update {
+    /// Whether images stay where graphs run.
+    pub fn resident(self, gpu: bool) -> bool {
+        match self {
+            Self::Auto => gpu,
+            Self::Host => false,
+            Self::Device => true,
+        }
+    }
+}
+
+impl FromStr for Update {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "auto" => Ok(Self::Auto),
+            "host" => Ok(Self::Host),
+            "device" => Ok(Self::Device),
+            _ => Err(format!("unknown update '{text}'; use auto, host or device")),
+        }
+    }
+}
+
+/// Somebody who is told what takes long, one sentence at a time.
+#[derive(Clone, Default)]
+pub struct Listener(Option<Arc<dyn Fn(String) + Send + Sync>>);
+
+impl Listener {
+    /// Tells this function.
+    pub fn new(tell: impl Fn(String) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(tell)))
+    }
+
+    /// Passes a sentence on; without anybody it goes to the log.
+    pub fn say(&self, text: String) {
+        match &self.0 {
+            Some(tell) => tell(text),
+            None => tracing::info!("{text}"),
+        }
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Listener" } else { "nobody" })
+    }
+}
+
+/// A number of bytes: `8GB`, `512MiB`, `1.5g` or plain digits. Units of a thousand and of 1024 are told apart by the `i`.
+pub fn bytes(text: &str) -> Result<usize, String> {
+    let bad = || format!("'{text}' is no amount of memory; write for instance 8GB, 512MiB or a number of bytes");
+    let lower = text.trim().to_ascii_lowercase();
+    let end = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
+    let (number, unit) = lower.split_at(end);
+    let factor: u64 = match unit.trim() {
+        "" | "b" => 1,
+        "k" | "kb" => 1_000,
+        "kib" => 1 << 10,
+        "m" | "mb" => 1_000_000,
+        "mib" => 1 << 20,
+        "g" | "gb" => 1_000_000_000,
+        "gib" => 1 << 30,
+        "t" | "tb" => 1_000_000_000_000,
+        "tib" => 1 << 40,
+        _ => return Err(bad()),
+    };
+    let size = number.parse::<f64>().map_err(|_| bad())? * factor as f64;
+    // A provider that may keep less than this cannot run anything.
+    if (f64::from(1 << 20)..1e15).contains(&size) { Ok(size as usize) } else { Err(bad()) }
+}
+
 /// Everything `Runtime::open` needs to know. Plain data; reading flags and files is the caller's work.
 #[derive(Debug, Clone, Default)]
 pub struct RuntimeOptions {
@@ -115,6 +200,12 @@ pub struct RuntimeOptions {
     pub threads: usize,
     /// Most bytes of GPU memory the provider may keep for itself.
     pub gpu_memory_limit: Option<usize>,
+    /// Whether TensorRT may compute in half precision.
+    pub fp16: bool,
+    /// Where attacks' updates are computed.
+    pub update: Update,
+    /// Who is told of what takes long, such as building TensorRT's engines.
+    pub listener: Listener,
     /// Whether `python3` must not be asked where its onnxruntime is.
     pub skip_python: bool,
 }
@@ -141,5 +232,17 @@ mod tests {
             assert!(message.contains("cuda:N"), "{message}");
         }
         assert!("fast".parse::<EngineChoice>().unwrap_err().contains("embedded"));
+        assert_eq!("Device".parse(), Ok(Update::Device));
+        assert!("gpu".parse::<Update>().unwrap_err().contains("host"));
+    }
+
+    #[test]
+    fn amounts_of_memory() {
+        assert_eq!(bytes("8GB"), Ok(8_000_000_000));
+        assert_eq!(bytes(" 1.5 gib"), Ok(3 << 29));
+        assert_eq!(bytes("2097152"), Ok(2 << 20));
+        for text in ["", "GB", "-1GB", "8 parsecs", "1e3GB", "3", "9999999TB", "nan"] {
+            assert!(bytes(text).unwrap_err().contains("8GB"), "{text}");
+        }
     }
 }

@@ -21,10 +21,13 @@ use ort::{
 };
 
 use super::{
-    backend::{Array, Backend, Executor, Interrupt},
+    backend::{Advanced, Array, Backend, Executor, Feed, Interrupt, Resident, Shapes},
     options::{Device, RuntimeOptions},
-    ort_device::{self, explain, nodes_by_provider, provider_name, providers},
+    ort_device::{self, explain, provider_name, providers},
+    ort_resident,
+    placement::{self, Placed},
     quiet::{guarded, one_line},
+    tensorrt,
 };
 use crate::core::{
     error::{Error, Result},
@@ -133,31 +136,64 @@ impl OrtBackend {
 
     fn settle_device(&mut self) -> Result<()> {
         let available = ort_device::available();
-        let has_driver = super::open::nvidia_driver_present();
-        self.device = match self.device {
-            Device::Cpu => Device::Cpu,
-            Device::Auto if !has_driver || !available.contains(&"CUDA") => Device::Cpu,
-            Device::Auto => Device::Cuda(0),
-            named => {
-                let wanted = if matches!(named, Device::TensorRt(_)) { "TensorRT" } else { "CUDA" };
-                if !available.contains(&wanted) {
-                    return Err(Error::Engine(explain(named, &format!("{wanted} is not enabled in this build"))));
-                }
-                named
-            }
-        };
-        if !self.device.is_gpu() {
-            return Ok(());
+        if self.device == Device::Auto {
+            return self.settle_automatic(&available);
         }
-        ort_device::preload_nvidia(&ort_device::site_packages_of(&self.path, &|v| std::env::var_os(v).map(PathBuf::from)));
-        match self.try_device() {
-            Ok(()) => Ok(()),
-            Err(e) if self.options.device == Device::Auto => {
-                self.notices.push(format!("{e}; running on the processor"));
-                self.device = Device::Cpu;
-                Ok(())
+        if self.options.fp16 && !matches!(self.device, Device::TensorRt(_)) {
+            return Err(Error::Parameter(format!("--fp16 is for TensorRT; use --device tensorrt, or leave --fp16 out on {}", self.device)));
+        }
+        let wanted = match self.device {
+            Device::TensorRt(_) => "TensorRT",
+            Device::Cuda(_) => "CUDA",
+            Device::Auto | Device::Cpu => "CPU",
+        };
+        if !available.contains(&wanted) {
+            return Err(Error::Engine(explain(self.device, &format!("{wanted} is not enabled in this build"))));
+        }
+        if self.device.is_gpu() {
+            self.preload();
+            self.try_device()?;
+        } else if self.options.gpu_memory_limit.is_some() {
+            self.notices.push("--gpu-memory-limit has no effect on the processor".into());
+        }
+        self.say_precision();
+        Ok(())
+    }
+
+    /// The best device that works; every one that does not is named.
+    fn settle_automatic(&mut self, available: &[&str]) -> Result<()> {
+        let order =
+            if super::open::nvidia_driver_present() { ort_device::automatic(available, self.options.fp16) } else { vec![Device::Cpu] };
+        if order.len() > 1 {
+            self.preload();
+        }
+        for (at, device) in order.iter().enumerate() {
+            self.device = *device;
+            if !device.is_gpu() {
+                break;
             }
-            Err(e) => Err(e),
+            match self.try_device() {
+                Ok(()) => break,
+                Err(e) => {
+                    let next = order.get(at + 1).copied().map_or_else(|| "CPU".into(), ort_device::shown);
+                    self.notices.push(format!("{e}; --device auto goes on with {next}"));
+                }
+            }
+        }
+        if self.options.fp16 && !matches!(self.device, Device::TensorRt(_)) {
+            self.notices.push(format!("--fp16 has no effect: TensorRT is not in use, {} is", self.device_name()));
+        }
+        self.say_precision();
+        Ok(())
+    }
+
+    fn preload(&self) {
+        ort_device::preload_nvidia(&ort_device::site_packages_of(&self.path, &|v| std::env::var_os(v).map(PathBuf::from)));
+    }
+
+    fn say_precision(&mut self) {
+        if self.options.fp16 && matches!(self.device, Device::TensorRt(_)) {
+            self.notices.push(tensorrt::FP16.into());
         }
     }
 
@@ -172,21 +208,39 @@ impl OrtBackend {
 
     fn check_session(&self) -> ort::Result<Session> {
         let builder = Session::builder(&self.environment)?.with_disable_cpu_fallback()?;
-        builder.with_execution_providers(providers(self.device, &self.options))?.commit_from_memory(&check_graph())
+        builder.with_execution_providers(providers(self.device, &self.options, None))?.commit_from_memory(&check_graph())
     }
 
-    fn session(&self, model: &[u8], profile: Option<&Path>) -> ort::Result<Session> {
+    fn session(&self, model: &[u8], shapes: Option<&Shapes>, profile: Option<&Path>) -> ort::Result<Session> {
         let mut builder = Session::builder(&self.environment)?
             .with_log_level(LogLevel::Warning)?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_threads(self.options.thread_count())?
             .with_intra_op_spinning(false)?
             .with_inter_op_spinning(false)?
-            .with_execution_providers(providers(self.device, &self.options))?;
+            .with_execution_providers(providers(self.device, &self.options, shapes.map(|s| (model, s))))?;
         if let Some(profile) = profile {
             builder = builder.with_profiling(profile)?;
         }
         builder.commit_from_memory(model)
+    }
+}
+
+impl OrtBackend {
+    fn executor(&self, model: &[u8], shapes: Option<&Shapes>, profiled: bool) -> Result<OrtExecutor> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let profile = profiled.then(|| {
+            std::env::temp_dir().join(format!("psescope-profile-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)))
+        });
+        let session = self.session(model, shapes, profile.as_deref()).map_err(|e| {
+            let text = e.to_string();
+            Error::Engine(if self.device.is_gpu() {
+                explain(self.device, &text)
+            } else {
+                format!("ONNX Runtime cannot load the graph: {}", one_line(&text))
+            })
+        })?;
+        OrtExecutor::new(session, self.device, profile)
     }
 }
 
@@ -196,19 +250,21 @@ impl Backend for OrtBackend {
     }
 
     fn load(&self, model: &[u8]) -> Result<Box<dyn Executor>> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let profile = self.device.is_gpu().then(|| {
-            std::env::temp_dir().join(format!("psescope-profile-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)))
-        });
-        let session = self.session(model, profile.as_deref()).map_err(|e| {
-            let text = e.to_string();
-            Error::Engine(if self.device.is_gpu() {
-                explain(self.device, &text)
-            } else {
-                format!("ONNX Runtime cannot load the graph: {}", one_line(&text))
-            })
-        })?;
-        Ok(Box::new(OrtExecutor::new(session, self.device, profile)?))
+        Ok(Box::new(self.executor(model, None, self.device.is_gpu())?))
+    }
+
+    fn load_for(&self, model: &[u8], shapes: &Shapes) -> Result<Box<dyn Executor>> {
+        Ok(Box::new(self.executor(model, Some(shapes), self.device.is_gpu())?))
+    }
+
+    fn placement(&self, model: &[u8], shapes: &Shapes, inputs: &[(&str, Array)]) -> Result<Option<Vec<Placed>>> {
+        let mut executor = self.executor(model, Some(shapes), true)?;
+        executor.compute(inputs, &[])?;
+        Ok(executor.profile().map(|text| placement::of_profile(&text, 1)))
+    }
+
+    fn prefers_resident(&self) -> bool {
+        self.options.update.resident(self.device.is_gpu())
     }
 
     fn preferred_batch(&self) -> usize {
@@ -298,56 +354,74 @@ impl OrtExecutor {
         Ok(Self { session, stop, device, profile, provider: ort_device::shown(device) })
     }
 
-    /// After the first run on a GPU: counts which provider ran the nodes. None on the GPU although one was asked for is an error.
-    fn read_profile(&mut self) -> Result<()> {
-        if self.profile.take().is_none() {
-            return Ok(());
-        }
-        let Ok(file) = self.session.end_profiling() else { return Ok(()) };
+    /// Ends the profile and gives its text; `None` when there is none.
+    fn profile(&mut self) -> Option<String> {
+        self.profile.take()?;
+        let file = self.session.end_profiling().ok()?;
         let text = std::fs::read_to_string(&file).unwrap_or_default();
         let _ = std::fs::remove_file(&file);
-        let counts = nodes_by_provider(&text);
-        let on_cpu = counts.get("CPUExecutionProvider").copied().unwrap_or(0);
-        let total: usize = counts.values().sum();
-        let wanted = counts.get(provider_name(self.device)).copied().unwrap_or(0);
-        if total > 0 && total == on_cpu {
+        Some(text)
+    }
+
+    /// After the first run on a GPU: counts which provider ran the nodes. None on the GPU although one was asked for is an error.
+    fn read_profile(&mut self) -> Result<()> {
+        let Some(text) = self.profile() else { return Ok(()) };
+        let counts = placement::by_provider(&placement::of_profile(&text, 1));
+        let of = |name: &str| counts.iter().find(|c| c.0 == name).map_or(0, |c| c.1);
+        let total: usize = counts.iter().map(|c| c.1).sum();
+        if total > 0 && total == of("CPU") {
             return Err(Error::Engine(format!("{} ran no part of this graph; use --device cpu", self.provider)));
         }
-        if total > 0 && wanted == 0 {
+        if total > 0 && of(provider_name(self.device)) == 0 {
             self.provider = format!("CUDA (no part fits {})", self.provider);
         }
         tracing::info!("nodes by provider: {counts:?}");
         Ok(())
     }
-}
 
-impl Executor for OrtExecutor {
-    /// Computes every output of the graph and returns those asked for: graphs are built with the outputs that are needed.
-    fn run(&mut self, inputs: &[(&str, Array)], outputs: &[&str]) -> Result<Vec<ArrayD<f32>>> {
+    /// A failure in a sentence; after a stop it is the stop.
+    fn failure(&self, error: &ort::Error) -> Error {
         if self.stop.flag.load(Ordering::SeqCst) {
-            return Err(Error::Stopped);
+            return Error::Stopped;
         }
-        let stop = self.stop.clone();
-        let failed = |e: ort::Error| {
-            if stop.flag.load(Ordering::SeqCst) {
-                return Error::Stopped;
-            }
-            Error::Engine(format!("ONNX Runtime could not run the graph: {}", one_line(&e.to_string())))
-        };
+        Error::Engine(format!("ONNX Runtime could not run the graph: {}", one_line(&error.to_string())))
+    }
+
+    fn stopped(&self) -> Result<()> {
+        if self.stop.flag.load(Ordering::SeqCst) { Err(Error::Stopped) } else { Ok(()) }
+    }
+
+    /// Computes every output of the graph and returns those asked for: graphs are built with the outputs that are needed.
+    fn compute(&mut self, inputs: &[(&str, Array)], outputs: &[&str]) -> Result<Vec<ArrayD<f32>>> {
+        self.stopped()?;
         let inputs: Vec<(&str, Laid)> = inputs.iter().map(|(name, array)| (*name, Laid::of(array))).collect();
         let values = inputs.iter().map(|(name, array)| Ok((Cow::Borrowed(*name), array.value()?))).collect::<ort::Result<Vec<_>>>();
-        let mut results = self.session.run_with_options(values.map_err(&failed)?, &self.stop.options).map_err(&failed)?;
+        let values = values.map_err(|e| self.failure(&e))?;
+        let stop = Arc::clone(&self.stop);
+        let mut results = match self.session.run_with_options(values, &stop.options) {
+            Ok(results) => results,
+            Err(e) if stop.flag.load(Ordering::SeqCst) => {
+                tracing::debug!("stopped: {e}");
+                return Err(Error::Stopped);
+            }
+            Err(e) => return Err(Error::Engine(format!("ONNX Runtime could not run the graph: {}", one_line(&e.to_string())))),
+        };
         let arrays = outputs.iter().map(|name| {
             let value = results.remove(name).ok_or_else(|| Error::Engine(format!("the graph has no output '{name}'")))?;
             floats(&value).ok_or_else(|| Error::Engine(format!("output '{name}' is not a tensor of numbers")))
         });
         let arrays = arrays.collect::<Result<Vec<_>>>();
         drop(results);
-        if stop.flag.load(Ordering::SeqCst) {
-            return Err(Error::Stopped);
-        }
-        self.read_profile()?;
+        self.stopped()?;
         arrays
+    }
+}
+
+impl Executor for OrtExecutor {
+    fn run(&mut self, inputs: &[(&str, Array)], outputs: &[&str]) -> Result<Vec<ArrayD<f32>>> {
+        let arrays = self.compute(inputs, outputs)?;
+        self.read_profile()?;
+        Ok(arrays)
     }
 
     fn interrupt(&self) -> Arc<dyn Interrupt> {
@@ -356,6 +430,24 @@ impl Executor for OrtExecutor {
 
     fn provider(&self) -> String {
         self.provider.clone()
+    }
+
+    fn hold(&mut self, array: Array) -> Result<Resident> {
+        ort_resident::hold(array, self.device).map_err(|e| self.failure(&e))
+    }
+
+    fn advance(&mut self, inputs: &[(&str, Feed)], keep: &[&str], read: &[&str]) -> Result<Advanced> {
+        self.stopped()?;
+        let stop = Arc::clone(&self.stop);
+        let advanced = ort_resident::advance(&mut self.session, &stop.options, self.device, inputs, keep, read);
+        self.stopped()?;
+        let advanced = advanced?;
+        self.read_profile()?;
+        Ok(advanced)
+    }
+
+    fn fetch(&mut self, resident: &Resident) -> Result<ArrayD<f32>> {
+        ort_resident::fetch(resident)
     }
 }
 
@@ -381,7 +473,8 @@ impl<'a> Laid<'a> {
     }
 }
 
-fn floats(value: &DynValue) -> Option<ArrayD<f32>> {
+/// A tensor of numbers as floats.
+pub(super) fn floats(value: &DynValue) -> Option<ArrayD<f32>> {
     if let Ok(a) = value.try_extract_array::<f32>() {
         return Some(a.to_owned());
     }

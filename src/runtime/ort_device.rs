@@ -1,9 +1,6 @@
 //! Execution providers: registering them, finding the NVIDIA libraries they need, and saying what is wrong when they fail.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use ort::{
     ep::{self, ExecutionProvider, ExecutionProviderDispatch},
@@ -11,8 +8,10 @@ use ort::{
 };
 
 use super::{
+    backend::Shapes,
     options::{Device, RuntimeOptions},
     quiet::{guarded, one_line},
+    tensorrt,
 };
 
 /// Folders of pip's `nvidia-*` packages, relative to `site-packages/nvidia`: CUDA 13 keeps everything in one, CUDA 12 one per part.
@@ -41,23 +40,33 @@ const NVIDIA_LIBRARIES: &[&str] = &[
 ];
 
 /// Loads pip's NVIDIA libraries so that the CUDA provider finds them although no loader path names them. What is absent is
-/// left to the loader. `ort`'s own helper knows one CUDA version only and stops at the first gap.
-pub fn preload_nvidia(sites: &[PathBuf]) {
+/// left to the loader. `ort`'s own helper knows one CUDA version only and stops at the first gap. Returns the files that were
+/// loaded, and why others were not.
+pub fn preload_nvidia(sites: &[PathBuf]) -> Vec<Result<PathBuf, String>> {
     let mut folders: Vec<PathBuf> =
         sites.iter().flat_map(|s| NVIDIA_FOLDERS.iter().map(|f| s.join("nvidia").join(f).join("lib"))).collect();
     folders.extend(sites.iter().map(|s| s.join("tensorrt_libs")));
     let mut files: Vec<PathBuf> =
         folders.iter().filter_map(|d| std::fs::read_dir(d).ok()).flat_map(|d| d.flatten().map(|e| e.path())).collect();
     files.sort();
+    let mut loaded = Vec::new();
     for stem in NVIDIA_LIBRARIES {
         let named = |p: &&PathBuf| p.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with(stem));
         if let Some(file) = files.iter().find(named) {
-            match preload_dylib(file) {
-                Ok(()) => tracing::debug!("preloaded {}", file.display()),
-                Err(e) => tracing::warn!("could not preload {}: {e}", file.display()),
-            }
+            loaded.push(match preload_dylib(file) {
+                Ok(()) => {
+                    tracing::debug!("preloaded {}", file.display());
+                    Ok(file.clone())
+                }
+                Err(e) => {
+                    let why = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
+                    tracing::warn!("could not preload {}: {why}", file.display());
+                    Err(why)
+                }
+            });
         }
     }
+    loaded
 }
 
 /// `site-packages` folders that may hold NVIDIA libraries: the library's own, then the active environments'.
@@ -95,7 +104,8 @@ impl<E: ExecutionProvider> Available for E {
 }
 
 /// Providers to register for a device, best first; every one of them is an error when it fails.
-pub fn providers(device: Device, options: &RuntimeOptions) -> Vec<ExecutionProviderDispatch> {
+/// TensorRT builds its engines for the graph that is given.
+pub fn providers(device: Device, options: &RuntimeOptions, graph: Option<(&[u8], &Shapes)>) -> Vec<ExecutionProviderDispatch> {
     let cuda = |n: u32| {
         // TF32 would change the gradient's signs; exhaustive search would time every kernel again for every batch size.
         let mut p = ep::CUDA::default()
@@ -110,8 +120,22 @@ pub fn providers(device: Device, options: &RuntimeOptions) -> Vec<ExecutionProvi
     match device {
         Device::Auto | Device::Cpu => Vec::new(),
         Device::Cuda(n) => vec![cuda(n)],
-        Device::TensorRt(n) => vec![ep::TensorRT::default().with_device_id(n as i32).build().error_on_failure(), cuda(n)],
+        Device::TensorRt(n) => vec![tensorrt::provider(n, options, graph).build().error_on_failure(), cuda(n)],
     }
+}
+
+/// What `--device auto` tries, best first, on a machine with an NVIDIA driver. TensorRT only when half precision was asked for:
+/// it takes minutes to build its engines, for every graph.
+pub fn automatic(available: &[&str], fp16: bool) -> Vec<Device> {
+    let mut order = Vec::new();
+    if fp16 && available.contains(&"TensorRT") {
+        order.push(Device::TensorRt(0));
+    }
+    if available.contains(&"CUDA") {
+        order.push(Device::Cuda(0));
+    }
+    order.push(Device::Cpu);
+    order
 }
 
 /// Name of a device as the header shows it.
@@ -123,12 +147,12 @@ pub fn shown(device: Device) -> String {
     }
 }
 
-/// Name of the provider in profiles.
+/// Name of the provider, as [`super::placement`] counts it.
 pub fn provider_name(device: Device) -> &'static str {
     match device {
-        Device::Auto | Device::Cpu => "CPUExecutionProvider",
-        Device::Cuda(_) => "CUDAExecutionProvider",
-        Device::TensorRt(_) => "TensorrtExecutionProvider",
+        Device::Auto | Device::Cpu => "CPU",
+        Device::Cuda(_) => "CUDA",
+        Device::TensorRt(_) => "TensorRT",
     }
 }
 
@@ -171,48 +195,6 @@ fn missing_library(message: &str) -> Option<&str> {
     Some(&message[start..end]).filter(|l| l.contains(".so"))
 }
 
-/// How many nodes each provider ran, from ONNX Runtime's profile.
-pub fn nodes_by_provider(profile: &str) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    let events: Vec<serde_json::Value> = serde_json::from_str(profile).unwrap_or_default();
-    for event in events.iter().filter(|e| e["cat"] == "Node" && e["name"].as_str().is_some_and(|n| n.ends_with("_kernel_time"))) {
-        if let Some(provider) = event["args"]["provider"].as_str() {
-            *counts.entry(provider.to_owned()).or_insert(0) += 1;
-        }
-    }
-    counts
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn messages_name_the_missing_library() {
-        let message = "/onnxruntime_src/provider_bridge.cc:2195 Failed to load library libonnxruntime_providers_cuda.so with error: libcublasLt.so.13: cannot open shared object file: No such file or directory";
-        let text = explain(Device::Cuda(0), message);
-        assert!(text.starts_with("CUDA:0 cannot be used: libcublasLt.so.13 is missing; install the CUDA libraries"), "{text}");
-        let text = explain(Device::TensorRt(1), "error: libnvinfer.so.10: cannot open shared object file");
-        assert!(text.contains("TensorRT:1") && text.contains("install TensorRT 10"), "{text}");
-        assert!(explain(Device::Cuda(7), "CUDA failure 101: invalid device ordinal ; GPU=7").contains("no GPU with that number"));
-        assert!(explain(Device::Cuda(0), "odd\nthing").contains("odd thing; use --device cpu"));
-    }
-
-    #[test]
-    fn profiles_are_counted_by_provider() {
-        let profile = r#"[{"cat":"Session","name":"x"},
-            {"cat":"Node","name":"a_kernel_time","args":{"provider":"CUDAExecutionProvider"}},
-            {"cat":"Node","name":"a_fence_before","args":{"provider":"CUDAExecutionProvider"}},
-            {"cat":"Node","name":"b_kernel_time","args":{"provider":"CPUExecutionProvider"}}]"#;
-        let counts = nodes_by_provider(profile);
-        assert_eq!(counts["CUDAExecutionProvider"], 1);
-        assert_eq!(counts["CPUExecutionProvider"], 1);
-        assert!(nodes_by_provider("damaged").is_empty());
-    }
-
-    #[test]
-    fn site_packages_of_a_wheel() {
-        let sites = site_packages_of(Path::new("/v/lib/python3.12/site-packages/onnxruntime/capi/libonnxruntime.so.1"), &|_| None);
-        assert_eq!(sites, [PathBuf::from("/v/lib/python3.12/site-packages")]);
-    }
-}
+#[path = "ort_device_tests.rs"]
+mod tests;

@@ -4,7 +4,7 @@
 //! installed here only wraps the one before it, and stays silent on threads that are inside [`guarded`]. A hook that is
 //! set later and does more than forward should ask [`expected`] first.
 
-use std::{cell::Cell, panic, sync::Once};
+use std::{any::Any, cell::Cell, panic, sync::Once};
 
 thread_local! {
     static DEPTH: Cell<usize> = const { Cell::new(0) };
@@ -37,10 +37,13 @@ pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     // The closures given here own or rebuild what they touch; nothing half-changed is looked at after a panic.
     let result = panic::catch_unwind(panic::AssertUnwindSafe(work));
     drop(depth);
-    result.map_err(|payload| {
-        let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| payload.downcast_ref::<String>().cloned());
-        one_line(&text.unwrap_or_else(|| "it panicked".into()))
-    })
+    result.map_err(said)
+}
+
+/// What a caught panic said, in one line. Takes the box: a reference to it is `Any` too, and says nothing.
+pub fn said(panic: Box<dyn Any + Send>) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    one_line(text.unwrap_or("it panicked"))
 }
 
 /// The first lines of a message joined into one, without control characters, at most 300 characters.

@@ -1,7 +1,7 @@
 //! The loop: gathers messages, updates the model, carries out effects, draws at most every 33 ms.
 
 use std::{
-    io::Write as _,
+    io::{IsTerminal as _, Write as _},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::{Path, PathBuf},
     sync::Arc,
@@ -395,7 +395,8 @@ impl App<'_> {
             recv(self.signals) -> told => Incoming::Signal(told.unwrap_or(Asked::End)),
             recv(self.encoder.done) -> done => done.map_or(Incoming::Nothing, Incoming::Encoded),
             recv(self.told.1) -> msg => msg.map_or(Incoming::Nothing, Incoming::Told),
-            default(wait) => Incoming::Nothing,
+            // A terminal that went away without a signal only shows like this: the thread that reads it may never hear.
+            default(wait) => if wait.is_zero() || std::io::stdout().is_terminal() { Incoming::Nothing } else { Incoming::InputGone },
         }
     }
 

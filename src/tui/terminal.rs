@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, BufWriter, IsTerminal, Stdout, Write},
+    mem::ManuallyDrop,
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -23,7 +24,8 @@ type Backend = CrosstermBackend<BufWriter<Stdout>>;
 /// The terminal while the program owns it. Dropping it gives the terminal back.
 #[derive(Debug)]
 pub struct Guard {
-    terminal: Terminal<Backend>,
+    /// Never dropped: ratatui then shows the cursor, which [`leave`] has done, and panics when it cannot say that it could not.
+    terminal: ManuallyDrop<Terminal<Backend>>,
 }
 
 impl Guard {
@@ -46,7 +48,7 @@ impl Guard {
         }));
         take()?;
         let terminal = Terminal::new(CrosstermBackend::new(BufWriter::with_capacity(1 << 17, io::stdout()))).inspect_err(|_| leave())?;
-        Ok(Self { terminal })
+        Ok(Self { terminal: ManuallyDrop::new(terminal) })
     }
 
     /// Draws one frame as a whole.

@@ -1,6 +1,9 @@
 //! Shared by the integration tests: engines, the gradient cases, comparisons.
 #![allow(dead_code, missing_docs, reason = "every test file uses a part of it")]
 
+pub mod faulty;
+pub mod session;
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,

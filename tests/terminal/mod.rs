@@ -6,7 +6,7 @@ use std::{
     num::NonZero,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -29,8 +29,11 @@ pub struct Terminal {
     /// Every byte the program wrote.
     written: Arc<Mutex<Vec<u8>>>,
     frames: Arc<AtomicUsize>,
-    master: Box<dyn MasterPty + Send>,
-    child: Box<dyn Child + Send + Sync>,
+    /// Nothing once the terminal is gone.
+    master: Option<Box<dyn MasterPty + Send>>,
+    /// Whether somebody still looks.
+    watched: Arc<AtomicBool>,
+    pub child: Box<dyn Child + Send + Sync>,
     reader: Option<thread::JoinHandle<()>>,
     pub state: tempfile::TempDir,
 }
@@ -75,12 +78,14 @@ impl Terminal {
         let screen = Arc::new(Mutex::new(vt100::Parser::new(some(rows), some(columns), 0)));
         let keyboard: Keyboard = Arc::new(Mutex::new(pair.master.take_writer().expect("a writer")));
         let (written, frames) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
+        let watched = Arc::new(AtomicBool::new(true));
+        let watching = Arc::clone(&watched);
         let mut reader = pair.master.try_clone_reader().expect("a reader");
         let (shared, log, count, answer) = (Arc::clone(&screen), Arc::clone(&written), Arc::clone(&frames), Arc::clone(&keyboard));
         let reader = thread::spawn(move || {
             let mut bytes = [0; 65_536];
             let mut told = vec![false; replies.len()];
-            while let Ok(n @ 1..) = reader.read(&mut bytes) {
+            while let (true, Ok(n @ 1..)) = (watching.load(Ordering::SeqCst), reader.read(&mut bytes)) {
                 let mut log = log.lock().expect("no panic while held");
                 let before = log.len().saturating_sub(64);
                 log.extend_from_slice(&bytes[..n]);
@@ -96,7 +101,7 @@ impl Terminal {
                 shared.lock().expect("no panic while held").process(&bytes[..n]);
             }
         });
-        Self { screen, keyboard, written, frames, master: pair.master, child, reader: Some(reader), state }
+        Self { screen, keyboard, written, frames, master: Some(pair.master), watched, child, reader: Some(reader), state }
     }
 
     pub fn look<T>(&self, at: impl FnOnce(&vt100::Screen) -> T) -> T {
@@ -163,7 +168,23 @@ impl Terminal {
 
     pub fn resize(&self, columns: u16, rows: u16) {
         self.screen.lock().expect("no panic while held").screen_mut().set_size(some(rows), some(columns));
-        self.master.resize(size(columns, rows)).expect("it resizes");
+        self.master().resize(size(columns, rows)).expect("it resizes");
+    }
+
+    fn master(&self) -> &dyn MasterPty {
+        &**self.master.as_ref().expect("the terminal is there")
+    }
+
+    /// Ends the terminal as a lost connection does: every descriptor of this side is closed.
+    pub fn hang_up(&mut self) {
+        self.watched.store(false, Ordering::SeqCst);
+        // The key for help, so that something is drawn, and the reader wakes up and leaves.
+        self.types("?");
+        self.reader.take().expect("it reads").join().expect("it read to the end");
+        // What it drew is done; if nothing else happens, the program now writes nothing that could fail.
+        thread::sleep(Duration::from_secs(1));
+        *self.keyboard.lock().expect("no panic while held") = Box::new(std::io::sink());
+        self.master = None;
     }
 
     pub fn signal(&self, signal: &str) {
@@ -197,7 +218,7 @@ impl Terminal {
         });
         #[cfg(target_os = "linux")]
         {
-            let modes = self.master.get_termios().expect("modes").local_flags;
+            let modes = self.master().get_termios().expect("modes").local_flags;
             assert!(format!("{modes:?}").contains("ECHO"), "keys are not echoed: {modes:?}");
         }
     }

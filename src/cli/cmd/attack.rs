@@ -110,6 +110,7 @@ pub fn perform(session: &mut Session, image: &Path, args: &AttackArgs) -> anyhow
 /// Opens the image and runs what is asked for.
 fn attack(session: &mut Session, image: &Path, request: AttackRequest, control: &Control) -> anyhow::Result<Attacked> {
     let (x0, clean) = session.predict(image)?;
+    session.say_update(&request);
     let mut attacked = perform_all(session, &x0, &clean, vec![request], control)?;
     Ok(attacked.swap_remove(0))
 }
@@ -214,6 +215,9 @@ impl AttackCommand {
         let control = interruptible();
         let (x0, clean) = session.predict(&self.image)?;
         let requests = self.attack.requests(&session.subject.labels, Some(clean.view()))?;
+        if let Some(first) = requests.first() {
+            session.say_update(first);
+        }
         let mut attacked = perform_all(&mut session, &x0, &clean, requests, &control)?;
         let mut closest = closest(&attacked, self.closest_by);
         if self.only_closest

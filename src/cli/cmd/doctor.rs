@@ -6,8 +6,15 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::{
-    cli::{args::ModelArgs, config, exit::Done},
+    cli::{args::ModelArgs, config, exit::Done, progress, session::interruptible},
+    core::error::Error,
+    engine::{
+        sample,
+        selftest::{self, Mark},
+        subject::Subject,
+    },
     runtime::{
+        Runtime,
         discover::Source,
         doctor::{self, Doctor},
         open::{Record, Verdict},
@@ -22,6 +29,10 @@ pub struct DoctorCommand {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+    /// Run the checks of this machine's engine (gradients, updates in the graph, batches, maps, cost of a step) on this model, or on the
+    /// bundled one. Ends with 4 when one of them fails.
+    #[arg(long, value_name = "MODEL", num_args = 0..=1, default_missing_value = sample::MODEL)]
+    self_test: Option<PathBuf>,
     #[command(flatten)]
     model_args: ModelArgs,
 }
@@ -29,6 +40,9 @@ pub struct DoctorCommand {
 impl DoctorCommand {
     /// Runs the subcommand.
     pub fn run(self) -> anyhow::Result<Done> {
+        if let Some(model) = &self.self_test {
+            return self.test(model);
+        }
         let found = doctor::gather(&self.model_args.runtime());
         let terminal = tui::doctor::report(config::current().color(), config::current().graphics().unwrap_or_default());
         if self.json {
@@ -53,6 +67,68 @@ impl DoctorCommand {
         let notes: Vec<String> = found.notices.iter().map(|n| format!("  {n}")).chain(advice(&found)).collect();
         if !notes.is_empty() {
             section("notes", &notes)?;
+        }
+        Ok(Done::Yes)
+    }
+}
+
+impl DoctorCommand {
+    /// Runs the checks and prints a table, or an object.
+    fn test(&self, model: &Path) -> anyhow::Result<Done> {
+        let options = self.model_args.runtime();
+        let runtime = Runtime::open(&options)?;
+        let about = doctor::from_report(&options, Ok(runtime.report().clone()));
+        let subject = Subject::open(model, &self.model_args.subject())?;
+        let control = interruptible();
+        let bar = progress::spinner("self-test");
+        let checks = selftest::run(&runtime, &subject, options.fp16, &mut |name| {
+            bar.set_message(name.to_owned());
+            control.checkpoint()
+        })?;
+        bar.finish_and_clear();
+        let failed = checks.iter().filter(|c| c.verdict == Mark::Failed).count();
+        let card = about.cards.first().map_or("none", String::as_str);
+        if self.json {
+            say!(
+                "{}",
+                json!({
+                    "schema": "psescope.selftest/1",
+                    "version": env!("CARGO_PKG_VERSION"),
+                    "model": model.display().to_string(),
+                    "sha256": subject.sha256,
+                    "cards": about.cards,
+                    "runtime": about,
+                    "fp16": options.fp16,
+                    "passed": failed == 0,
+                    "checks": checks,
+                })
+            );
+        } else {
+            say!("psescope {}: {} on {}", env!("CARGO_PKG_VERSION"), runtime.report().engine, runtime.report().device);
+            say!(
+                "card {card}, {} threads, model {}, {}",
+                about.threads,
+                sample::title(model),
+                if options.fp16 { "half precision" } else { "single precision" }
+            );
+            for notice in &about.notices {
+                say!("note: {notice}");
+            }
+            say!("");
+            for check in &checks {
+                let word = match check.verdict {
+                    Mark::Passed => "passed",
+                    Mark::Failed => "FAILED",
+                    Mark::Slow => "slow",
+                };
+                say!("{word:<7} {:<20} {:>6.1} s  {}", check.name, check.seconds, check.text);
+            }
+            let slow = checks.iter().filter(|c| c.verdict == Mark::Slow).count();
+            let more = if slow > 0 { format!("; {slow} above the goal for speed, which a busy machine causes too") } else { String::new() };
+            say!("\n{} of {} checks passed{more}", checks.len() - failed - slow, checks.len());
+        }
+        if failed > 0 {
+            return Err(Error::Engine(format!("{failed} of {} checks failed on {}", checks.len(), runtime.report().device)).into());
         }
         Ok(Done::Yes)
     }
@@ -87,7 +163,7 @@ fn engine(found: &Doctor) -> Vec<String> {
     let nvidia = match (found.nvidia_driver, devices.is_empty()) {
         (false, _) => "no driver found".into(),
         (true, true) => "driver found, but no GPU is visible (/dev/nvidia0 is missing)".into(),
-        (true, false) => format!("driver found, GPUs {}", devices.join(", ")),
+        (true, false) => format!("driver found, GPUs {}", if found.cards.is_empty() { devices } else { found.cards.clone() }.join(", ")),
     };
     lines.push(row("NVIDIA", &nvidia));
     lines

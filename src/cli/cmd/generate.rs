@@ -2,6 +2,7 @@
 
 use clap::{CommandFactory, Subcommand};
 
+use super::man;
 use crate::{
     cli::{Cli, config, exit::Done},
     tui,
@@ -15,8 +16,11 @@ pub enum GenerateCommand {
         /// Shell.
         shell: clap_complete::Shell,
     },
-    /// The man page, in roff.
-    Man,
+    /// The man page of the program or of one of its commands, in roff.
+    Man {
+        /// Command, such as attack.
+        command: Option<String>,
+    },
     /// The configuration with every key and its default, commented out.
     Config,
     /// Every key, as a Markdown table.
@@ -29,7 +33,7 @@ impl GenerateCommand {
         let mut out = std::io::stdout().lock();
         match self {
             Self::Completions { shell } => clap_complete::generate(shell, &mut Cli::command(), "psescope", &mut out),
-            Self::Man => clap_mangen::Man::new(Cli::command()).render(&mut out)?,
+            Self::Man { command } => std::io::Write::write_all(&mut out, &man::page(command.as_deref())?)?,
             Self::Config => std::io::Write::write_all(&mut out, config::TEMPLATE.as_bytes())?,
             Self::Keys => std::io::Write::write_all(&mut out, tui::keys_markdown().as_bytes())?,
         }

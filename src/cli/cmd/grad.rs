@@ -6,13 +6,17 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::{
-    cli::{args::ModelArgs, cmd::check::Check, exit::Done},
+    cli::{args::ModelArgs, exit::Done},
     core::{
         error::Error,
         graph::{self, Instrumentation, Loss, TapKind},
         onnx::write,
     },
-    engine::subject::{Subject, SubjectOptions},
+    engine::{
+        selftest::directional::{Check, directional},
+        subject::{Subject, SubjectOptions},
+    },
+    runtime::Runtime,
 };
 
 const SCHEMA: &str = "psescope.grad/1";
@@ -59,14 +63,15 @@ impl GradCommand {
         };
         let Some(output) = &self.output else {
             // Only a graph exported elsewhere is to be checked.
-            print_check(&super::check::directional(&subject, &self.model_args)?, self.json)?;
+            print_check(&checked(&subject, &self.model_args)?, self.json)?;
             return Ok(Done::Yes);
         };
         let taps = self.taps.iter().map(|t| (t.clone(), TapKind::ValueAndGradient)).collect();
         let coverage = graph::coverage(&subject.prepared);
-        let built = graph::instrument(&subject.prepared, &Instrumentation { loss, image_gradient: true, taps, gates: vec![] })?;
+        let built =
+            graph::instrument(&subject.prepared, &Instrumentation { loss, image_gradient: true, taps, gates: vec![], update: None })?;
         save(output, &write::to_bytes(&built.graph))?;
-        let check = self.check.then(|| super::check::directional(&subject, &self.model_args)).transpose()?;
+        let check = self.check.then(|| checked(&subject, &self.model_args)).transpose()?;
         if self.json {
             say!(
                 "{}",
@@ -96,6 +101,11 @@ impl GradCommand {
         }
         Ok(Done::Yes)
     }
+}
+
+fn checked(subject: &Subject, args: &ModelArgs) -> anyhow::Result<Check> {
+    let mut network = subject.network(&Runtime::open(&args.runtime())?.backend())?;
+    Ok(directional(&mut network, &subject.affine())?)
 }
 
 fn check_json(check: &Check) -> serde_json::Value {

@@ -7,8 +7,15 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{args::ModelArgs, exit::Done},
-    core::graph::{self, Layout},
+    core::{
+        error::Error,
+        graph::{self, Layout},
+    },
     engine::subject::Subject,
+    runtime::{
+        Runtime,
+        placement::{Placed, by_provider},
+    },
 };
 
 /// What psescope sees in a model.
@@ -19,18 +26,89 @@ pub struct InspectCommand {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+    /// Run forward pass and gradient once and show which provider runs which operators.
+    #[arg(long)]
+    placement: bool,
     #[command(flatten)]
     model_args: ModelArgs,
+}
+
+/// Where the graphs of a model ran.
+struct Placement {
+    provider: String,
+    engine: String,
+    /// Graph, and its operators by provider; `None` when the engine does not tell.
+    graphs: Vec<(&'static str, Option<Vec<Placed>>)>,
+    notices: Vec<String>,
+}
+
+impl Placement {
+    /// Runs both graphs. A model without a gradient has the forward graph alone.
+    fn of(subject: &Subject, args: &ModelArgs) -> Result<Self, Error> {
+        let runtime = Runtime::open(&args.runtime())?;
+        let backend = runtime.backend();
+        let network = subject.network(&backend)?;
+        let mut graphs = vec![("forward", network.placement(false)?)];
+        if subject.no_gradient().is_none() {
+            graphs.push(("gradient", network.placement(true)?));
+        }
+        Ok(Self { provider: network.provider(), engine: backend.describe(), graphs, notices: runtime.report().notices.clone() })
+    }
+
+    fn json(&self) -> Value {
+        let graphs = self.graphs.iter().map(|(name, placed)| {
+            let providers = placed
+                .as_deref()
+                .map(|p| by_provider(p).into_iter().map(|(p, n)| (p, n.into())).collect::<serde_json::Map<String, Value>>());
+            json!({"graph": name, "providers": providers, "operators": placed})
+        });
+        json!({"provider": self.provider, "engine": self.engine, "graphs": graphs.collect::<Vec<_>>()})
+    }
+
+    fn print(&self) -> std::io::Result<()> {
+        say!("  placement      on {} ({}), one run at batch 1", self.provider, self.engine);
+        for notice in &self.notices {
+            say!("  note: {notice}");
+        }
+        for (graph, placed) in &self.graphs {
+            let Some(placed) = placed else {
+                say!("    {graph}: this engine has one provider, the processor, and runs everything there");
+                continue;
+            };
+            let total: usize = placed.iter().map(|p| p.nodes).sum();
+            let counts: Vec<String> = by_provider(placed).into_iter().map(|(p, n)| format!("{n} on {p}")).collect();
+            say!("    {graph}: {total} nodes after the engine's fusions, {}", counts.join(", "));
+            for p in placed {
+                say!(
+                    "      {:<10} {:<28} {:>5} {} {:>9.3} ms",
+                    p.provider,
+                    p.op,
+                    p.nodes,
+                    if p.nodes == 1 { "node " } else { "nodes" },
+                    p.ms
+                );
+            }
+        }
+        Ok(())
+    }
 }
 
 impl InspectCommand {
     /// Runs the subcommand.
     pub fn run(self) -> anyhow::Result<Done> {
         let subject = Subject::open(&self.model, &self.model_args.subject())?;
+        let placement = self.placement.then(|| Placement::of(&subject, &self.model_args)).transpose()?;
         if self.json {
-            say!("{}", report(&subject));
+            let mut report = report(&subject);
+            if let (Some(placement), Some(object)) = (&placement, report.as_object_mut()) {
+                object.insert("placement".into(), placement.json());
+            }
+            say!("{report}");
         } else {
             print(&subject)?;
+            if let Some(placement) = placement {
+                placement.print()?;
+            }
         }
         Ok(Done::Yes)
     }

@@ -2,7 +2,6 @@
 
 pub mod attack;
 pub mod cam;
-pub mod check;
 pub mod dissect;
 pub mod doctor;
 pub mod export;
@@ -11,6 +10,7 @@ pub mod grad;
 pub mod insight;
 pub mod inspect;
 pub mod layers;
+pub mod man;
 pub mod mask;
 pub mod pse;
 pub mod recovery;

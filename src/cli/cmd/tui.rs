@@ -22,6 +22,9 @@ pub struct Inspector {
     model: Option<PathBuf>,
     /// Image, or a folder of images for the triage screen; the bundled panda without it.
     image: Option<PathBuf>,
+    /// Folder of images: screen 5 gives changes of units over each unit's standard deviation there.
+    #[arg(long, value_name = "DIR")]
+    reference: Option<PathBuf>,
     #[command(flatten)]
     terminal: Terminal,
     #[command(flatten)]
@@ -66,7 +69,7 @@ impl Inspector {
             Some(folder) => listing::of_path(folder)?.swap_remove(0).path,
             None => given,
         };
-        inspect(&self.terminal, &self.model_args, verbose, |options| match recorded {
+        inspect(&self.terminal, &self.model_args, self.reference, verbose, |options| match recorded {
             Some(recorded) => options.recorded = Some(recorded),
             None => {
                 options.model = self.model.unwrap_or_else(|| sample::MODEL.into());
@@ -77,7 +80,13 @@ impl Inspector {
 }
 
 /// Opens the inspector; `subject` says on what.
-pub fn inspect(terminal: &Terminal, model_args: &ModelArgs, verbose: u8, subject: impl FnOnce(&mut tui::Options)) -> anyhow::Result<Done> {
+pub fn inspect(
+    terminal: &Terminal,
+    model_args: &ModelArgs,
+    reference: Option<PathBuf>,
+    verbose: u8,
+    subject: impl FnOnce(&mut tui::Options),
+) -> anyhow::Result<Done> {
     let config = config::current();
     let mut options = tui::Options {
         color: terminal.color,
@@ -96,7 +105,7 @@ pub fn inspect(terminal: &Terminal, model_args: &ModelArgs, verbose: u8, subject
         let meta = &recorded.run.meta;
         (options.model, options.image) = (meta.model.clone().into(), meta.image.clone().into());
     }
-    let engine = worker::spawn(worker::Options { runtime: model_args.runtime(), subject: model_args.subject() });
+    let engine = worker::spawn(worker::Options { runtime: model_args.runtime(), subject: model_args.subject(), reference });
     tui::run(engine, options)?;
     Ok(Done::Yes)
 }

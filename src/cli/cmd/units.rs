@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use ndarray::{Array1, Axis};
 
 use crate::{
     cli::{
@@ -18,10 +17,13 @@ use crate::{
         error::Error,
         explain::{
             psr,
-            units::{self, UnitTable},
+            units::{self, Spread, UnitTable},
         },
     },
-    engine::concepts,
+    engine::{
+        concepts,
+        reference::{self, Reference},
+    },
     report::network,
 };
 
@@ -43,7 +45,7 @@ pub struct UnitsCommand {
     #[arg(long, value_name = "DIR", help_heading = "Units")]
     reference: Option<PathBuf>,
     /// Most reference images read.
-    #[arg(long, value_name = "N", default_value_t = 200, help_heading = "Units")]
+    #[arg(long, value_name = "N", default_value_t = reference::LIMIT, help_heading = "Units")]
     reference_limit: usize,
     #[command(flatten)]
     labels: LabelArgs,
@@ -160,19 +162,17 @@ impl UnitsCommand {
         Ok(order)
     }
 
-    /// Standard deviation of every unit over the images of a folder, and how many there were.
-    fn spread(&self, case: &mut Case, dir: &Path) -> anyhow::Result<(Array1<f32>, usize)> {
-        let paths = pictures(dir, self.reference_limit)?;
-        let bar = progress::bar(paths.len(), "reference images");
-        let mut images = Vec::new();
-        for path in &paths {
-            images.push(case.session.subject.image(path)?);
-            bar.inc(1);
-        }
+    /// Spread of every unit over the images of a folder, and how many there were.
+    fn spread(&self, case: &mut Case, dir: &Path) -> anyhow::Result<(Spread, usize)> {
+        let mut reference = Reference::open(dir, self.reference_limit)?;
+        let bar = progress::bar(reference.len(), "reference images");
+        let session = &mut case.session;
+        let spread = reference.spread(&session.subject, &mut session.network, &self.layer, &mut |done| {
+            bar.set_position(done as u64);
+            Ok(())
+        })?;
         bar.finish_and_clear();
-        let views: Vec<_> = images.iter().map(|i| i.view()).collect();
-        let batch = ndarray::stack(Axis(0), &views).map_err(|e| Error::Input(format!("the reference images differ in size ({e})")))?;
-        Ok((units::spread(&mut case.session.network, batch.view(), &self.layer)?, images.len()))
+        Ok((spread, reference.len()))
     }
 }
 
@@ -188,13 +188,7 @@ pub fn with_concept(labels: &ConceptLabels, name: &str, iou: f64) -> anyhow::Res
 }
 
 /// The table of a layer, measured when `exact`.
-pub fn table(
-    case: &mut Case,
-    layer: &str,
-    spread: Option<&Array1<f32>>,
-    settings: psr::Settings,
-    exact: bool,
-) -> anyhow::Result<UnitTable> {
+pub fn table(case: &mut Case, layer: &str, spread: Option<&Spread>, settings: psr::Settings, exact: bool) -> anyhow::Result<UnitTable> {
     let question = units::Case { clean: case.clean.view(), adversarial: case.adversarial.view(), classes: (case.label, case.target) };
     let control = interruptible();
     let _bound = control.bind(case.session.network.interrupt());
@@ -208,19 +202,4 @@ pub fn table(
         bar.finish_and_clear();
     }
     Ok(table)
-}
-
-/// Image files of a folder, by name.
-fn pictures(dir: &Path, limit: usize) -> anyhow::Result<Vec<PathBuf>> {
-    let fail = |why: String| Error::Input(format!("cannot read {}: {why}; give a folder with images", dir.display()));
-    let known = ["png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm", "npy"];
-    let is_picture = |p: &Path| p.extension().and_then(|e| e.to_str()).is_some_and(|e| known.contains(&e.to_ascii_lowercase().as_str()));
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(dir).map_err(|e| fail(e.to_string()))?.flatten().map(|e| e.path()).collect();
-    paths.retain(|p| is_picture(p));
-    paths.sort();
-    paths.truncate(limit.max(2));
-    if paths.len() < 2 {
-        return Err(fail("it holds fewer than two images".into()).into());
-    }
-    Ok(paths)
 }

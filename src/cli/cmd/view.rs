@@ -18,6 +18,9 @@ pub struct ViewCommand {
     /// The model it was recorded on, when it is not where it was; O opens it in the inspector.
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
+    /// Folder of images: screen 5 gives changes of units over each unit's standard deviation there.
+    #[arg(long, value_name = "DIR")]
+    reference: Option<PathBuf>,
     #[command(flatten)]
     terminal: Terminal,
     #[command(flatten)]
@@ -28,6 +31,6 @@ impl ViewCommand {
     /// Opens the inspector; `verbose` is for its log file.
     pub fn run(self, verbose: u8) -> anyhow::Result<Done> {
         let recorded = Recorded::open(&self.run, self.model.as_deref())?;
-        inspect(&self.terminal, &self.model_args, verbose, |options| options.recorded = Some(Arc::new(recorded)))
+        inspect(&self.terminal, &self.model_args, self.reference, verbose, |options| options.recorded = Some(Arc::new(recorded)))
     }
 }

@@ -1,11 +1,10 @@
 //! Binary search for the constant c that weighs the hinge against the distance (C&W, EAD, StrAttack): one after another,
 //! or several at once. Constants tried at once share the oracle's calls and nothing else.
 
-use ndarray::Array3;
 use rayon::prelude::*;
 
 use super::{
-    Kind, Outcome, ParamSpec, Params,
+    Kind, Outcome, ParamSpec, Params, Picture,
     goal::{Goal, Journal, Judged},
 };
 use crate::core::{error::Result, oracle::Oracle};
@@ -76,9 +75,9 @@ pub(super) fn width(params: &Params, oracle: &dyn Oracle) -> usize {
 }
 
 /// One constant on its way.
-pub(super) trait Lane: Send {
+pub(super) trait Lane {
     /// The image it has come to.
-    fn image(&self) -> &Array3<f32>;
+    fn picture(&self) -> Picture<'_>;
 
     /// Whether going on would change nothing.
     fn done(&self) -> bool {
@@ -122,7 +121,7 @@ pub(super) fn abreast<L: Lane>(
         let places: Vec<usize> = (0..n).filter(|i| going[*i]).collect();
         let mut active: Vec<&mut L> = lanes.iter_mut().zip(&going).filter(|(_, going)| **going).map(|(lane, _)| lane).collect();
         let mut judged = advance(&mut active, k)?;
-        let recorded = journal.record(&judged, |i| active[i].image())?;
+        let recorded = journal.record(&judged, |i| active[i].picture())?;
         improved[places[recorded.index]] |= recorded.better;
         for (place, judged) in places.iter().zip(&judged) {
             found[*place] |= judged.cost.is_some();
@@ -133,7 +132,8 @@ pub(super) fn abreast<L: Lane>(
         }
         k += 1;
         if k >= pace.steps || !going.contains(&true) {
-            let (image, logits) = (active[recorded.index].image().clone(), judged.swap_remove(recorded.index).logits);
+            let image = active[recorded.index].picture().array()?.into_owned();
+            let logits = judged.swap_remove(recorded.index).logits;
             let last = Outcome { image, success: goal.success(logits.view()), logits, step: recorded.step };
             return Ok(Ended { found, improved, last });
         }
@@ -141,7 +141,7 @@ pub(super) fn abreast<L: Lane>(
 }
 
 /// Does something to every lane, on several threads when there are several lanes.
-pub(super) fn each<L: Lane, T: Send>(lanes: &mut [&mut L], with: Vec<T>, act: impl Fn(&mut L, T) + Sync) {
+pub(super) fn each<L: Lane + Send, T: Send>(lanes: &mut [&mut L], with: Vec<T>, act: impl Fn(&mut L, T) + Sync) {
     match lanes {
         [lane] => with.into_iter().for_each(|t| act(lane, t)),
         several => several.par_iter_mut().zip(with).for_each(|(lane, t)| act(lane, t)),

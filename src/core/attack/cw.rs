@@ -4,14 +4,19 @@
 //! binary search for the smallest c that works. The published guard `atanh(0.999999 (2 x0 - 1))` keeps saturated pixels
 //! movable; the image is `x0 + (x(v) - x(v0))`, so that nothing moves before m does.
 
-use ndarray::Array3;
+use ndarray::{Array1, Array3};
 
 use super::{
-    About, Attack, Kind, Outcome, ParamSpec, Params, Problem, Recorder,
+    About, Attack, Kind, Outcome, ParamSpec, Params, Picture, Problem, Recorder,
+    away::{self, Away},
     constant_search::{self, ConstantSearch, Lane, Pace},
     goal::{self, Goal, Journal, Judged},
 };
-use crate::core::{error::Result, oracle::Oracle};
+use crate::core::{
+    error::Result,
+    oracle::{Objective, Oracle},
+    stepper::{self, Rule},
+};
 
 /// Carlini and Wagner, L2.
 pub struct Cw;
@@ -31,6 +36,10 @@ impl Attack for Cw {
         About { name: "cw", summary: "Carlini-Wagner L2: looks for the smallest Euclidean change.", params: PARAMS }
     }
 
+    fn on_device(&self) -> bool {
+        true
+    }
+
     fn steps(&self, params: &Params) -> usize {
         constant_search::most_steps(params)
     }
@@ -42,7 +51,14 @@ impl Attack for Cw {
         let search = ConstantSearch::of(params, 10.0, constant_search::width(params, oracle));
         let mut journal = Journal::new(recorder);
         let last = constant_search::search(search, |constants| {
-            let lanes = constants.iter().map(|c| Tanh::new(&problem.image, params.float("lr"), *c)).collect();
+            let (lr, labels) = (params.float("lr"), vec![goal.class; constants.len()]);
+            let objective = Objective::Margin { labels: &labels, targeted: goal.targeted, kappa };
+            if let Some(shared) = away::open(oracle, problem, Rule::Adam, objective, problem.image.view(), constants)? {
+                let lanes = Away::each(&shared, constants);
+                let ended = constant_search::abreast(lanes, pace, goal, &mut journal, |lanes, k| step_away(goal, kappa, lr, lanes, k))?;
+                return Ok((ended.found, ended.last));
+            }
+            let lanes = constants.iter().map(|c| Tanh::new(&problem.image, lr, *c)).collect();
             let ended = constant_search::abreast(lanes, pace, goal, &mut journal, |lanes, k| step(oracle, problem, goal, kappa, lanes, k))?;
             Ok((ended.found, ended.last))
         })?;
@@ -64,17 +80,44 @@ fn step(oracle: &mut dyn Oracle, problem: &Problem, goal: Goal, kappa: f32, lane
             goal::refuse_probabilities(e.logits.view())?;
         }
         let distance = goal::squared_distance(&lane.image, &problem.image);
-        let (c, hinge) = (lane.c, e.loss + kappa);
         lane.gradient = e.grad;
-        judged.push(Judged {
-            loss: distance + f64::from(c * hinge),
-            terms: vec![("c", c), ("distance", distance as f32), ("hinge", hinge)],
-            cost: goal.reached(e.logits.view(), kappa).then_some(distance),
-            margin: goal.margin(e.logits.view()),
-            logits: e.logits,
-        });
+        judged.push(judge(goal, kappa, lane.c, e.logits, e.loss, distance));
     }
     Ok(judged)
+}
+
+/// The same where the network runs: each run judges the images and takes the step that follows.
+fn step_away(goal: Goal, kappa: f32, lr: f64, lanes: &mut [&mut Away], k: usize) -> Result<Vec<Judged>> {
+    let (rate, epsilon) = adam(lr, k as i32 + 1);
+    let mut judged = Vec::new();
+    for (reading, lane) in away::step(lanes, &[rate, epsilon])?.into_iter().zip(lanes) {
+        if k == 0 {
+            goal::refuse_probabilities(reading.logits.view())?;
+        }
+        judged.push(judge(goal, kappa, lane.c, reading.logits, reading.loss.unwrap_or(f32::NAN), reading.norms.l2.powi(2)));
+    }
+    Ok(judged)
+}
+
+fn judge(goal: Goal, kappa: f32, c: f32, logits: Array1<f32>, loss: f32, distance: f64) -> Judged {
+    let hinge = loss + kappa;
+    Judged {
+        loss: distance + f64::from(c * hinge),
+        terms: vec![("c", c), ("distance", distance as f32), ("hinge", hinge)],
+        cost: goal.reached(logits.view(), kappa).then_some(distance),
+        margin: goal.margin(logits.view()),
+        logits,
+    }
+}
+
+const B1: f32 = 0.9;
+const B2: f32 = 0.999;
+
+/// Step size and epsilon of the step with this number, from 1, with the bias correction in them.
+fn adam(lr: f64, count: i32) -> (f32, f32) {
+    let second = (1.0 - f64::from(B2).powi(count)).sqrt();
+    // Adam's epsilon, 1e-8, scaled to this form of the bias correction.
+    ((lr * second / (1.0 - f64::from(B1).powi(count))) as f32, (1e-8 * second) as f32)
 }
 
 /// One constant: the change of variables with Adam's state.
@@ -97,15 +140,15 @@ struct Tanh {
 }
 
 impl Lane for Tanh {
-    fn image(&self) -> &Array3<f32> {
-        &self.image
+    fn picture(&self) -> Picture<'_> {
+        Picture::Here(self.image.view())
     }
 }
 
 impl Tanh {
     fn new(image: &Array3<f32>, lr: f64, c: f32) -> Self {
         let clean: Vec<f32> = image.iter().copied().collect();
-        let v0: Vec<f32> = clean.iter().map(|x| (0.999_999 * (2.0 * f64::from(*x) - 1.0)).atanh() as f32).collect();
+        let v0: Vec<f32> = clean.iter().map(|x| stepper::base(*x)).collect();
         let t0: Vec<f32> = v0.iter().map(|v| v.tanh()).collect();
         let zero = vec![0.0; clean.len()];
         let image = image.as_standard_layout().into_owned();
@@ -115,15 +158,11 @@ impl Tanh {
 
     /// One Adam step for `||x(v) - x(v0)||^2 + c hinge`.
     fn descend(&mut self, problem: &Problem) {
-        const B1: f32 = 0.9;
-        const B2: f32 = 0.999;
         self.count += 1;
         let mut gradient = std::mem::take(&mut self.gradient);
         gradient *= self.c;
         goal::mask(problem, &mut gradient);
-        let rate = (self.lr * (1.0 - f64::from(B2).powi(self.count)).sqrt() / (1.0 - f64::from(B1).powi(self.count))) as f32;
-        // Adam's epsilon, 1e-8, scaled to this form of the bias correction.
-        let epsilon = (1e-8 * (1.0 - f64::from(B2).powi(self.count)).sqrt()) as f32;
+        let (rate, epsilon) = adam(self.lr, self.count);
         for ((i, g), x) in gradient.iter().enumerate().zip(self.image.iter_mut()) {
             // x - x0 is (t - t0) / 2 and dx/dv is (1 - t^2) / 2.
             let (t, t0) = (self.t[i], self.t0[i]);

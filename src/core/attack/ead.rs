@@ -10,11 +10,16 @@
 use ndarray::{Array1, Array3, Zip};
 
 use super::{
-    About, Attack, Kind, Outcome, ParamSpec, Params, Problem, Recorder,
+    About, Attack, Kind, Outcome, ParamSpec, Params, Picture, Problem, Recorder,
+    away::{self, Away},
     constant_search::{self, ConstantSearch, Lane, Pace},
     goal::{self, Goal, Journal, Judged},
 };
-use crate::core::{error::Result, oracle::Oracle};
+use crate::core::{
+    error::Result,
+    oracle::{Objective, Oracle},
+    stepper::Rule,
+};
 
 /// Elastic-net attack.
 pub struct Ead;
@@ -56,6 +61,10 @@ impl Attack for Ead {
         About { name: "ead", summary: "Elastic net (EAD): few pixels, by an L1 term beside L2.", params: PARAMS }
     }
 
+    fn on_device(&self) -> bool {
+        true
+    }
+
     fn steps(&self, params: &Params) -> usize {
         constant_search::most_steps(params).saturating_add(1)
     }
@@ -76,10 +85,17 @@ impl Attack for Ead {
         let mut journal = Journal::new(recorder);
         let clean = goal::logits(oracle, problem.image.view())?;
         goal::refuse_probabilities(clean.view())?;
-        let start = setup.judge(&problem.image, clean, params.float("c0") as f32);
+        let start = setup.judge((0.0, 0.0), clean, params.float("c0") as f32);
         journal.step(&problem.image, &start.logits, start.loss as f32, &start.terms)?;
         let search = ConstantSearch::of(params, 10.0, constant_search::width(params, oracle)).geometric();
         let last = constant_search::search(search, |constants| {
+            let labels = vec![goal.class; constants.len()];
+            let objective = Objective::Margin { labels: &labels, targeted: goal.targeted, kappa: setup.kappa };
+            if let Some(shared) = away::open(oracle, problem, Rule::Shrink, objective, problem.image.view(), constants)? {
+                let lanes = Away::each(&shared, constants);
+                let ended = constant_search::abreast(lanes, setup.pace, goal, &mut journal, |lanes, k| setup.step_away(lanes, k))?;
+                return Ok((ended.found, ended.last));
+            }
             let lanes = constants.iter().map(|c| Point { c: *c, x: problem.image.clone(), p: problem.image.clone() }).collect();
             let ended = constant_search::abreast(lanes, setup.pace, goal, &mut journal, |lanes, k| setup.step(oracle, lanes, k))?;
             Ok((ended.found, ended.last))
@@ -108,8 +124,8 @@ struct Point {
 }
 
 impl Lane for Point {
-    fn image(&self) -> &Array3<f32> {
-        &self.x
+    fn picture(&self) -> Picture<'_> {
+        Picture::Here(self.x.view())
     }
 }
 
@@ -120,7 +136,23 @@ impl Setup<'_> {
         constant_search::each(lanes, gradients, |lane, gradient| self.advance(lane, gradient, k));
         let images: Vec<_> = lanes.iter().map(|l| l.x.view()).collect();
         let logits = goal::logits_of(oracle, &images)?;
-        Ok(lanes.iter().zip(logits).map(|(lane, logits)| self.judge(&lane.x, logits, lane.c)).collect())
+        let lengths = |x| (goal::l1_distance(x, &self.problem.image), goal::squared_distance(x, &self.problem.image));
+        Ok(lanes.iter().zip(logits).map(|(lane, logits)| self.judge(lengths(&lane.x), logits, lane.c)).collect())
+    }
+
+    /// The same where the network runs.
+    fn step_away(&self, lanes: &mut [&mut Away], k: usize) -> Result<Vec<Judged>> {
+        let (rate, threshold, theta) = self.schedule(k);
+        let readings = away::step(lanes, &[rate, threshold, theta])?;
+        let each = readings.into_iter().zip(lanes);
+        Ok(each.map(|(r, lane)| self.judge((r.norms.l1, r.norms.l2.powi(2)), r.logits, lane.c)).collect())
+    }
+
+    /// Step size, shrinkage and extrapolation of a step.
+    fn schedule(&self, k: usize) -> (f32, f32, f32) {
+        let left = if self.decay { (1.0 - k as f32 / self.pace.steps as f32).sqrt() } else { 1.0 };
+        let rate = self.lr * left;
+        (rate, if self.prox { rate * self.beta } else { self.beta }, k as f32 / (k as f32 + 3.0))
     }
 
     /// The shrinkage step and the extrapolation, given the hinge's gradient.
@@ -128,10 +160,7 @@ impl Setup<'_> {
         let (clean, c) = (&self.problem.image, lane.c);
         Zip::from(&mut gradient).and(&lane.p).and(clean).for_each(|g, p, c0| *g = c * *g + 2.0 * (p - c0));
         goal::mask(self.problem, &mut gradient);
-        let left = if self.decay { (1.0 - k as f32 / self.pace.steps as f32).sqrt() } else { 1.0 };
-        let rate = self.lr * left;
-        let threshold = if self.prox { rate * self.beta } else { self.beta };
-        let theta = k as f32 / (k as f32 + 3.0);
+        let (rate, threshold, theta) = self.schedule(k);
         Zip::from(&mut lane.p).and(&mut lane.x).and(clean).and(&gradient).for_each(|p, x, x0, g| {
             let new = shrink(*p - rate * g, *x0, threshold);
             *p = new + theta * (new - *x);
@@ -139,8 +168,8 @@ impl Setup<'_> {
         });
     }
 
-    fn judge(&self, x: &Array3<f32>, logits: Array1<f32>, c: f32) -> Judged {
-        let (l1, squares) = (goal::l1_distance(x, &self.problem.image), goal::squared_distance(x, &self.problem.image));
+    /// Judges an image by L1 and squared L2 of its change.
+    fn judge(&self, (l1, squares): (f64, f64), logits: Array1<f32>, c: f32) -> Judged {
         let margin = self.goal.margin(logits.view());
         let hinge = (margin + self.kappa).max(0.0);
         let cost = if self.l1_rule { l1 } else { f64::from(self.beta) * l1 + squares };

@@ -2,7 +2,7 @@
 
 use ndarray::{Array1, Array3, ArrayView1, ArrayView3, Axis, CowArray, Ix4, Zip};
 
-use super::{Outcome, Problem, Recorder, Step, scalars};
+use super::{Outcome, Picture, Problem, Recorder, Step, scalars};
 use crate::core::{
     error::{Error, Result},
     oracle::{Objective, Oracle},
@@ -202,7 +202,12 @@ impl<'a> Journal<'a> {
 
     /// Records a step and returns its number.
     pub fn step(&mut self, image: &Array3<f32>, logits: &Array1<f32>, loss: f32, terms: &[(&'static str, f32)]) -> Result<usize> {
-        self.recorder.step(Step { image: image.view(), logits: logits.view(), loss, terms })?;
+        self.report(Picture::Here(image.view()), logits, loss, terms)
+    }
+
+    /// The same for an image that may be elsewhere.
+    pub fn report(&mut self, image: Picture, logits: &Array1<f32>, loss: f32, terms: &[(&'static str, f32)]) -> Result<usize> {
+        self.recorder.step(Step { image: image.again(), logits: logits.view(), loss, terms })?;
         self.next += 1;
         Ok(self.next - 1)
     }
@@ -210,7 +215,7 @@ impl<'a> Journal<'a> {
     /// Records the best of the images evaluated together (the only one, in a sequential search), and keeps it when it
     /// succeeds at less cost than any before. A step thus always describes one image, and K constants at once leave as many
     /// steps as one constant.
-    pub fn record<'i>(&mut self, judged: &[Judged], image: impl Fn(usize) -> &'i Array3<f32>) -> Result<Recorded> {
+    pub fn record<'i>(&mut self, judged: &[Judged], image: impl Fn(usize) -> Picture<'i>) -> Result<Recorded> {
         let best = (0..judged.len()).min_by(|a, b| judged[*a].order(&judged[*b]));
         let index = best.expect("a search evaluates at least one image");
         let (image, best) = (image(index), &judged[index]);
@@ -218,14 +223,22 @@ impl<'a> Journal<'a> {
         if judged.len() > 1 {
             terms.push(("at once", judged.len() as f32));
         }
-        let step = self.step(image, &best.logits, best.loss as f32, &terms)?;
-        let better = best.cost.is_some_and(|cost| self.keep(cost, image, &best.logits, true, step));
+        let step = self.report(image, &best.logits, best.loss as f32, &terms)?;
+        let better = match best.cost.filter(|cost| self.improves(*cost)) {
+            Some(cost) => self.keep(cost, &image.array()?.into_owned(), &best.logits, true, step),
+            None => false,
+        };
         Ok(Recorded { index, step, better })
+    }
+
+    /// Whether this costs less than the best so far.
+    fn improves(&self, cost: f64) -> bool {
+        self.best.as_ref().is_none_or(|(least, _)| cost < *least)
     }
 
     /// Keeps an image when it costs less than the best so far; says whether it did.
     pub fn keep(&mut self, cost: f64, image: &Array3<f32>, logits: &Array1<f32>, success: bool, step: usize) -> bool {
-        let better = self.best.as_ref().is_none_or(|(least, _)| cost < *least);
+        let better = self.improves(cost);
         if better {
             self.best = Some((cost, Outcome { image: image.clone(), logits: logits.clone(), success, step }));
         }
@@ -246,6 +259,7 @@ impl<'a> Journal<'a> {
 
     /// The best kept, or the given last image.
     pub fn finish(self, last: Outcome) -> Outcome {
+        self.recorder.last(last.step, &last.image);
         self.best.map_or(last, |(_, best)| best)
     }
 }

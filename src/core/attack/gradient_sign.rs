@@ -8,11 +8,17 @@ use ndarray::Array3;
 
 use super::{
     About, Attack, Kind, Outcome, ParamSpec, Params, Problem, Recorder,
+    away::{self, Away},
     ball::Norm,
+    constant_search::Lane as _,
     goal::{self, Goal, Journal},
     scalars,
 };
-use crate::core::{error::Result, oracle::Oracle};
+use crate::core::{
+    error::Result,
+    oracle::{Objective, Oracle},
+    stepper,
+};
 
 pub(super) const EPS: ParamSpec = ParamSpec {
     name: "eps",
@@ -57,6 +63,10 @@ impl Attack for GradientSign {
         self.0
     }
 
+    fn on_device(&self) -> bool {
+        true
+    }
+
     fn steps(&self, params: &Params) -> usize {
         (Rule::of(params).steps + 1).saturating_mul(restarts(params))
     }
@@ -98,7 +108,25 @@ impl Rule {
     /// One pass: `steps + 1` records. Returns the last image.
     pub fn pass(&self, oracle: &mut dyn Oracle, problem: &Problem, journal: &mut Journal, restart: u64) -> Result<Outcome> {
         let goal = Goal::of(problem, oracle)?;
-        let mut x = self.norm.start(problem, self.eps, self.random_start, restart);
+        let start = self.norm.start(problem, self.eps, self.random_start, restart);
+        let x = match self.away(oracle, problem, goal, &start, journal)? {
+            Some(x) => x,
+            None => self.here(oracle, problem, goal, start, journal)?,
+        };
+        let logits = goal::logits(oracle, x.view())?;
+        let step = journal.step(&x, &logits, scalars::cross_entropy(logits.view(), goal.class) as f32, &[("eps", self.eps)])?;
+        Ok(Outcome { success: goal.success(logits.view()), image: x, logits, step })
+    }
+
+    /// The loop itself, in this program: the image after the last step.
+    fn here(
+        &self,
+        oracle: &mut dyn Oracle,
+        problem: &Problem,
+        goal: Goal,
+        mut x: Array3<f32>,
+        journal: &mut Journal,
+    ) -> Result<Array3<f32>> {
         let mut momentum = Array3::<f32>::zeros(x.raw_dim());
         for _ in 0..self.steps {
             let e = goal.cross_entropy(oracle, x.view())?;
@@ -114,9 +142,34 @@ impl Rule {
             x.scaled_add(self.alpha * goal.ascent(), &step);
             self.norm.project(&mut x, &problem.image, self.eps);
         }
-        let logits = goal::logits(oracle, x.view())?;
-        let step = journal.step(&x, &logits, scalars::cross_entropy(logits.view(), goal.class) as f32, &[("eps", self.eps)])?;
-        Ok(Outcome { success: goal.success(logits.view()), image: x, logits, step })
+        Ok(x)
+    }
+
+    /// The same where the network runs, when that is on offer.
+    fn away(
+        &self,
+        oracle: &mut dyn Oracle,
+        problem: &Problem,
+        goal: Goal,
+        start: &Array3<f32>,
+        journal: &mut Journal,
+    ) -> Result<Option<Array3<f32>>> {
+        let momentum = self.mu.is_some();
+        let (rule, radius) = match self.norm {
+            Norm::Linf => (stepper::Rule::Sign { eps: self.eps, momentum }, None),
+            Norm::L2 => (stepper::Rule::Normal { momentum }, Some(self.eps)),
+        };
+        let objective = Objective::CrossEntropy { labels: &[goal.class] };
+        let Some(shared) = away::open(oracle, problem, rule, objective, start.view(), &[])? else { return Ok(None) };
+        let scalars: Vec<f32> = [Some(self.alpha * goal.ascent()), radius, self.mu].into_iter().flatten().collect();
+        let mut lane = Away::each(&shared, &[1.0]).swap_remove(0);
+        for _ in 0..self.steps {
+            let reading = away::step(&mut [&mut lane], &scalars)?.swap_remove(0);
+            let loss = reading.loss.unwrap_or(f32::NAN);
+            journal.report(lane.picture(), &reading.logits, loss, &[("eps", self.eps)])?;
+        }
+        let last = shared.borrow_mut().current(0)?;
+        Ok(Some(last))
     }
 }
 

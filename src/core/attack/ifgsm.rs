@@ -35,6 +35,10 @@ impl Attack for Ifgsm {
         About { name: "ifgsm", summary: "Iterated gradient sign (BIM): spreads a small change over the whole image.", params: PARAMS }
     }
 
+    fn on_device(&self) -> bool {
+        true
+    }
+
     fn steps(&self, params: &Params) -> usize {
         let passes = match params.choice("smallest-eps") {
             "grid" => cells(params).unwrap_or(1),

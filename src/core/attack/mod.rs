@@ -1,11 +1,14 @@
 //! Attacks: plain loops that ask an [`Oracle`] and call [`Recorder::step`]. One file per attack, one line in
 //! [`REGISTRY`]; flags, forms and help come from each attack's parameter table.
 
-use ndarray::{Array2, Array3, ArrayView1, ArrayView3};
+use std::fmt;
 
-use super::{error::Result, oracle::Oracle};
+use ndarray::{Array2, Array3, ArrayView1, ArrayView3, CowArray, Ix3};
+
+use super::{error::Result, oracle::Oracle, tensor::norm::Norms};
 
 mod apgd;
+mod away;
 mod ball;
 mod constant_search;
 mod cw;
@@ -65,11 +68,69 @@ pub struct Problem {
     pub seed: u64,
 }
 
+/// An image that stays where the network runs.
+pub trait Remote {
+    /// Copies it here, `[C, H, W]`.
+    fn image(&self) -> Result<Array3<f32>>;
+
+    /// Lengths of its change, from there.
+    fn norms(&self) -> Norms;
+}
+
+/// The image that a step describes.
+#[derive(Clone, Copy)]
+pub enum Picture<'a> {
+    /// In memory, `[C, H, W]`.
+    Here(ArrayView3<'a, f32>),
+    /// Where the network runs: copied only for those who ask.
+    There(&'a dyn Remote),
+}
+
+impl<'a> Picture<'a> {
+    /// The image, copied when it is elsewhere.
+    pub fn array(&self) -> Result<CowArray<'a, f32, Ix3>> {
+        match self {
+            Self::Here(image) => Ok((*image).into()),
+            Self::There(remote) => Ok(remote.image()?.into()),
+        }
+    }
+
+    /// The same picture, borrowed for as long as this one is.
+    pub fn again(&self) -> Picture<'_> {
+        match self {
+            Self::Here(image) => Picture::Here(image.view()),
+            Self::There(remote) => Picture::There(*remote),
+        }
+    }
+
+    /// Lengths of the change from `clean`.
+    pub fn norms(&self, clean: &Array3<f32>) -> Norms {
+        match self {
+            Self::Here(image) => Norms::of((image - clean).view()),
+            Self::There(remote) => remote.norms(),
+        }
+    }
+
+    /// Whether asking for it costs a copy from the device.
+    pub fn is_remote(&self) -> bool {
+        matches!(self, Self::There(_))
+    }
+}
+
+impl fmt::Debug for Picture<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Here(image) => write!(f, "{:?} here", image.shape()),
+            Self::There(_) => f.write_str("on the device"),
+        }
+    }
+}
+
 /// One iteration as the attack reports it; the recorder derives probabilities, ranks and norms.
 #[derive(Debug, Clone, Copy)]
 pub struct Step<'a> {
-    /// The image this step describes, `[C, H, W]`.
-    pub image: ArrayView3<'a, f32>,
+    /// The image this step describes.
+    pub image: Picture<'a>,
     /// Its logits `[K]`.
     pub logits: ArrayView1<'a, f32>,
     /// The attack's own objective at this image.
@@ -82,6 +143,9 @@ pub struct Step<'a> {
 pub trait Recorder {
     /// Records a step; `Err(Error::Stopped)` ends the attack, which must return it unchanged.
     fn step(&mut self, step: Step) -> Result<()>;
+
+    /// The image of the last step once more, for those who saw it only from afar.
+    fn last(&mut self, _step: usize, _image: &Array3<f32>) {}
 }
 
 /// The image an attack ends with.
@@ -126,6 +190,11 @@ pub trait Attack: Sync {
     /// Parameters with units, defaults and ranges.
     fn params(&self) -> &'static [ParamSpec] {
         self.about().params
+    }
+
+    /// Whether its update can run in the graph, where the network does.
+    fn on_device(&self) -> bool {
+        false
     }
 
     /// How many steps will be recorded, for progress: an upper bound.

@@ -7,6 +7,7 @@
 use ndarray::{Array3, Zip};
 
 use super::{
+    Picture,
     constant_search::{self, ConstantSearch, Lane},
     goal::{self, Journal, Judged},
     strattack::Admm,
@@ -23,8 +24,8 @@ struct Refined {
 }
 
 impl Lane for Refined {
-    fn image(&self) -> &Array3<f32> {
-        &self.image
+    fn picture(&self) -> Picture<'_> {
+        Picture::Here(self.image.view())
     }
 }
 

@@ -12,7 +12,7 @@
 use ndarray::{Array1, Array3, Zip};
 
 use super::{
-    About, Attack, Kind, Outcome, ParamSpec, Params, Problem, Recorder,
+    About, Attack, Kind, Outcome, ParamSpec, Params, Picture, Problem, Recorder,
     constant_search::{self, ConstantSearch, Lane, Pace},
     goal::{self, Goal, Journal, Judged},
     groups::{self, Groups},
@@ -178,8 +178,8 @@ struct Copies {
 }
 
 impl Lane for Copies {
-    fn image(&self) -> &Array3<f32> {
-        &self.image
+    fn picture(&self) -> Picture<'_> {
+        Picture::Here(self.image.view())
     }
 
     fn done(&self) -> bool {

@@ -196,7 +196,7 @@ impl Recorder for Tape {
         if self.limit.is_some_and(|n| self.images.len() >= n) {
             return Err(Error::Stopped);
         }
-        self.images.push(step.image.to_owned());
+        self.images.push(step.image.array()?.into_owned());
         self.logits.push(step.logits.to_owned());
         self.losses.push(step.loss);
         self.terms.push(step.terms.to_vec());

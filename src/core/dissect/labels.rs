@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::result::{ResultTable, iou};
+use super::{
+    levels::Levels,
+    result::{ResultTable, iou},
+};
 use crate::core::{error::Result, tensor::labels::clean};
 
 /// What a unit agrees with best.
@@ -28,6 +31,7 @@ impl Concept {
 pub struct ConceptLabels {
     origin: Arc<str>,
     units: Vec<Option<Concept>>,
+    levels: Option<Levels>,
 }
 
 impl ConceptLabels {
@@ -49,7 +53,18 @@ impl ConceptLabels {
             units[row.unit - 1] =
                 Some(Concept { label: display_name(&row.label), category: clean(&row.category), iou: counted.unwrap_or(row.score) });
         }
-        Self { origin: clean(origin).into(), units }
+        Self { origin: clean(origin).into(), units, levels: None }
+    }
+
+    /// Together with what the same dissection measured of the units' values.
+    #[must_use]
+    pub fn with_levels(self, levels: Option<Levels>) -> Self {
+        Self { levels, ..self }
+    }
+
+    /// Thresholds and spreads over the concept images, where they are known.
+    pub fn levels(&self) -> Option<&Levels> {
+        self.levels.as_ref()
     }
 
     /// Whose concept data these names come from, for people.

@@ -5,6 +5,7 @@
 //! quantile the unit's threshold: a level of its values over all images and positions
 //! field    where a layer's samples lie in the image       mask  upsample, compare, as bits
 //! tally    pixels of masks, labels and both               result  NetDissect's result file
+//! levels   its threshold and the spread of its mean response, as a file
 //! tops     the images that excite a unit most             labels  what others ask: the concept of a unit
 //! make     a small data set of our own
 //! ```
@@ -14,6 +15,7 @@
 pub mod broden;
 pub mod field;
 pub mod labels;
+pub mod levels;
 pub mod make;
 pub mod mask;
 mod number;
@@ -24,6 +26,7 @@ pub mod tally;
 pub mod tops;
 
 pub use labels::{Concept, ConceptLabels};
+pub use levels::Levels;
 pub use result::{CategoryScore, ResultTable, UnitRow};
 
 /// IoU from which a unit counts as interpretable: a convention of the paper.

@@ -51,6 +51,15 @@ pub struct UnitChange {
     pub kind: Kind,
 }
 
+/// How far units vary from image to image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spread {
+    /// Standard deviation (n - 1) of every unit's mean response.
+    pub deviation: Array1<f32>,
+    /// Over which images, in a few words.
+    pub origin: String,
+}
+
 /// All units of a layer.
 #[derive(Debug, Clone)]
 pub struct UnitTable {
@@ -64,6 +73,8 @@ pub struct UnitTable {
     pub settings: psr::Settings,
     /// Logits of the clean and of the adversarial image.
     pub logits: [Array1<f32>; 2],
+    /// Images that the standardised changes rest on; `None` without any.
+    pub spread: Option<String>,
     /// One per unit, by index.
     pub units: Vec<UnitChange>,
     /// `[2, C, H, W]`: the maps on the clean and on the adversarial image.
@@ -88,8 +99,8 @@ impl Case<'_> {
     }
 }
 
-/// The table with first-order effects. `spread` is the standard deviation of every unit's mean response on reference images.
-pub fn table(network: &mut dyn Units, case: Case, layer: &str, spread: Option<&Array1<f32>>, settings: psr::Settings) -> Result<UnitTable> {
+/// The table with first-order effects; with a spread of the same layer also with standardised changes.
+pub fn table(network: &mut dyn Units, case: Case, layer: &str, spread: Option<&Spread>, settings: psr::Settings) -> Result<UnitTable> {
     let settings = settings.check()?;
     let images = case.both()?;
     let info = info(network, layer)?;
@@ -106,7 +117,7 @@ pub fn table(network: &mut dyn Units, case: Case, layer: &str, spread: Option<&A
     let unit = |k: usize| {
         let (clean, adversarial) = (response(0, k), response(1, k));
         let change = adversarial.mean - clean.mean;
-        let deviation = spread.and_then(|s| s.get(k)).copied().filter(|s| *s > 0.0);
+        let deviation = spread.and_then(|s| s.deviation.get(k)).copied().filter(|s| *s > 0.0);
         let (effect_true, effect_target) = (effects[0][k], effects[1][k]);
         let (ratio, kind) = judged(effect_true, effect_target, settings);
         UnitChange {
@@ -123,7 +134,16 @@ pub fn table(network: &mut dyn Units, case: Case, layer: &str, spread: Option<&A
     };
     let units = (0..r.mean.ncols()).map(unit).collect();
     let logits = [0, 1].map(|n| responses.logits.row(n).to_owned());
-    Ok(UnitTable { layer: info, classes: case.classes, exact: false, settings, logits, units, maps })
+    Ok(UnitTable {
+        layer: info,
+        classes: case.classes,
+        exact: false,
+        settings,
+        logits,
+        spread: spread.map(|s| s.origin.clone()),
+        units,
+        maps,
+    })
 }
 
 fn judged(effect_true: f32, effect_target: f32, settings: psr::Settings) -> (f32, Kind) {
@@ -190,14 +210,15 @@ pub fn effects(
     Ok(out)
 }
 
-/// Standard deviation (n - 1) of every unit's mean response over reference images `[N, C, H, W]`; at least two are needed.
-pub fn spread(network: &mut dyn Units, images: ArrayView4<f32>, layer: &str) -> Result<Array1<f32>> {
-    if images.dim().0 < 2 {
-        return Err(Error::Input("a spread needs at least two reference images; give a folder with more".into()));
-    }
-    let responses = network.responses(images, &[layer], None)?;
-    let mean = responses.layers.first().map(|r| r.mean.mapv(f64::from)).unwrap_or_default();
-    Ok(mean.std_axis(Axis(0), 1.0).mapv(|v| v as f32))
+/// Mean responses `[N, C]` of a layer's units to images `[N, C, H, W]`.
+pub fn means(network: &mut dyn Units, images: ArrayView4<f32>, layer: &str) -> Result<Array2<f32>> {
+    let layer = network.responses(images, &[layer], None)?.layers.into_iter().next();
+    layer.map(|r| r.mean).ok_or_else(|| Error::Engine("the engine gave no responses".into()))
+}
+
+/// Standard deviation (n - 1) of every unit's mean response `[N, C]`; two images or more.
+pub fn deviation(means: &Array2<f32>) -> Array1<f32> {
+    means.mapv(f64::from).std_axis(Axis(0), 1.0).mapv(|v| v as f32)
 }
 
 /// What takes the place of masked units.

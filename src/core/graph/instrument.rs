@@ -6,7 +6,7 @@ use super::{
     Instrumentation, Instrumented, Prepared, TapKind, gate,
     grad::{builder::Builder, differentiate, prune::prune},
     loss::{self, Head},
-    tap, units,
+    tap, units, update,
 };
 use crate::core::{
     error::{Error, Result},
@@ -78,6 +78,11 @@ pub fn instrument(prepared: &Prepared, spec: &Instrumentation) -> Result<Instrum
         grad_image,
         taps,
         gates,
+        update: BTreeMap::new(),
+    };
+    let done = match &spec.update {
+        Some(update) => update::attach(done, prepared, update)?,
+        None => done,
     };
     Ok(with_metadata(done, head.as_ref(), backward))
 }
@@ -127,6 +132,7 @@ fn with_metadata(mut done: Instrumented, head: Option<&Head>, backward: bool) ->
         entries.push((format!("gate.{i}.mask"), Some(mask)));
         entries.push((format!("gate.{i}.replacement"), Some(replacement)));
     }
+    entries.extend(done.update.iter().map(|(role, name)| (format!("update.{role}"), Some(name.as_str()))));
     let entries: Vec<(String, String)> = entries.into_iter().filter_map(|(k, v)| Some((format!("psescope.{k}"), v?.to_owned()))).collect();
     let Graph { metadata, .. } = &mut done.graph;
     metadata.extend(entries);

@@ -16,6 +16,7 @@ pub mod normalise;
 mod tap;
 mod tokens;
 mod units;
+mod update;
 
 pub use finite::bad_weights;
 pub use gate::masked;
@@ -24,6 +25,8 @@ pub use instrument::instrument;
 pub use layers::{linear_head, spatial_layers};
 pub use normalise::normalise;
 pub use units::{UnitLayer, passages, unit_layer, unit_layers};
+
+use std::collections::BTreeMap;
 
 use super::{error::MissingRule, onnx::Graph};
 
@@ -104,6 +107,43 @@ pub struct Gate {
     pub tensor: String,
 }
 
+/// Which update follows the gradient, see [`Update`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UpdateRule {
+    /// None: logits and norms of an image.
+    Measure,
+    /// A step along the gradient's sign, then into the box `low..high`.
+    Sign {
+        /// Whether a decaying sum of gradients takes the gradient's place.
+        momentum: bool,
+    },
+    /// A step along the gradient over its length, then into an L2 ball and into 0..1.
+    Normal {
+        /// The same.
+        momentum: bool,
+    },
+    /// Adam on the change of variables of C&W.
+    Adam,
+    /// Shrinkage with extrapolation of EAD.
+    Shrink,
+}
+
+/// The update of an attack, behind the gradient in the same graph: the next image is an output. Images are pixel space,
+/// `[N, C, H, W]` in RGB and 0..1 whatever the model takes; preprocessing becomes part of the graph.
+///
+/// Inputs by role: `pixels` (the image), `clean` `[1, C, H, W]`, `scale` and `offset` `[1, C, 1, 1]` in the model's channel order;
+/// `mask` `[1, 1, H, W]` when masked; `scalars`, and per rule what `graph/update.rs` lists. Outputs by role: `norms` `[N, 4]`
+/// (pixels changed, L1, squared L2, L-infinity of `pixels - clean`), and `next_` with the role of every state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Update {
+    /// The rule.
+    pub rule: UpdateRule,
+    /// Whether a mask says where pixels may change.
+    pub masked: bool,
+    /// Whether the model takes blue first.
+    pub bgr: bool,
+}
+
 /// What to add to a prepared model.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Instrumentation {
@@ -115,6 +155,8 @@ pub struct Instrumentation {
     pub taps: Vec<(String, TapKind)>,
     /// Gates.
     pub gates: Vec<Gate>,
+    /// An attack's update; needs a loss head and the image gradient, except to measure.
+    pub update: Option<Update>,
 }
 
 /// An instrumented graph and the names of its inputs and outputs. Absent parts are `None`.
@@ -138,6 +180,8 @@ pub struct Instrumented {
     pub taps: Vec<(String, Option<String>)>,
     /// Inputs of each gate, in the order asked: mask, replacement.
     pub gates: Vec<(String, String)>,
+    /// Inputs and outputs of the update by role.
+    pub update: BTreeMap<String, String>,
 }
 
 /// How much of the path from image to logits has gradient rules.

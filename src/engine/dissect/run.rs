@@ -16,7 +16,8 @@ use super::{data::Data, store::Store};
 use crate::{
     core::{
         dissect::{
-            field,
+            Levels, field,
+            levels::Moments,
             mask::{Upsampler, Upsampling},
             quantile::{Quantiles, level},
             result::ResultTable,
@@ -159,18 +160,20 @@ pub fn run(
     let (probe, key) = key(subject, data, plan, images);
     let mut state = state(plan, &probe)?;
     let is_done = |state: &State, layer: &LayerInfo| {
-        state.done.get(&layer.name).is_some_and(|d| d.key == key) && csv_path(plan, &layer.name).is_file()
+        state.done.get(&layer.name).is_some_and(|d| d.key == key)
+            && [csv_path(plan, &layer.name), levels_path(plan, &layer.name)].iter().all(|p| p.is_file())
     };
     let todo: Vec<&LayerInfo> = plan.layers.iter().filter(|l| !is_done(&state, l)).collect();
     let mut stores = probe_layers(subject, network, data, plan, &todo, images, control, progress)?;
     let mut cached: Vec<bool> = plan.layers.iter().map(|l| is_done(&state, l)).collect();
     for (layer, store) in todo.iter().zip(&mut stores) {
         let counted = count(subject, data, plan, layer, store, &key, control, progress)?;
-        let csv = counted.0.to_csv();
+        let (csv, levels) = (counted.0.to_csv(), counted.2.to_csv());
         write(&csv_path(plan, &layer.name), csv.as_bytes())?;
+        write(&levels_path(plan, &layer.name), levels.as_bytes())?;
         let text = describe(data, plan, images);
         let origin = Origin { layer: layer.name.clone(), data: format!("{} ({images} images)", data.origin), key: key.clone(), text };
-        concepts::keep(&subject.sha256, &origin, &csv);
+        concepts::keep(&subject.sha256, &origin, &csv, &levels);
         state.done.insert(layer.name.clone(), counted.1);
         save(plan, &state)?;
     }
@@ -199,6 +202,10 @@ fn describe(data: &Data, plan: &Plan, images: usize) -> String {
 
 fn csv_path(plan: &Plan, layer: &str) -> PathBuf {
     plan.out.join(format!("{}-result.csv", file_stem(layer)))
+}
+
+fn levels_path(plan: &Plan, layer: &str) -> PathBuf {
+    plan.out.join(format!("{}-units.csv", file_stem(layer)))
 }
 
 fn store_path(plan: &Plan, layer: &str) -> PathBuf {
@@ -298,19 +305,21 @@ fn count(
     key: &str,
     control: &Control,
     progress: &mut dyn FnMut(Stage),
-) -> Result<(ResultTable, Details)> {
+) -> Result<(ResultTable, Details, Levels)> {
     let images = store.images();
     let positions = layer.spatial[0] * layer.spatial[1];
     // Twice: a tail is cut back when it has doubled.
     let capacity = TAIL_BYTES / 8 / layer.units.max(1);
     let mut quantiles = Quantiles::new(layer.units, images, positions, level(plan.quantile), capacity);
     let mut tops = Tops::new(layer.units, plan.tops);
+    let mut moments = Moments::new(layer.units);
     let piece = (PIECE_BYTES / (layer.units * positions * 4).max(1)).clamp(1, 64);
     for range in pieces(0..images, piece) {
         control.checkpoint()?;
         let maps = store.read(range.clone())?;
         quantiles.push(range.start, maps.view()).map_err(|e| Error::Input(format!("layer {}: {e}", layer.name)))?;
         tops.push(range.start, maps.view());
+        moments.push(maps.view());
         progress(Stage::Count(&layer.name, range.end / 2));
     }
     let rank_error = quantiles.rank_error();
@@ -334,8 +343,9 @@ fn count(
         progress(Stage::Count(&layer.name, images / 2 + range.end.div_ceil(2)));
     }
     let name = if upsampling == Upsampling::Plain { "plain" } else { "field" };
+    let levels = moments.finish(thresholds.clone());
     let details = Details { key: key.to_owned(), thresholds, rank_error, tops: tops.finish(), upsampling: name.to_owned() };
-    Ok((tally.result(), details))
+    Ok((tally.result(), details, levels))
 }
 
 fn pieces(range: Range<usize>, piece: usize) -> impl Iterator<Item = Range<usize>> {

@@ -167,8 +167,15 @@ impl Trace {
         Self { clean, label, target, inner: RwLock::new(inner) }
     }
 
-    /// Appends a step and, if it falls on the current stride or changes the class, its frame.
-    pub fn push(&self, mut record: StepRecord, image: ArrayView3<f32>) -> usize {
+    /// Whether the frame of the next step would be kept for longer than the step after it.
+    pub fn wants(&self, predicted: usize) -> bool {
+        let inner = self.read();
+        let changes = inner.steps.last().is_some_and(|last| last.predicted != predicted);
+        changes || inner.steps.len().is_multiple_of(inner.stride)
+    }
+
+    /// Appends a step and, if it falls on the current stride or changes the class, its frame. Without an image it has none.
+    pub fn push<'a>(&self, mut record: StepRecord, image: impl Into<Option<ArrayView3<'a, f32>>>) -> usize {
         let mut inner = self.write();
         let index = inner.steps.len();
         record.index = index;
@@ -179,12 +186,18 @@ impl Trace {
         {
             inner.frames.remove(&previous);
         }
-        let frame = Frame { index, delta: &image - &*self.clean, image: image.to_owned() };
-        inner.frames.insert(index, Arc::new(frame));
-        if inner.frames.len() > inner.capacity {
-            inner.thin();
+        if let Some(image) = image.into() {
+            inner.hold(index, image, &self.clean);
         }
         index
+    }
+
+    /// Keeps the frame of a step that has none.
+    pub fn keep(&self, index: usize, image: ArrayView3<f32>) {
+        let mut inner = self.write();
+        if index < inner.steps.len() {
+            inner.hold(index, image, &self.clean);
+        }
     }
 
     /// Marks the step whose image is the attack's result; its frame is kept from now on.
@@ -253,6 +266,14 @@ impl Trace {
 }
 
 impl Inner {
+    fn hold(&mut self, index: usize, image: ArrayView3<f32>, clean: &Array3<f32>) {
+        let frame = Frame { index, delta: &image - clean, image: image.to_owned() };
+        self.frames.insert(index, Arc::new(frame));
+        if self.frames.len() > self.capacity {
+            self.thin();
+        }
+    }
+
     fn changes_class(&self, index: usize) -> bool {
         index > 0 && self.steps[index].predicted != self.steps[index - 1].predicted
     }

@@ -25,6 +25,7 @@ use crate::{
         Network, Runtime, RuntimeOptions,
         backend::{Backend, Interrupt},
         interrupt::Group,
+        quiet,
     },
 };
 
@@ -196,10 +197,10 @@ fn work(
         let rival = rival.map(|(rival, network)| Contender { subject: &rival.subject, network, request: &rival.request });
         let row = match catch_unwind(AssertUnwindSafe(|| assess(item, model, rival, &job.settings, control))) {
             Ok(row) => row?,
-            Err(_) => Row {
+            Err(panic) => Row {
                 index: Some(item.index as i64),
                 path: Some(item.path.to_string_lossy().into_owned()),
-                error: Some("an internal error ended the work on this image".into()),
+                error: Some(format!("an internal error ended the work on this image ({})", quiet::said(panic))),
                 ..Row::default()
             },
         };

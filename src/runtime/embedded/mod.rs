@@ -23,6 +23,7 @@ use crate::core::error::{Error, Result};
 /// The embedded engine.
 pub struct Embedded {
     pool: Arc<ThreadPool>,
+    resident: bool,
 }
 
 impl Embedded {
@@ -31,7 +32,14 @@ impl Embedded {
         let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("embedded-{i}")).build();
         let pool =
             pool.map_err(|e| Error::Engine(format!("the embedded engine cannot start its threads ({e}); use fewer with --threads")))?;
-        Ok(Self { pool: Arc::new(pool) })
+        Ok(Self { pool: Arc::new(pool), resident: false })
+    }
+}
+
+impl Embedded {
+    /// Leaves attacks' updates to the graph.
+    pub fn with_resident(self, resident: bool) -> Self {
+        Self { resident, ..self }
     }
 }
 
@@ -43,6 +51,10 @@ impl Backend for Embedded {
     fn load(&self, model: &[u8]) -> Result<Box<dyn Executor>> {
         let signature = Signature::read(model)?;
         Ok(Box::new(Plans::new(model, signature, self.pool.clone())?))
+    }
+
+    fn prefers_resident(&self) -> bool {
+        self.resident
     }
 
     fn preferred_batch(&self) -> usize {

@@ -15,7 +15,7 @@ pub type Listener = Arc<dyn Fn(String) + Send + Sync>;
 const MEMORY: &[&str] =
     &["out of memory", "out_of_memory", "outofmemory", "failed to allocate memory", "bad_alloc", "bad allocation", "memoryallocation"];
 
-fn is_memory(why: &str) -> bool {
+pub(super) fn is_memory(why: &str) -> bool {
     let lower = why.to_ascii_lowercase();
     MEMORY.iter().any(|m| lower.contains(m))
 }
@@ -49,7 +49,7 @@ impl Network {
         Ok(())
     }
 
-    fn say(&self, text: String) {
+    pub(super) fn say(&self, text: String) {
         match &self.listener {
             Some(listener) => listener(text),
             None => tracing::warn!("{text}"),

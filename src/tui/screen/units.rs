@@ -34,6 +34,8 @@ pub enum Sort {
     /// Largest change of the mean response first.
     #[default]
     Change,
+    /// Largest change over its spread first.
+    Standardised,
     /// Strongest push from the true to the target class first.
     Effect,
     /// Best concept match first.
@@ -43,8 +45,13 @@ pub enum Sort {
 }
 
 impl Sort {
-    const ALL: [(Self, &'static str); 4] =
-        [(Self::Change, "change"), (Self::Effect, "effect"), (Self::Concept, "concept"), (Self::Unit, "unit")];
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::Change, "change"),
+        (Self::Standardised, "change over sd"),
+        (Self::Effect, "effect"),
+        (Self::Concept, "concept"),
+        (Self::Unit, "unit"),
+    ];
 
     fn next(self) -> Self {
         let at = Self::ALL.iter().position(|s| s.0 == self).map_or(0, |i| i + 1);
@@ -155,7 +162,7 @@ pub const KEYS: &[Binding] = &[
     key(Msg::Move(1), "units-down", "Next unit.", "unit", "j <down>"),
     key(Msg::Move(-1), "units-up", "Previous unit.", "unit", "k <up>"),
     key(Msg::Exact, "units-exact", "Measures the effects of the rows on the screen: one forward run per unit.", "exact", "E"),
-    key(Msg::Sort, "units-sort", "Sorts by change, effect, concept, unit.", "sort", "s"),
+    key(Msg::Sort, "units-sort", "Sorts by change, change over its spread, effect, concept, unit.", "sort", "s"),
     key(Msg::Filter, "units-filter", "Shows units whose concept, category or number contains a text.", "filter", "/"),
     key(Msg::Layer(1), "units-next-layer", "The next layer of screen 4.", "layer", "}"),
     key(Msg::Layer(-1), "units-previous-layer", "The previous layer of screen 4.", "layer", "{"),
@@ -213,9 +220,15 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
 }
 
 fn sort(model: &mut Model) {
-    let named = labels(model).is_some();
-    let next = model.units.sort.next();
-    model.units.sort = if next == Sort::Concept && !named { next.next() } else { next };
+    let known = network::table(model, model.units.layer.clone());
+    let (named, spread) = known.map_or((false, false), |(table, labels)| (labels.is_some(), table.spread.is_some()));
+    let possible = |sort: &Sort| match sort {
+        Sort::Concept => named,
+        Sort::Standardised => spread,
+        _ => true,
+    };
+    let next = std::iter::successors(Some(model.units.sort.next()), |s| Some(s.next())).find(possible);
+    model.units.sort = next.unwrap_or_default();
 }
 
 /// Shows the units of a layer.
@@ -310,6 +323,7 @@ pub fn visible(model: &Model) -> Vec<&UnitChange> {
     };
     let key = |u: &UnitChange| match state.sort {
         Sort::Change => -f64::from(u.change.abs()),
+        Sort::Standardised => -f64::from(u.standardised.map_or(-1.0, f32::abs)),
         Sort::Effect => -push(u),
         Sort::Concept => -concept(u.unit).map_or(-1.0, |c| c.iou),
         Sort::Unit => 0.0,

@@ -13,6 +13,7 @@ use crate::{
         explain::{
             psr,
             units::{Fill, UnitChange, UnitTable},
+            upsample::bilinear,
         },
     },
     engine::{
@@ -28,7 +29,7 @@ use crate::{
         theme::{Role, Theme},
         view::{ViewCache, draw, picture},
         widget::{
-            overlay::{self, draw_heat, draw_signed},
+            overlay::{self, draw_border, draw_heat, draw_signed},
             pixel_grid::{Ink, Placed},
             table::{Column, Line, Table, room, top},
         },
@@ -39,14 +40,19 @@ const COLUMNS: &[Column] = &[
     Column { title: "clean", width: 6, right: true, rank: 3 },
     Column { title: "adv.", width: 6, right: true, rank: 3 },
     Column { title: "change", width: 6, right: true, rank: 0 },
-    Column { title: "max x0", width: 6, right: true, rank: 7 },
-    Column { title: "max x'", width: 6, right: true, rank: 7 },
+    Column { title: "sd", width: 6, right: true, rank: 2 },
+    Column { title: "max x0", width: 6, right: true, rank: 8 },
+    Column { title: "max x'", width: 6, right: true, rank: 8 },
     Column { title: "true", width: 6, right: true, rank: 1 },
     Column { title: "target", width: 6, right: true, rank: 1 },
+    Column { title: "PSR", width: 5, right: true, rank: 7 },
     Column { title: "type", width: 7, right: false, rank: 1 },
     Column { title: "category", width: 9, right: false, rank: 5 },
     Column { title: "IoU", width: 4, right: true, rank: 4 },
 ];
+
+/// Columns that need no names.
+const NAMELESS: usize = 10;
 
 struct Board {
     line: Rect,
@@ -142,6 +148,9 @@ fn summary(model: &Model, table: &UnitTable, labels: Option<&ConceptLabels>, sho
     if units::measuring(model) {
         parts.push("measuring".into());
     }
+    if let Some(images) = &table.spread {
+        parts.push(format!("sd: change over the spread in {images}"));
+    }
     parts.push(labels.map_or_else(|| "no concept names".into(), |l| format!("names: {}; in brackets below IoU .04", l.origin())));
     let x = typed(model, &state.filter, area, buf);
     let room = area.right().saturating_sub(x + 1);
@@ -154,7 +163,7 @@ fn rows_table(model: &Model, rows: &[&UnitChange], labels: Option<&ConceptLabels
     let masked: HashSet<usize> = model.units.masks.last().map(|m| m.mask.units.iter().copied().collect()).unwrap_or_default();
     let position = units::position(model, rows);
     // Without names their columns would only take room.
-    let columns = if labels.is_some() { COLUMNS } else { &COLUMNS[..8] };
+    let columns = if labels.is_some() { COLUMNS } else { &COLUMNS[..NAMELESS] };
     let row = |i: usize| {
         let u = rows[i];
         let selected = model.units.selection.contains(&u.unit);
@@ -184,7 +193,10 @@ fn line(theme: &Theme, u: &UnitChange, labels: Option<&ConceptLabels>, exact: &H
     let concept = labels.and_then(|l| l.unit(u.unit));
     let measured = exact.get(&u.unit).copied();
     let (t0, t) = measured.unwrap_or((u.effect_true, u.effect_target));
-    let kind = measured.map_or(u.kind, |(t0, t)| psr::effect(-t0, t, &psr::Settings::default()).kind);
+    let (r, kind) = measured.map_or((u.r, u.kind), |(t0, t)| {
+        let cell = psr::effect(-t0, t, &psr::Settings::default());
+        (cell.r, cell.kind)
+    });
     let sign = |v: f32| if v > 0.0 { Role::Promotion } else { Role::Suppression };
     let origin = if measured.is_some() { "exact" } else { "est." };
     let plain = |v: f32| (text::number(v), Role::Text);
@@ -195,10 +207,12 @@ fn line(theme: &Theme, u: &UnitChange, labels: Option<&ConceptLabels>, exact: &H
             plain(u.clean.mean),
             plain(u.adversarial.mean),
             (text::signed(u.change), sign(u.change)),
+            u.standardised.map_or_else(|| (theme.glyph("–", "-").to_owned(), Role::Dim), |v| (text::signed(v), sign(v))),
             plain(u.clean.max),
             plain(u.adversarial.max),
             (text::signed(t0), if t0 == 0.0 { Role::Dim } else { sign(t0) }),
             (text::signed(t), if t == 0.0 { Role::Dim } else { sign(t) }),
+            (text::signed(r), overlay::role(kind)),
             (format!("{} {origin}", if theme.ascii && kind_sign(kind) == ' ' { '.' } else { kind_sign(kind) }), overlay::role(kind)),
             (concept.map_or_else(String::new, |c| c.category.clone()), Role::Dim),
             (concept.map_or_else(String::new, |c| format!("{:.2}", c.iou).trim_start_matches('0').to_owned()), Role::Text),
@@ -225,7 +239,10 @@ fn maps(
     let difference = &now - &clean;
     let limit = clean.iter().chain(&now).fold(0.0f32, |m, v| m.max(*v));
     let change = difference.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-    let caption = format!("0 to {}, change to {}", text::number(limit), text::number(change));
+    // The dissection's level for "on", outlined on both maps.
+    let threshold = labels.and_then(|l| l.levels()).and_then(|l| l.threshold.get(unit)).copied();
+    let outlined = threshold.map_or_else(String::new, |t| format!(", {} above {}", theme.glyph("·", "o"), text::number(t as f32)));
+    let caption = format!("0 to {}, change to {}{outlined}", text::number(limit), text::number(change));
     let inner = draw::frame(theme, area, &format!("unit {unit}{name}"), &caption, false, buf);
     let width = inner.width / 3;
     let (_, h, w) = opened.image.dim();
@@ -246,6 +263,10 @@ fn maps(
             0 => draw_heat(&clean, limit, 0.8, base, &placed, theme, buf),
             1 => draw_heat(&now, limit, 0.8, base, &placed, theme, buf),
             _ => draw_signed(&difference, change, 0.9, base, &placed, theme, buf),
+        }
+        if let Some(threshold) = threshold.filter(|_| i < 2) {
+            let smooth = bilinear(if i == 0 { clean.view() } else { now.view() }, [placed.h, placed.w]);
+            draw_border(&smooth.mapv(|v| f64::from(v) > threshold), &placed, theme, buf);
         }
     }
 }

@@ -58,16 +58,19 @@ fn eye(a: &Args) -> Res<Vec<Value>> {
     }])
 }
 
+/// Longest range counted out: positions of the pixels of the largest images, and more.
+const LONGEST: f64 = (1u32 << 24) as f64;
+
 fn range(a: &Args) -> Res<Vec<Value>> {
     let part = |i: usize| a.scalar(i)?.ok_or_else(|| Fail::Bad("has an empty bound".into()));
     let (start, limit, delta) = (part(0)?, part(1)?, part(2)?);
     let count = ((limit - start) / delta).ceil().max(0.0);
-    if !count.is_finite() || count > 1e8 {
+    if !count.is_finite() || count > LONGEST {
         return bad("counts without end");
     }
     let steps = 0..count as usize;
     Ok(vec![match a.value(0)? {
         Value::F(_) => Value::floats(&[count as usize], steps.map(|i| start + i as f64 * delta).collect()),
-        _ => Value::vector(steps.map(|i| start as i64 + i as i64 * delta as i64).collect()),
+        _ => Value::vector(steps.map(|i| (start as i64).wrapping_add((i as i64).wrapping_mul(delta as i64))).collect()),
     }])
 }

@@ -16,7 +16,7 @@ use super::super::{
 
 pub mod builder;
 pub mod coverage;
-mod dims;
+pub(super) mod dims;
 mod ops;
 pub mod prune;
 pub mod rules;

@@ -42,6 +42,9 @@ const READ: usize = 2048;
 const SMALL: usize = 1 << 15;
 /// Largest constant folded: what a damaged file could ask for beyond this would only fill the memory.
 const LARGEST: usize = 1 << 27;
+/// Values computed in one walk before anything more is left to the engine: this many, and some for each that the file really holds.
+const ALLOWED: usize = 1 << 22;
+const PER_WEIGHT: usize = 8;
 
 /// Propagates types, shapes and known values through a graph. Inputs take their sizes from their declared types.
 pub fn propagate(graph: &Graph, depth: Depth, points: [usize; 2]) -> Result<Facts> {
@@ -60,12 +63,18 @@ pub struct Walk {
     depth: Depth,
     /// Constants too large to read before a constant node needs them.
     large: HashMap<String, TensorData>,
+    /// Values that may be computed, and values that were.
+    allowed: usize,
+    spent: usize,
 }
 
 impl Walk {
     /// Starts with the constants and inputs of a graph.
     pub fn new(graph: &Graph, depth: Depth, points: [usize; 2]) -> Self {
-        let mut walk = Self { facts: HashMap::with_capacity(graph.nodes.len() * 2), opset: graph.opset, depth, large: HashMap::new() };
+        let held = graph.initializers.values().fold(0, |n: usize, t| n.saturating_add(t.len()));
+        let allowed = held.saturating_mul(PER_WEIGHT).saturating_add(ALLOWED);
+        let facts = HashMap::with_capacity(graph.nodes.len() * 2);
+        let mut walk = Self { facts, opset: graph.opset, depth, large: HashMap::new(), allowed, spent: 0 };
         for (name, tensor) in &graph.initializers {
             walk.constant(name, tensor);
         }
@@ -95,6 +104,8 @@ impl Walk {
     pub fn step(&mut self, node: &Node) -> Result<()> {
         let outputs = self.probe(node)?;
         for (name, fact) in node.outputs.iter().zip(outputs).filter(|(n, _)| !n.is_empty()) {
+            let computed = if fact.constant { &fact.values[..1] } else { &fact.values[..] };
+            self.spent = computed.iter().flatten().fold(self.spent, |n, value| n.saturating_add(value.len()));
             self.facts.insert(name.clone(), fact);
         }
         Ok(())
@@ -162,9 +173,10 @@ impl Walk {
         }
         let known = eval::knows(&node.op) && node.inputs.iter().enumerate().all(|(i, n)| n.is_empty() || values[i].is_some());
         let limit = if constant && self.depth == Depth::Constants { LARGEST } else { SMALL };
+        let limit = limit.min(self.allowed.saturating_sub(self.spent));
         let fits =
             |shape: &Option<Vec<usize>>| shape.as_ref().is_none_or(|s| s.iter().fold(1, |a: usize, &d| a.saturating_mul(d)) <= limit);
-        known && outputs.iter().all(|f| fits(&f.shapes[point]))
+        known && limit > 0 && outputs.iter().all(|f| fits(&f.shapes[point]))
     }
 }
 

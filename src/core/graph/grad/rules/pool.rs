@@ -1,4 +1,4 @@
-//! Pooling by means, and global pooling.
+//! Pooling by means and norms, and global pooling.
 
 use super::{
     Cx,
@@ -68,20 +68,71 @@ pub fn global_max(cx: &mut Cx) -> Result<()> {
 
 pub fn average_pool(cx: &mut Cx) -> Result<()> {
     let axes = window::axes(cx, &window::kernel(cx, None)?)?;
+    let mut g = cx.g()?;
+    if let Some(map) = divisor_correction(&axes, cx.node.int("count_include_pad", 0) == 1) {
+        let dims: Vec<usize> = [1, 1].into_iter().chain(axes.iter().map(|a| a.output)).collect();
+        g = cx.b.mul(&g, &cx.b.floats(&dims, &map, cx.dtype(0)?));
+    }
+    let gx = over_windows(cx, &g, &axes)?;
+    cx.push(0, gx)
+}
+
+/// `sign(x) |x|^(p - 1) y^(1 - p)` per window; 0 where a window is all zero, as for the norm of a zero vector.
+pub fn lp_pool(cx: &mut Cx) -> Result<()> {
+    let axes = window::axes(cx, &window::kernel(cx, None)?)?;
+    let volume: usize = axes.iter().map(|a| a.kernel).product();
+    let p = cx.node.int("p", 2);
+    let share = cx.b.scale(&per_length(cx, p)?, volume as f64);
+    let gx = lp_slope(cx, &over_windows(cx, &share, &axes)?, p)?;
+    cx.push(0, gx)
+}
+
+/// As [`lp_pool`] with one window over everything.
+pub fn global_lp(cx: &mut Cx) -> Result<()> {
+    let p = cx.node.int("p", 2);
+    let share = per_length(cx, p)?;
+    let gx = lp_slope(cx, &share, p)?;
+    cx.push(0, gx)
+}
+
+/// `g y^(1 - p)`.
+fn per_length(cx: &mut Cx, p: i64) -> Result<String> {
+    let (g, b) = (cx.g()?, cx.b);
+    if p == 1 {
+        return Ok(g);
+    }
+    let length = cx.y();
+    let safe = b.add(length, &b.mask_scalar("Equal", length, 0.0));
+    let below = if p == 2 { safe } else { power(cx, &safe, p - 1)? };
+    Ok(b.div(&g, &below))
+}
+
+/// `h sign(x) |x|^(p - 1)`.
+fn lp_slope(cx: &Cx, h: &str, p: i64) -> Result<String> {
+    let (b, x) = (cx.b, cx.x(0)?);
+    if p == 2 {
+        return Ok(b.mul(x, h));
+    }
+    let signed = b.mul(&b.unary("Sign", x), h);
+    Ok(if p == 1 { signed } else { b.mul(&power(cx, &b.unary("Abs", x), p - 1)?, &signed) })
+}
+
+fn power(cx: &Cx, x: &str, exponent: i64) -> Result<String> {
+    let (b, dtype) = (cx.b, cx.dtype(0)?);
+    Ok(b.emit("Pow", &[x, &b.floats(&[], &[exponent as f64], dtype)], &[], dtype, b.shape(x)?))
+}
+
+/// Every value of `g` divided by the kernel's volume and added to all places of its window.
+fn over_windows(cx: &Cx, g: &str, axes: &[Axis]) -> Result<String> {
     let b = cx.b;
     let dtype = cx.dtype(0)?;
     let channels = cx.shape(0)?[1];
     let volume: usize = axes.iter().map(|a| a.kernel).product();
-    let mut g = cx.g()?;
-    if let Some(map) = divisor_correction(&axes, cx.node.int("count_include_pad", 0) == 1) {
-        let dims: Vec<usize> = [1, 1].into_iter().chain(axes.iter().map(|a| a.output)).collect();
-        g = b.mul(&g, &b.floats(&dims, &map, dtype));
-    }
     let plain = axes.iter().all(|a| a.dilation == 1);
     let tiled = plain && axes.iter().all(|a| a.stride == a.kernel && a.begin == 0 && a.output * a.kernel <= a.input);
     let unit =
         plain && axes.iter().all(|a| a.stride == 1 && a.begin < a.kernel && a.end < a.kernel && a.input + a.begin + a.end == a.reach());
-    let mut shape = b.shape(&g)?;
+    let mut shape = b.shape(g)?;
     let gx = if tiled {
         for (i, a) in axes.iter().enumerate() {
             shape[i + 2] = Dim::Fixed(a.output * a.kernel);
@@ -89,7 +140,7 @@ pub fn average_pool(cx: &mut Cx) -> Result<()> {
         let scales: Vec<f32> = [1.0, 1.0].into_iter().chain(axes.iter().map(|a| a.kernel as f32)).collect();
         let scales = b.tensor(crate::core::onnx::TensorData::f32(&[scales.len()], &scales));
         let attrs = [("mode", "nearest".into()), ("coordinate_transformation_mode", "asymmetric".into()), ("nearest_mode", "floor".into())];
-        let up = b.emit("Resize", &[&b.scale(&g, 1.0 / volume as f64), "", &scales], &attrs, dtype, shape);
+        let up = b.emit("Resize", &[&b.scale(g, 1.0 / volume as f64), "", &scales], &attrs, dtype, shape);
         let tail: Vec<usize> = [0, 0].into_iter().chain(axes.iter().map(|a| a.input - a.output * a.kernel)).collect();
         b.pad(&up, &vec![0; tail.len()], &tail, None)
     } else if unit {
@@ -97,19 +148,19 @@ pub fn average_pool(cx: &mut Cx) -> Result<()> {
             shape[i + 2] = Dim::Fixed(a.input);
         }
         let attrs = [
-            ("kernel_shape", list(&axes, |a| a.kernel)),
-            ("strides", list(&axes, |_| 1)),
-            ("pads", pads(&axes, |a| a.kernel - 1 - a.begin, |a| a.kernel - 1 - a.end)),
+            ("kernel_shape", list(axes, |a| a.kernel)),
+            ("strides", list(axes, |_| 1)),
+            ("pads", pads(axes, |a| a.kernel - 1 - a.begin, |a| a.kernel - 1 - a.end)),
             ("count_include_pad", Attr::Int(1)),
         ];
-        b.emit("AveragePool", &[&g], &attrs, dtype, shape)
+        b.emit("AveragePool", &[g], &attrs, dtype, shape)
     } else {
         let c = channels.fixed().ok_or_else(|| cx.unsupported("an unknown number of channels"))?;
         let dims: Vec<usize> = [c, 1].into_iter().chain(axes.iter().map(|a| a.kernel)).collect();
         let weight = b.floats(&dims, &vec![1.0 / volume as f64; c * volume], dtype);
-        window::scatter(cx, &g, &weight, &axes, c, channels)
+        window::scatter(cx, g, &weight, axes, c, channels)
     };
-    cx.push(0, gx)
+    Ok(gx)
 }
 
 /// Kernel volume over the number of elements each window counts; `None` where that is 1 everywhere.

@@ -1,4 +1,4 @@
-//! `psescope grad --check`: the gradient against directional finite differences of the forward graph.
+//! A gradient against directional finite differences of the forward graph.
 
 use std::{collections::HashMap, time::Instant};
 
@@ -6,16 +6,15 @@ use ndarray::{Array2, Array4, ArrayD, Axis};
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::{
-    cli::args::ModelArgs,
     core::{
+        error::Result,
         graph::{
             Prepared,
             eval::{self, Value},
         },
         oracle::{Objective, Oracle as _},
     },
-    engine::subject::Subject,
-    runtime::{Affine, Network, Runtime},
+    runtime::{Affine, Network},
 };
 
 /// Result of a check.
@@ -43,18 +42,16 @@ struct Point {
 ///
 /// Differences are taken in float64 on the reference evaluator, so that rounding does not limit them. A model that takes it too long is
 /// differenced in float32 on the engine: there a right rule shows as about 1e-3, a wrong one as an error near one.
-pub fn directional(subject: &Subject, args: &ModelArgs) -> anyhow::Result<Check> {
-    let backend = Runtime::open(&args.runtime())?.backend();
-    let mut network = subject.network(&backend)?;
+pub fn directional(network: &mut Network, affine: &Affine) -> Result<Check> {
     let [c, h, w] = network.image_shape();
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(0);
     let image = Array4::from_shape_simple_fn((1, c, h, w), || rng.random_range(0.2f32..0.8));
     let cotangent = Array2::from_shape_simple_fn((1, network.classes()), || rng.random_range(-1.0f32..1.0));
     let gradient = network.gradient(image.view(), Objective::Linear { cotangent: cotangent.view() })?.grad;
     let point = Point { image, cotangent, gradient };
-    match in_float64(&subject.prepared, &subject.affine(), &point, &mut rng)? {
+    match in_float64(network.prepared(), affine, &point, &mut rng) {
         Some(check) => Ok(check),
-        None => in_float32(&mut network, &point, &mut rng),
+        None => in_float32(network, &point, &mut rng),
     }
 }
 
@@ -78,7 +75,7 @@ fn relative(difference: f64, expected: f64) -> f64 {
 }
 
 /// `None` when the evaluator does not know an operator or takes too long.
-fn in_float64(prepared: &Prepared, affine: &Affine, point: &Point, rng: &mut impl rand::Rng) -> anyhow::Result<Option<Check>> {
+fn in_float64(prepared: &Prepared, affine: &Affine, point: &Point, rng: &mut impl rand::Rng) -> Option<Check> {
     const DIRECTIONS: usize = 3;
     const STEP: f64 = 1e-4;
     let double = |a: ArrayD<f32>| a.mapv(f64::from);
@@ -93,22 +90,22 @@ fn in_float64(prepared: &Prepared, affine: &Affine, point: &Point, rng: &mut imp
     };
     let started = Instant::now();
     if value(at.clone()).is_none() || started.elapsed().as_secs_f64() > PATIENCE_SECONDS {
-        return Ok(None);
+        return None;
     }
     let mut worst = 0.0f64;
     for _ in 0..DIRECTIONS {
         let (v, expected) = point.direction(rng);
         let step = double(linear.forward(v.view(), prepared.layout)) * STEP;
-        let (Some(above), Some(below)) = (value(&at + &step), value(&at - &step)) else { return Ok(None) };
+        let (Some(above), Some(below)) = (value(&at + &step), value(&at - &step)) else { return None };
         worst = worst.max(relative((above - below) / (2.0 * STEP), expected));
     }
-    Ok(Some(Check { directions: DIRECTIONS, error: worst, float64: true }))
+    Some(Check { directions: DIRECTIONS, error: worst, float64: true })
 }
 
 /// Each direction tries several steps and keeps the best agreement; kinks (ReLU, max) between the two points add to the error.
-fn in_float32(network: &mut Network, point: &Point, rng: &mut impl rand::Rng) -> anyhow::Result<Check> {
+fn in_float32(network: &mut Network, point: &Point, rng: &mut impl rand::Rng) -> Result<Check> {
     const DIRECTIONS: usize = 8;
-    let mut value = |image: &Array4<f32>| -> anyhow::Result<f64> {
+    let mut value = |image: &Array4<f32>| -> Result<f64> {
         let logits = network.logits(image.view())?;
         Ok(point.combine(logits.index_axis(Axis(0), 0).iter().map(|z| f64::from(*z))))
     };
