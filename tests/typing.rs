@@ -40,8 +40,16 @@ use ratatui::{
     style::{Color, Modifier},
 };
 
+#[path = "typing/dialogs.rs"]
+mod dialogs;
+#[path = "typing/every_key.rs"]
+mod every_key;
 #[path = "typing/frames.rs"]
 mod frames;
+#[path = "typing/looks.rs"]
+mod looks;
+#[path = "typing/mouse.rs"]
+mod mouse;
 
 const SIDE: usize = 32;
 const LABELS: [&str; 6] = ["giant panda, panda", "gibbon, Hylobates lar", "indri", "badger", "skunk", "熊猫"];
@@ -656,6 +664,13 @@ fn every_screen_and_dialog_draws_at_every_size_and_depth() {
         "5x",
         "6",
         "6C",
+        ":",
+        ":step 4",
+        ":target 熊",
+        "<C-o>",
+        "<C-o><tab>",
+        "D",
+        "y",
     ];
     for (depth, ascii) in [(Depth::True, false), (Depth::Ansi256, true), (Depth::Ansi16, false), (Depth::None, true)] {
         for keys in typed {

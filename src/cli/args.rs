@@ -92,6 +92,33 @@ impl ModelArgs {
         }
     }
 
+    /// The flags that say the same, for another command line.
+    pub fn flags(&self) -> Vec<String> {
+        let list = |v: &Vec<f32>| v.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let file = |p: &PathBuf| p.display().to_string();
+        let layout = self.layout.map(|l| if l == Layout::Nchw { "nchw" } else { "nhwc" }.to_owned());
+        let given = [
+            ("--preprocess", self.preprocess.clone()),
+            ("--mean", self.mean.as_ref().map(list)),
+            ("--std", self.std.as_ref().map(list)),
+            ("--size", self.size.map(|[h, w]| format!("{w}x{h}"))),
+            ("--layout", layout),
+            ("--labels", self.labels.as_ref().map(file)),
+            ("--grad-model", self.grad_model.as_ref().map(file)),
+            ("--device", (self.device != Device::default()).then(|| self.device.to_string())),
+            ("--ort-lib", self.ort_lib.as_ref().map(file)),
+            ("--engine", (self.engine != EngineChoice::default()).then(|| self.engine.to_string())),
+            ("--threads", (self.threads != 0).then(|| self.threads.to_string())),
+        ];
+        let word = |(name, value): (&str, Option<String>)| Some((name.to_owned(), value?));
+        // A value that begins with a dash is joined to its flag.
+        given
+            .into_iter()
+            .filter_map(word)
+            .flat_map(|(name, value)| if value.starts_with('-') { vec![format!("{name}={value}")] } else { vec![name, value] })
+            .collect()
+    }
+
     /// Options of opening a model and its images.
     pub fn subject(&self) -> SubjectOptions {
         SubjectOptions {

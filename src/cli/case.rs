@@ -80,6 +80,12 @@ impl Case {
         let frame = trace.nearest_frame(step).and_then(|i| trace.frame(i));
         let frame = frame.ok_or_else(|| Error::Input("this run holds no frames; record it again".into()))?;
         self.adversarial = frame.image.clone();
+        // Without a target, promotion is towards what the image is taken for at that step.
+        if self.request.target == Target::Untargeted
+            && let Some(record) = trace.step(frame.index).filter(|r| r.predicted != self.label)
+        {
+            self.target = record.predicted;
+        }
         Ok(Some(frame.index))
     }
 }

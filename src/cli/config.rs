@@ -19,13 +19,13 @@ use crate::{
     core::{
         attack,
         error::{Error, Result},
-        tensor::labels::distance,
     },
     runtime::{Device, EngineChoice, paths},
     tui::{
         graphics::Wish,
         keymap::{Keymap, SECTIONS},
-        theme::{Depth, builtin},
+        text::unknown,
+        theme::{Depth, custom},
     },
 };
 
@@ -52,7 +52,8 @@ pub const TEMPLATE: &str = r#"# Configuration of psescope. Lines that start with
 # preprocess = "imagenet"
 # labels = "labels.txt"
 
-# Colours: never, 16, 256, true. Theme: terminal, dark, light, high-contrast. Pictures at rest: auto, blocks, kitty, iterm2, sixel.
+# Colours: never, 16, 256, true. Theme: terminal, dark, light, high-contrast, or NAME for themes/NAME.toml beside this file
+# (psescope generate theme prints one to start from). Pictures at rest: auto, blocks, kitty, iterm2, sixel.
 # color = "true"
 # theme = "terminal"
 # ascii = false
@@ -254,6 +255,11 @@ impl Config {
         self.get("color").and_then(|c| Depth::parse(c).ok())
     }
 
+    /// The configured theme.
+    pub fn theme(&self) -> &str {
+        self.get("theme").unwrap_or("terminal")
+    }
+
     /// Rebound keys: action, keys.
     pub fn keys(&self) -> Vec<(String, String)> {
         self.keys.iter().map(|(name, keys)| (name.clone(), keys.value.clone())).collect()
@@ -340,13 +346,19 @@ impl File {
     }
 }
 
+/// Folder of the person's own themes.
+pub fn themes_dir() -> Option<PathBuf> {
+    paths::config_dir().map(|d| d.join("themes"))
+}
+
 fn check(key: &str, value: &str) -> Result<(), String> {
     match key {
         "engine" => value.parse::<EngineChoice>().map(drop),
         "device" => value.parse::<Device>().map(drop),
         "color" => Depth::parse(value).map(drop),
         "graphics" => Wish::parse(value).map(drop),
-        "theme" if !builtin::NAMES.contains(&value) => Err(unknown("theme", value, &builtin::NAMES)),
+        // One given by its path is read when it is used.
+        "theme" if !value.ends_with(".toml") => custom::find(value, themes_dir().as_deref()).map(drop),
         _ => Ok(()),
     }
 }
@@ -359,7 +371,13 @@ fn located(key: &str, value: String, file: &Path) -> String {
         None => folder.map(|f| f.join(&value)),
     };
     // A preset of the same name is more likely meant than a file that is not there.
-    let path = path.filter(|p| matches!(key, "ort_lib" | "labels") || (key == "preprocess" && p.is_file()));
+    let file = |p: &PathBuf| match key {
+        "ort_lib" | "labels" => true,
+        "preprocess" => p.is_file(),
+        "theme" => value.ends_with(".toml"),
+        _ => false,
+    };
+    let path = path.filter(file);
     path.map_or(value, |p| p.to_string_lossy().into_owned())
 }
 
@@ -387,24 +405,6 @@ fn attack_value(name: &str, value: &Value) -> Result<String, String> {
             same.try_for_each(|s| s.parse(&text).map(drop)).map_err(|e| e.to_string()).map(|()| text)
         }
     }
-}
-
-/// `unknown key 'devise'; did you mean 'device'?`
-fn unknown(what: &str, name: &str, known: &[&str]) -> String {
-    let nearest = known.iter().map(|k| (distance(name, k), *k)).min().filter(|(d, _)| *d <= name.chars().count().max(2) / 2);
-    match nearest {
-        Some((_, near)) => format!("unknown {what} '{}'; did you mean '{near}'?", shown(name)),
-        None => {
-            let mut known: Vec<&str> = known.to_vec();
-            known.sort_unstable();
-            known.dedup();
-            format!("unknown {what} '{}'; it is one of {}", shown(name), known.join(", "))
-        }
-    }
-}
-
-fn shown(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(60).collect()
 }
 
 /// The name in serde's message about an unknown field, as our sentence.

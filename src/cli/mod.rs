@@ -121,7 +121,7 @@ enum Command {
     #[command(subcommand)]
     #[command(after_help = examples::of("runtime"))]
     Runtime(cmd::runtime::RuntimeCommand),
-    /// Shell completions, man page, commented configuration, key table.
+    /// Shell completions, man page, commented configuration, key table, commented theme.
     #[command(subcommand)]
     #[command(after_help = examples::of("generate"))]
     Generate(cmd::generate::GenerateCommand),

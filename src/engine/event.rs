@@ -63,6 +63,16 @@ pub struct Opened {
     pub no_gradient: Option<String>,
 }
 
+impl Opened {
+    /// The provider of a recorded run whose model is not open.
+    pub const RECORDED: &str = "recorded";
+
+    /// Whether this speaks of a recorded run, not of open files.
+    pub fn is_recorded(&self) -> bool {
+        self.provider == Self::RECORDED
+    }
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Ending {
@@ -82,6 +92,15 @@ pub enum Ending {
 pub enum Event {
     /// Work began that blocks others; one short phrase for the status line.
     Busy(String),
+    /// How far the work that blocks others has come.
+    Progress {
+        /// What is being computed, one short phrase.
+        what: String,
+        /// Parts done.
+        done: usize,
+        /// Parts in all.
+        all: usize,
+    },
     /// Nothing to do.
     Idle,
     /// Model and image are open.

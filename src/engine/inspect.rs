@@ -104,15 +104,25 @@ pub struct Undo {
     pub tried: Vec<(usize, bool, bool)>,
 }
 
+/// News of a question that is still being worked on.
+#[derive(Debug, Clone)]
+pub enum News {
+    /// An answer that still grows.
+    Growing(Answer),
+    /// Parts done, parts in all.
+    Part(usize, usize),
+}
+
+/// Takes news; its error ends the work.
+pub type Publish<'a> = &'a mut dyn FnMut(News) -> Result<()>;
+
 /// Numbers of units that are zeroed in turn.
 pub const MASKS: [usize; 6] = [1, 2, 5, 10, 20, 50];
 /// Most steps that a curve over time looks at.
 const STEPS: usize = 60;
 
-/// Gets answers that are still growing, or nothing as a sign of life; may end the work.
-pub type Publish<'a> = dyn FnMut(Option<Answer>) -> Result<()> + 'a;
 /// Gives the spread of a layer's units over reference images, where there are any.
-pub type SpreadOf<'a> = dyn FnMut(&mut dyn Units, &str, &mut Publish) -> Result<Option<Spread>> + 'a;
+pub type SpreadOf<'a> = dyn FnMut(&mut dyn Units, &str, Publish) -> Result<Option<Spread>> + 'a;
 
 /// What is known besides the run.
 pub struct Known<'a> {
@@ -128,8 +138,8 @@ fn of_concepts(labels: &ConceptLabels) -> Option<Spread> {
     Some(Spread { deviation, origin: "the concept images".into() })
 }
 
-/// Answers a question about a step. `publish` gets answers that are still growing, and may end the work.
-pub fn answer(network: &mut dyn Units, trace: &Trace, step: usize, ask: &Ask, known: &mut Known, publish: &mut Publish) -> Result<Answer> {
+/// Answers a question about a step. `publish` gets news meanwhile, and may end the work.
+pub fn answer(network: &mut dyn Units, trace: &Trace, step: usize, ask: &Ask, known: &mut Known, publish: Publish) -> Result<Answer> {
     let frame = analysis::frame(trace, step)?;
     let case = |classes| Case { clean: trace.clean.view(), adversarial: frame.image.view(), classes };
     let whoever = (trace.label, trace.target.unwrap_or(trace.label));
@@ -147,7 +157,7 @@ pub fn answer(network: &mut dyn Units, trace: &Trace, step: usize, ask: &Ask, kn
             Answer::Units(Arc::new(table), labels.map(Arc::new))
         }
         Ask::Exact { layer, classes, units } => {
-            Answer::Exact(units::effects(network, case(*classes), layer, units, &mut |_| publish(None))?)
+            Answer::Exact(units::effects(network, case(*classes), layer, units, &mut |done| publish(News::Part(done, units.len())))?)
         }
         Ask::Mask(mask) => {
             let case = case(whoever);
@@ -180,7 +190,7 @@ fn compared(network: &mut dyn Units, trace: &Trace, images: &[ArrayView3<f32>], 
     (1..=images.len()).map(|row| layers::compare(&infos, &responses, row, layers::Settings::default())).collect()
 }
 
-fn over(network: &mut dyn Units, trace: &Trace, all: bool, publish: &mut Publish) -> Result<Over> {
+fn over(network: &mut dyn Units, trace: &Trace, all: bool, publish: Publish) -> Result<Over> {
     let kept = trace.frames();
     let count = kept.len().min(STEPS);
     let steps: Vec<usize> = (0..count).map(|i| kept[i * (kept.len() - 1) / count.saturating_sub(1).max(1)]).collect();
@@ -200,23 +210,25 @@ fn over(network: &mut dyn Units, trace: &Trace, all: bool, publish: &mut Publish
                 row.push(change.cosine);
             }
         }
-        publish(Some(Answer::Over(Arc::new(out.clone()), false)))?;
+        publish(News::Growing(Answer::Over(Arc::new(out.clone()), false)))?;
+        publish(News::Part(out.steps.len(), steps.len()))?;
     }
     Ok(out)
 }
 
-fn undo(network: &mut dyn Units, case: Case, layer: String, publish: &mut Publish) -> Result<Undo> {
+fn undo(network: &mut dyn Units, case: Case, layer: String, publish: Publish) -> Result<Undo> {
     let responses = network.responses(case.adversarial.insert_axis(Axis(0)), &[&layer], Some(case.clean))?;
     let mean = &responses.layers.first().ok_or_else(|| Error::Engine(format!("layer '{layer}' gave nothing")))?.mean;
     let change = |k: &usize| (mean[(1, *k)] - mean[(0, *k)]).abs();
     let mut moved: Vec<usize> = (0..mean.ncols()).filter(|k| change(k) > 0.0).collect();
     moved.sort_by(|a, b| change(b).total_cmp(&change(a)).then(a.cmp(b)));
     let mut tried = Vec::new();
-    for k in MASKS.into_iter().filter(|k| *k <= moved.len()) {
+    let sizes: Vec<usize> = MASKS.into_iter().filter(|k| *k <= moved.len()).collect();
+    for &k in &sizes {
         let logits = units::gated(network, case, &UnitGate::zero(&layer, mean.ncols(), &moved[..k]))?;
         let right = |row: usize| scalars::predicted(logits.row(row)) == case.classes.0;
         tried.push((k, right(1), right(0)));
-        publish(None)?;
+        publish(News::Part(tried.len(), sizes.len()))?;
     }
     Ok(Undo { layer, tried })
 }

@@ -3,6 +3,7 @@
 use crossbeam_channel::{Receiver, Sender};
 
 pub mod analysis;
+pub mod browse;
 pub mod command;
 pub mod concepts;
 pub mod control;
@@ -15,6 +16,7 @@ pub mod recorded;
 pub mod recorder;
 pub mod reference;
 pub mod region;
+pub mod remember;
 pub mod run;
 pub mod sample;
 pub mod selftest;

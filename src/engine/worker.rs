@@ -394,7 +394,7 @@ impl Worker {
             let _bound = control.bind(open.analyst.interrupt());
             let classes = (prepared.problem.label, prepared.problem.target);
             let mut progress = |done, all| {
-                drop(events.send(Event::Busy(percent("region", done, all))));
+                drop(events.send(progress("region", done, all)));
                 control.checkpoint()
             };
             let found = region::resolve(&mut open.analyst, &open.subject.labels, open.image.view(), classes, text, &mut progress)?;
@@ -427,7 +427,7 @@ impl Worker {
         let _bound = control.bind(open.analyst.interrupt());
         let title = method.info().title;
         let map = cam::compute_with(&mut open.analyst, image.view(), method, layer.as_deref(), class, &mut |done, all| {
-            drop(events.send(Event::Busy(percent(title, done, all))));
+            drop(events.send(progress(title, done, all)));
             control.checkpoint()
         })?;
         self.tell(Event::Cam { at, map: Arc::new(map) });
@@ -439,7 +439,7 @@ impl Worker {
         let (open, events) = self.analyst(control)?;
         let _bound = control.bind(open.analyst.interrupt());
         let result = faithfulness::evaluate(&mut open.analyst, image.view(), map.defined().view(), map.class, 0, &mut |done, all| {
-            drop(events.send(Event::Busy(percent("faithfulness", done, all))));
+            drop(events.send(progress("faithfulness", done, all)));
             control.checkpoint()
         })?;
         self.tell(Event::Faithfulness { at, map, result: Arc::new(result) });
@@ -456,8 +456,10 @@ impl Worker {
             psr::Question { clean: trace.clean.view(), adversarial: trace.clean.view(), classes: (trace.label, target), grid, settings };
         let tell =
             |moments: &[psr::Moment], done| drop(events.send(Event::Timeline { run, cell, moments: Arc::new(moments.to_vec()), done }));
+        let all = trace.frames().len().min(MOMENTS);
         let moments = analysis::timeline(&mut open.analyst, &trace, &question, open.logits.view(), MOMENTS, &mut |moments| {
             tell(moments, false);
+            drop(events.send(progress("map over the steps", moments.len(), all)));
             control.checkpoint()
         })?;
         tell(&moments, true);
@@ -485,6 +487,6 @@ impl Worker {
     }
 }
 
-fn percent(what: &str, done: usize, all: usize) -> String {
-    format!("{what} {} %", done * 100 / all.max(1))
+fn progress(what: &str, done: usize, all: usize) -> Event {
+    Event::Progress { what: what.to_owned(), done, all }
 }

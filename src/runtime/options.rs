@@ -87,6 +87,16 @@ pub enum EngineChoice {
     Embedded,
 }
 
+impl fmt::Display for EngineChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::OnnxRuntime => "onnxruntime",
+            Self::Embedded => "embedded",
+        })
+    }
+}
+
 impl FromStr for EngineChoice {
     type Err = String;
 

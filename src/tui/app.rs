@@ -24,11 +24,12 @@ use super::{
     kept,
     keymap::{Key, Keymap},
     logging,
-    model::{Attacks, Model},
+    model::{Attacks, HINTS, Model},
     msg::Msg,
     notice::Severity,
+    outside,
     terminal::Guard,
-    theme::{Depth, Theme},
+    theme::{Depth, Theme, custom},
     update::update,
     view::{ViewCache, view},
 };
@@ -41,6 +42,7 @@ use crate::{
         findings::Findings,
         keep,
         recorded::Recorded,
+        remember,
         trace::file,
     },
     report::{self, Format},
@@ -63,8 +65,12 @@ pub struct Options {
     pub ascii: bool,
     /// How pictures are shown.
     pub graphics: Wish,
-    /// Theme; one of [`super::theme::builtin::NAMES`].
+    /// Theme: a built-in one, one of the folder, or a file.
     pub theme: String,
+    /// Folder of the person's own themes.
+    pub themes: Option<PathBuf>,
+    /// Flags about model and engine, for commands that do the same as the interface.
+    pub flags: Vec<String>,
     /// Rebound keys: name of the action, keys.
     pub keys: Vec<(String, String)>,
     /// Listen to the mouse; takes text selection away from the terminal.
@@ -92,6 +98,8 @@ impl Options {
             ascii: false,
             graphics: Wish::Auto,
             theme: "terminal".into(),
+            themes: None,
+            flags: Vec::new(),
             keys: Vec::new(),
             mouse: false,
             folder: None,
@@ -145,11 +153,17 @@ pub fn run(engine: Handle, options: Options) -> anyhow::Result<()> {
 /// [`run`] with another list of attacks.
 pub fn run_with(engine: Handle, options: Options, attacks: Attacks) -> anyhow::Result<()> {
     let depth = Depth::detect(options.color, options.configured_color, |name| std::env::var(name).ok());
-    let theme = Theme::new(&options.theme, depth, options.ascii).map_err(|e| anyhow!(e))?;
+    let look = custom::find(&options.theme, options.themes.as_deref()).map_err(|e| anyhow!(Error::Parameter(e)))?;
+    let theme = Theme { look: Arc::new(look), depth, ascii: options.ascii };
     let keymap = Keymap::new(&options.keys).map_err(|e| anyhow!(e))?;
     // The depth is decided here; crossterm must not decide again.
     crossterm::style::force_color_output(depth != Depth::None);
     let mut model = Model::new(options.model.clone(), options.image.clone(), theme, keymap, attacks, options.attack);
+    model.themes = outside::all_themes(options.themes.as_deref());
+    model.flags = options.flags;
+    let remembered = remember::load();
+    model.recent = remembered.recent;
+    model.learned = HINTS.into_iter().filter(|h| remembered.learned.iter().any(|l| l == h)).collect();
     if options.folder.is_some() {
         model.screen = super::screen::Screen::Triage;
         model.triage.folder = options.folder;
@@ -159,21 +173,30 @@ pub fn run_with(engine: Handle, options: Options, attacks: Attacks) -> anyhow::R
         None => Command::Open { model: options.model, image: options.image },
     };
     engine.commands.send(first).context("the worker has ended; start again")?;
-    let _log = logging::init(options.verbosity);
+    let _log = logging::init(options.verbosity, &model.log);
     let signals = signals()?;
     let mut guard = Guard::enter(options.mouse)?;
     model.size = guard.size();
     let input = listen(&mut model, options.graphics, depth)?;
     // A terminal that does not understand the questions may have printed them.
     guard.clear()?;
-    let encoder = Encoder::start()?;
-    let told = unbounded();
-    let app =
-        App { model: &mut model, guard: &mut guard, input, engine: &engine, signals, told, encoder, resend: false, begun: Instant::now() };
+    let app = App {
+        model: &mut model,
+        guard: &mut guard,
+        input,
+        engine: &engine,
+        signals,
+        told: unbounded(),
+        encoder: Encoder::start()?,
+        resend: false,
+        begun: Instant::now(),
+        themes: options.themes,
+    };
     let outcome = catch_unwind(AssertUnwindSafe(|| app.main()));
     drop(guard);
     end(&engine, &model);
     save(&model);
+    remember::add(&[], &model.learned.iter().copied().collect::<Vec<_>>());
     if let Some(hook) = options.on_exit {
         hook(&model);
     }
@@ -308,6 +331,8 @@ struct App<'a> {
     /// Whether the terminal may have lost its pictures.
     resend: bool,
     begun: Instant,
+    /// Folder of the person's own themes.
+    themes: Option<PathBuf>,
 }
 
 /// Why the interface is left.
@@ -408,6 +433,7 @@ impl App<'_> {
             || m.psr.pending().is_some()
             || m.psr.waiting()
             || m.notices.shown().is_some()
+            || matches!(m.dialogs.last(), Some(super::dialog::Dialog::Log(log)) if log.follows())
             || m.network.waiting()
             || self.cam_waits()
             || super::screen::pixels::blinking(m)
@@ -465,6 +491,7 @@ impl App<'_> {
     }
 
     fn effect(&mut self, effect: Effect) -> anyhow::Result<()> {
+        let Some(effect) = outside::perform(effect, self.themes.as_deref(), &self.told.0)? else { return Ok(()) };
         match effect {
             Effect::Engine(command) => {
                 if self.engine.commands.send(command).is_err() {
@@ -520,7 +547,8 @@ impl App<'_> {
                     drop(tell.send(answer));
                 })?;
             }
-            Effect::Quit => {}
+            // Carried out before, or by whoever called.
+            Effect::Quit | Effect::List(_) | Effect::Find(..) | Effect::Load(_) | Effect::Themes | Effect::Remember(_) => {}
         }
         Ok(())
     }

@@ -1,16 +1,16 @@
 //! Actions of the program as a whole: screens, help, leaving.
 
 use super::{
-    dialog::{Dialog, confirm, export, help, prompt},
+    copy,
+    dialog::{Dialog, confirm, export, files, help, log, palette, prompt},
     effect::Effect,
     keymap::Binding,
     model::Model,
     msg::Action,
     notice::Severity,
     screen::Screen,
-    text,
 };
-use crate::engine::{command::Command, sample};
+use crate::engine::{browse::Kind, command::Command, sample};
 
 /// What can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,15 +23,27 @@ pub enum Msg {
     Messages,
     /// Look for ONNX Runtime again.
     Rescan,
+    /// Every action by name.
+    Palette,
+    /// Open a file.
+    Open,
+    /// Change the colours.
+    Theme,
+    /// The log.
+    Log,
+    /// Copy the command that does what is on the screen.
+    CopyCommand,
+    /// Copy the value under the cursor.
+    CopyValue,
     /// Copy a summary of the step.
-    Copy,
+    CopySummary,
     /// Save the adversarial image of the step.
     Save,
     /// Save the run.
     Keep,
     /// Write a report.
     Export,
-    /// Open the model of the recorded run.
+    /// Open the model of the recorded run, or another model.
     Revive,
     /// Leave; asks while an attack runs.
     Quit,
@@ -61,9 +73,21 @@ pub const KEYS: &[Binding] = &[
     key(Msg::Save, "save-image", "Writes the adversarial image of this step beside you, as a NumPy array.", "", "w"),
     key(Msg::Keep, "save-run", "Saves the run with all its steps under a name.", "", "S"),
     key(Msg::Export, "export", "Writes a report of the run: page, figure, arrays, numbers.", "export", "e"),
-    key(Msg::Revive, "open-model", "Opens the model of a recorded run, so that everything works on it.", "open model", "O"),
-    key(Msg::Copy, "copy-summary", "Copies one line about this step to the clipboard.", "", "y"),
+    key(Msg::Palette, "palette", "Finds an action by its name and does it; commands such as step 40 can be typed.", "commands", ": <C-p>"),
+    key(Msg::Open, "open", "Opens an image, a model, a run or a folder; what was opened lately first.", "open", "<C-o>"),
+    key(
+        Msg::Revive,
+        "open-model",
+        "Opens the model of a recorded run, so that everything works on it; else another model on the same image.",
+        "open model",
+        "O",
+    ),
+    key(Msg::CopyCommand, "copy-command", "Copies the command that does what is on the screen without the interface.", "", "y"),
+    key(Msg::CopyValue, "copy-value", "Copies the value under the cursor or the selected row.", "", "Y"),
+    key(Msg::CopySummary, "copy-summary", "Copies one line about this step.", "", "<A-y>"),
+    key(Msg::Theme, "theme", "Changes the colours; the selected theme is shown at once.", "", "<C-t>"),
     key(Msg::Messages, "messages", "Lists all messages so far.", "", "M"),
+    key(Msg::Log, "log", "Shows what the program wrote about its work.", "", "D"),
     key(Msg::Rescan, "rescan-runtime", "Looks for ONNX Runtime again, keeping everything recorded.", "", "R"),
     key(Msg::Help, "help", "Shows every key.", "help", "? <F1>"),
     key(Msg::Quit, "quit", "Leaves; asks once while an attack is running.", "quit", "q"),
@@ -98,7 +122,33 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
             model.tell(Severity::Info, "looking for ONNX Runtime");
             vec![Effect::Engine(Command::RescanRuntime)]
         }
-        Msg::Copy => copy(model),
+        Msg::Palette => {
+            model.learned.insert("palette");
+            let state = palette::State::new(model);
+            model.dialogs.push(Dialog::Palette(state));
+            Vec::new()
+        }
+        Msg::Open => {
+            model.learned.insert("open");
+            files::show(model, None)
+        }
+        Msg::Theme => vec![Effect::Themes],
+        Msg::Log => {
+            model.dialogs.push(Dialog::Log(log::State::new()));
+            Vec::new()
+        }
+        Msg::CopyCommand => {
+            let text = copy::command(model);
+            copy::copy(model, text)
+        }
+        Msg::CopyValue => {
+            let text = copy::value(model);
+            copy::copy(model, text)
+        }
+        Msg::CopySummary => {
+            let text = copy::summary(model);
+            copy::copy(model, text)
+        }
         Msg::Save => save(model),
         Msg::Keep => {
             match prompt::State::save(model) {
@@ -132,8 +182,8 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
 
 fn revive(model: &mut Model) -> Vec<Effect> {
     let told = match &model.replay {
-        None => "this is no recorded run: its model is open".to_owned(),
-        Some(replay) if replay.open => "the model of the recorded run is open already".to_owned(),
+        None => return files::show(model, Some(Kind::Model)),
+        Some(replay) if replay.open => return files::show(model, Some(Kind::Model)),
         Some(replay) => match &replay.recorded.model {
             Ok(_) => return vec![Effect::Engine(Command::Revive)],
             Err(why) => why.clone(),
@@ -141,27 +191,6 @@ fn revive(model: &mut Model) -> Vec<Effect> {
     };
     model.tell(Severity::Info, told);
     Vec::new()
-}
-
-fn copy(model: &mut Model) -> Vec<Effect> {
-    let line = summary(model);
-    model.tell(Severity::Info, "copied one line about this step (if the terminal allows it)");
-    vec![Effect::Copy(line)]
-}
-
-/// One line about what is on the screen.
-pub fn summary(model: &Model) -> String {
-    let mut parts = vec![sample::title(&model.model_path), sample::title(&model.image_path)];
-    if let Some(clean) = model.clean_scores(1).first() {
-        parts.push(format!("clean: {} {}", model.short_label(clean.class), text::prob(clean.prob)));
-    }
-    if let (Some(run), Some(record)) = (&model.run, model.record()) {
-        let top = model.current_scores(1);
-        let now = top.first().map(|s| format!("{} {}", model.short_label(s.class), text::prob(s.prob))).unwrap_or_default();
-        let norms = format!("L2 {} Linf {}", text::number(record.l2), text::per_255(record.linf));
-        parts.push(format!("{} step {}: {now}, {norms}, seed {}", run.request.attack, record.index, run.request.seed));
-    }
-    parts.join(" | ")
 }
 
 fn save(model: &mut Model) -> Vec<Effect> {

@@ -4,9 +4,11 @@ use std::{path::PathBuf, sync::Arc};
 
 use crate::{
     engine::{
+        browse::Kind,
         command::Command,
         control::Control,
         findings::Findings,
+        remember::Recent,
         trace::{Frame, Trace, file::RunMeta, maps::Maps},
         triage::{Row, part::Metadata},
     },
@@ -32,6 +34,16 @@ pub enum Effect {
     Keep(PathBuf, Box<(RunMeta, Maps)>, Arc<Trace>),
     /// Write a report under this name, unless it is taken.
     Report(&'static Format, PathBuf, Box<Findings>),
+    /// Read a folder for the file dialog.
+    List(PathBuf),
+    /// Find out what a typed path stands for, and open it.
+    Find(String, Option<Kind>),
+    /// Read a recorded run.
+    Load(PathBuf),
+    /// Read the person's themes.
+    Themes,
+    /// Remember what was opened, the newest first.
+    Remember(Vec<Recent>),
     /// Go to the background.
     Suspend,
     /// Draw everything again.

@@ -9,25 +9,33 @@ use super::{
     model::{Busy, Cursor, Model, Run},
     network,
     notice::Severity,
-    psr, run,
+    open, psr, run,
     screen::{cam, cam_charts, triage, versus},
 };
 use crate::engine::{
+    browse::Kind,
     command::{AttackRequest, RunId},
     event::{Ending, Event, Opened},
+    remember::Recent,
     trace::Trace,
 };
 
 /// Takes one event.
 pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
     match event {
+        Event::Progress { what, done, all } => {
+            // Fewer parts than before: the same work on another picture.
+            let same = |b: &&Busy| b.what == what && b.parts.is_some_and(|(before, of)| before <= done && of == all);
+            let since = model.busy.as_ref().filter(same).map_or(model.now, |b| b.since);
+            model.busy = Some(Busy { what, since, parts: Some((done, all)) });
+        }
         Event::Busy(what) => {
             // Another try: what went wrong before is in the log.
             model.open_error = None;
-            model.busy = Some(Busy { what, since: model.now });
+            model.busy = Some(Busy { what, since: model.now, parts: None });
         }
         Event::Idle => model.busy = None,
-        Event::Opened(opened) => opened_now(model, *opened),
+        Event::Opened(opened) => return opened_now(model, *opened),
         Event::Failed(why) => failed(model, why),
         Event::Notice(text) => model.tell(Severity::Info, text),
         Event::Started { run, label, target, request, trace } => started(model, run, (label, target), request, trace),
@@ -44,7 +52,11 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
         Event::Cam { at, map } => cam::arrived(model, at, map),
         Event::Faithfulness { at, map, result } => cam::believed(model, at, &map, result),
         Event::Timeline { run, cell, moments, done } => psr::timed(model, run, cell, moments, done),
-        Event::Viewing { run, recorded } => kept::viewing(model, run, recorded),
+        Event::Viewing { run, recorded } => {
+            let path = recorded.path.clone();
+            kept::viewing(model, run, recorded);
+            return vec![Effect::Remember(vec![Recent { kind: Kind::Run, path }])];
+        }
         Event::Revived(opened) => kept::revived(model, *opened),
         Event::Completed(findings) => return export::completed(model, findings),
         Event::Network { run, step, ask, answer } => network::arrived(model, run, step, ask, answer),
@@ -62,7 +74,7 @@ fn current(model: &mut Model, run: RunId) -> Option<&mut Run> {
     model.run.as_mut().filter(|r| r.id == run)
 }
 
-fn opened_now(model: &mut Model, opened: Opened) {
+fn opened_now(model: &mut Model, opened: Opened) -> Vec<Effect> {
     model.generation += 1;
     model.busy = None;
     model.open_error = None;
@@ -71,6 +83,7 @@ fn opened_now(model: &mut Model, opened: Opened) {
     } else {
         model.earlier.clear();
     }
+    open::moved_to(model, &opened);
     model.attack.against = None;
     model.queue.clear();
     model.run = None;
@@ -90,7 +103,12 @@ fn opened_now(model: &mut Model, opened: Opened) {
     if let Some(why) = &opened.no_gradient {
         model.tell(Severity::Warn, format!("this model cannot be attacked: {why}"));
     }
+    // A recorded run speaks of files that may be elsewhere: it is remembered as a run.
+    let files = [(Kind::Image, &opened.image_path), (Kind::Model, &opened.model)];
+    let recent: Vec<Recent> = files.into_iter().map(|(kind, path)| Recent { kind, path: path.clone() }).collect();
+    let remember = (!opened.is_recorded()).then_some(Effect::Remember(recent));
     model.opened = Some(Arc::new(opened));
+    remember.into_iter().collect()
 }
 
 fn failed(model: &mut Model, why: String) {

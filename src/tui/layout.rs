@@ -3,8 +3,11 @@
 use ratatui::layout::Rect;
 
 use super::{
-    model::Model,
-    screen::{Screen, attack, cam, layers, pixels, triage, units},
+    dialog,
+    effect::Effect,
+    model::{Cursor, Model},
+    screen::{Screen, attack, cam, insight, layers, pixels, triage, units},
+    view::chrome,
 };
 
 /// Below this the screen shows one sentence.
@@ -202,17 +205,24 @@ pub fn pixels_board(body: Rect, zoom: bool) -> PixelsBoard {
     PixelsBoard { picture, summary: part(0, summary), cell: part(summary, cell), table: part(summary + cell, table) }
 }
 
-/// A click: on a tab, on a picture, or on a cell of the map.
-pub fn clicked(model: &mut Model, x: u16, y: u16) {
-    let Some(shell) = shell(Rect::new(0, 0, model.size.0, model.size.1)) else { return };
+/// A click: on a row of a dialog, on a tab, on the line of time, on a picture, a row, or a cell of the map.
+pub fn clicked(model: &mut Model, x: u16, y: u16) -> Vec<Effect> {
+    let Some(shell) = shell(Rect::new(0, 0, model.size.0, model.size.1)) else { return Vec::new() };
     if !model.dialogs.is_empty() {
-        return;
+        return dialog::clicked(model, x, y);
     }
     if y == shell.tabs.y {
-        if let Some(screen) = super::view::chrome::tab_at(model, x) {
+        if let Some(screen) = chrome::tab_at(model, x) {
             model.screen = screen;
         }
-        return;
+        return Vec::new();
+    }
+    if y == shell.timeline.y {
+        if let Some(step) = chrome::step_at(model, shell.timeline, x) {
+            model.learned.insert("step");
+            model.cursor = Cursor::At(step);
+        }
+        return Vec::new();
     }
     match model.screen {
         Screen::Attack => attack::clicked(model, shell.body, x, y),
@@ -220,9 +230,10 @@ pub fn clicked(model: &mut Model, x: u16, y: u16) {
         Screen::Cam => cam::clicked(model, shell.body, x, y),
         Screen::Layers => layers::clicked(model, shell.body, x, y),
         Screen::Units => units::clicked(model, shell.body, x, y),
-        Screen::Insight => {}
+        Screen::Insight => insight::clicked(model, shell.body, x, y),
         Screen::Triage => triage::clicked(model, shell.body, x, y),
     }
+    Vec::new()
 }
 
 #[cfg(test)]

@@ -11,12 +11,13 @@ use super::{
     dialog::Dialog,
     graphics::Setup,
     keymap::{Context, Keymap},
+    logging::Ring,
     network,
     notice::{Notices, Severity},
     psr,
     screen::{Screen, attack, cam, insight, layers, pixels, triage, units, versus},
     text,
-    theme::Theme,
+    theme::{Look, Theme},
 };
 use crate::{
     core::attack::Attack,
@@ -25,6 +26,7 @@ use crate::{
         control::Control,
         event::{Ending, Opened, Scored},
         recorded::Recorded,
+        remember::Recent,
         trace::{Frame, StepRecord, Trace},
     },
 };
@@ -108,7 +110,12 @@ pub struct Busy {
     pub what: String,
     /// Since when.
     pub since: Duration,
+    /// Parts done and parts in all, where that is known.
+    pub parts: Option<(usize, usize)>,
 }
+
+/// Themes by name; one that cannot be read says why.
+pub type Themes = Vec<(String, Result<Arc<Look>, String>)>;
 
 /// The whole state of the interface.
 #[derive(Debug, Clone)]
@@ -183,9 +190,20 @@ pub struct Model {
     pub saved: Option<RunId>,
     /// The recorded run that was opened, when one was.
     pub replay: Option<Replay>,
-    /// First-run hints that have been followed.
+    /// First-run hints that have been followed, in this or an earlier session.
     pub learned: BTreeSet<&'static str>,
+    /// What was opened lately, the newest first.
+    pub recent: Vec<Recent>,
+    /// Themes on offer; those that cannot be read say why.
+    pub themes: Themes,
+    /// The newest lines of the log.
+    pub log: Ring,
+    /// Flags about the model and the engine that the program was started with, for commands that do the same.
+    pub flags: Vec<String>,
 }
+
+/// Names of first-run hints.
+pub const HINTS: [&str; 8] = ["screens", "help", "step", "target", "attack", "versus", "palette", "open"];
 
 impl Model {
     /// The state before the worker has said anything.
@@ -204,7 +222,7 @@ impl Model {
             open_error: None,
             engine: String::new(),
             provider: String::new(),
-            busy: Some(Busy { what: "opening".into(), since: Duration::ZERO }),
+            busy: Some(Busy { what: "opening".into(), since: Duration::ZERO, parts: None }),
             run: None,
             earlier: Vec::new(),
             queue: VecDeque::new(),
@@ -227,14 +245,18 @@ impl Model {
             saved: None,
             replay: None,
             learned: BTreeSet::new(),
+            recent: Vec::new(),
+            themes: Vec::new(),
+            log: Ring::default(),
+            flags: Vec::new(),
         }
     }
 
     /// Contexts in which keys are looked up, nearest first.
     pub fn contexts(&self) -> Vec<Context> {
         use Context::{
-            Always, App, Attack, Cam, Cells, Confirm, Export, Filter, Form, Help, Insight, Layers, Line, Picker, PixelCursor, Pixels,
-            Prompt, Psr, Run, Time, Triage, Units,
+            Always, App, Attack, Cam, Cells, Confirm, Export, Files, Filter, Form, Help, Insight, Layers, Line, Log, Palette, Picker,
+            PixelCursor, Pixels, Prompt, Psr, Run, Time, Triage, Units,
         };
         match self.dialogs.last() {
             Some(Dialog::Form(_)) => vec![Form, Always],
@@ -243,6 +265,9 @@ impl Model {
             Some(Dialog::Confirm(_)) => vec![Confirm, Always],
             Some(Dialog::Prompt(_)) => vec![Prompt, Always],
             Some(Dialog::Export(_)) => vec![Export, Always],
+            Some(Dialog::Palette(_)) => vec![Palette, Always],
+            Some(Dialog::Files(_)) => vec![Files, Always],
+            Some(Dialog::Log(_)) => vec![Log, Always],
             None => match self.screen {
                 Screen::Attack => vec![Attack, Run, Time, Psr, App, Always],
                 Screen::Pixels if self.pixels.in_pixels => vec![PixelCursor, Pixels, Psr, Time, Run, App, Always],

@@ -1,16 +1,22 @@
 //! What can happen to the model. Two levels: the root only routes.
 
-use std::time::Duration;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     app_keys,
-    dialog::{confirm, export, form, help, picker, prompt},
+    dialog::{confirm, export, files, form, help, log, palette, picker, prompt},
     keymap::Key,
+    model::Themes,
     network, psr, run,
     screen::{attack, cam, insight, layers, pixels, triage, units},
     time,
 };
-use crate::engine::event::Event;
+use crate::engine::{
+    browse::{Entry, Kind},
+    event::Event,
+    recorded::Recorded,
+    remember::Recent,
+};
 
 /// A message to the model.
 #[derive(Debug, Clone)]
@@ -19,7 +25,7 @@ pub enum Msg {
     Key(Key),
     /// Text pasted into the terminal.
     Paste(String),
-    /// The mouse wheel: steps forward (positive) or back.
+    /// The mouse wheel: down (positive) or up.
     Wheel(i32),
     /// A click on this cell of the screen.
     Click(u16, u16),
@@ -37,6 +43,16 @@ pub enum Msg {
     NotKept(String),
     /// A report was written (what to say about it), or not (why).
     Reported(Result<String, String>),
+    /// A folder that was asked for was read: its full path and what lies in it.
+    Listed(PathBuf, Result<(PathBuf, Vec<Entry>), String>),
+    /// What a typed path stands for.
+    Found(Result<(Kind, PathBuf), String>),
+    /// A recorded run was read.
+    Loaded(Result<Arc<Recorded>, String>),
+    /// The themes there are.
+    Themes(Themes),
+    /// What was opened lately, the newest first.
+    Recent(Vec<Recent>),
     /// The system asks the program to end.
     Terminate,
     /// An action of the table.
@@ -82,4 +98,10 @@ pub enum Action {
     Prompt(prompt::Msg),
     /// The report dialog.
     Export(export::Msg),
+    /// The palette.
+    Palette(palette::Msg),
+    /// The file dialog.
+    Files(files::Msg),
+    /// The log.
+    Log(log::Msg),
 }

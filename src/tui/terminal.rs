@@ -1,12 +1,13 @@
 //! The one guard of the terminal: entered once, left whatever happens.
 
 use std::{
-    io::{self, BufWriter, IsTerminal, Stdout, Write},
+    io::{self, BufWriter, IsTerminal, Stdout, Write as _},
     mem::ManuallyDrop,
     sync::atomic::{AtomicBool, Ordering},
 };
 
 use crossterm::{
+    clipboard::CopyToClipboard,
     cursor,
     event::{DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture},
     execute, queue,
@@ -85,14 +86,12 @@ impl Guard {
     pub fn send(&mut self, sequence: &str) -> io::Result<()> {
         let writer = self.terminal.backend_mut();
         writer.write_all(sequence.as_bytes())?;
-        Write::flush(writer)
+        io::Write::flush(writer)
     }
 
-    /// Puts text on the clipboard by the terminal's own escape sequence (OSC 52).
+    /// Puts text on the clipboard by the terminal's own escape sequence (OSC 52). Inside tmux, tmux itself takes it, as its options say.
     pub fn copy(&mut self, text: &str) -> io::Result<()> {
-        let writer = self.terminal.backend_mut();
-        write!(writer, "\x1b]52;c;{}\x07", base64(text.as_bytes()))?;
-        Write::flush(writer)
+        execute!(self.terminal.backend_mut(), CopyToClipboard::to_clipboard_from(text))
     }
 }
 
@@ -124,30 +123,4 @@ pub fn leave() {
     }
     let _ = execute!(out, EndSynchronizedUpdate, DisableBracketedPaste, LeaveAlternateScreen, cursor::Show);
     let _ = disable_raw_mode();
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const SIGNS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let value = chunk.iter().fold(0u32, |v, b| v << 8 | u32::from(*b)) << (8 * (3 - chunk.len()));
-        for i in 0..4 {
-            let sign = if i <= chunk.len() { SIGNS[(value >> (18 - 6 * i) & 63) as usize] } else { b'=' };
-            out.push(char::from(sign));
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64_of_all_paddings() {
-        assert_eq!(base64(b""), "");
-        assert_eq!(base64(b"f"), "Zg==");
-        assert_eq!(base64(b"fo"), "Zm8=");
-        assert_eq!(base64(b"foobar"), "Zm9vYmFy");
-    }
 }

@@ -3,6 +3,8 @@
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
+use crate::core::tensor::labels::distance;
+
 /// Columns a text takes.
 pub fn width(text: &str) -> usize {
     UnicodeWidthStr::width(text)
@@ -131,6 +133,25 @@ pub fn seconds(s: f32) -> String {
 /// A share as whole percent.
 pub fn percent(share: f32) -> String {
     format!("{:.0}%", share * 100.0)
+}
+
+/// What was typed, fit to be shown in a message: short, without control characters.
+pub fn quoted(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(60).collect()
+}
+
+/// `unknown key 'devise'; did you mean 'device'?`
+pub fn unknown(what: &str, name: &str, known: &[&str]) -> String {
+    let nearest = known.iter().map(|k| (distance(name, k), *k)).min().filter(|(d, _)| *d <= name.chars().count().max(2) / 2);
+    match nearest {
+        Some((_, near)) => format!("unknown {what} '{}'; did you mean '{near}'?", quoted(name)),
+        None => {
+            let mut known: Vec<&str> = known.to_vec();
+            known.sort_unstable();
+            known.dedup();
+            format!("unknown {what} '{}'; it is one of {}", quoted(name), known.join(", "))
+        }
+    }
 }
 
 #[cfg(test)]

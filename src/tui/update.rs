@@ -1,8 +1,10 @@
 //! `update`: one message in, the changed model and a list of effects out. No input or output happens here.
 
+use crossterm::event::KeyCode;
+
 use super::{
     app_keys,
-    dialog::{Dialog, confirm, export, form, help, picker, prompt},
+    dialog::{self, Dialog, confirm, export, files, form, help, log, palette, picker, prompt},
     effect::Effect,
     engine_events,
     keymap::Key,
@@ -10,8 +12,8 @@ use super::{
     msg::{Action, Msg},
     network,
     notice::Severity,
-    psr, run,
-    screen::{attack, cam, insight, layers, pixels, triage, units},
+    open, psr, run,
+    screen::{Screen, attack, cam, insight, layers, pixels, triage, units},
     time,
 };
 
@@ -19,16 +21,13 @@ use super::{
 pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
     let mut effects = match msg {
         Msg::Key(key) => on_key(model, key),
-        Msg::Paste(text) => {
-            typed(model, &text);
+        Msg::Paste(text) if matches!(model.dialogs.last(), Some(Dialog::Files(_))) => {
+            files::pasted(model, &text);
             Vec::new()
         }
-        Msg::Wheel(by) if model.dialogs.is_empty() => act(model, Action::Time(if by > 0 { time::Msg::Forward } else { time::Msg::Back })),
-        Msg::Wheel(_) => Vec::new(),
-        Msg::Click(x, y) => {
-            super::layout::clicked(model, x, y);
-            Vec::new()
-        }
+        Msg::Paste(text) => text.chars().filter(|c| !c.is_control()).flat_map(|c| typed(model, Key::plain(KeyCode::Char(c)))).collect(),
+        Msg::Wheel(by) => wheel(model, by),
+        Msg::Click(x, y) => super::layout::clicked(model, x, y),
         Msg::Resize(columns, rows) => {
             model.size = (columns, rows);
             Vec::new()
@@ -58,6 +57,21 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
             export::reported(model, done);
             Vec::new()
         }
+        Msg::Listed(asked, found) => {
+            files::listed(model, &asked, found);
+            Vec::new()
+        }
+        Msg::Found(found) => open::found(model, found),
+        Msg::Loaded(run) => open::loaded(model, run),
+        Msg::Themes(themes) => {
+            model.themes = themes;
+            model.dialogs.push(Dialog::Picker(picker::State::themes(model)));
+            Vec::new()
+        }
+        Msg::Recent(recent) => {
+            model.recent = recent;
+            Vec::new()
+        }
         Msg::Terminate => vec![Effect::Quit],
         Msg::Do(action) => act(model, action),
     };
@@ -72,41 +86,37 @@ fn on_key(model: &mut Model, key: Key) -> Vec<Effect> {
     model.notices.dismiss(model.now);
     match model.keymap.lookup(&model.contexts(), key) {
         Some(action) => act(model, action),
-        None => {
-            match model.dialogs.last_mut() {
-                Some(Dialog::Form(_)) => form::key(model, key),
-                Some(Dialog::Picker(state)) => state.key(key),
-                Some(Dialog::Prompt(state)) => state.key(key),
-                Some(Dialog::Export(state)) => state.key(key),
-                None => {
-                    triage::key(model, key);
-                    network::key(model, key);
-                }
-                _ => {}
-            }
-            Vec::new()
-        }
+        None => typed(model, key),
     }
 }
 
-fn typed(model: &mut Model, text: &str) {
-    for c in text.chars().filter(|c| !c.is_control()) {
-        let key = Key::plain(crossterm::event::KeyCode::Char(c));
-        match model.dialogs.last_mut() {
-            Some(Dialog::Form(_)) => form::key(model, key),
-            Some(Dialog::Picker(state)) => state.key(key),
-            Some(Dialog::Prompt(state)) => state.key(key),
-            Some(Dialog::Export(state)) => state.key(key),
-            None => {
-                triage::key(model, key);
-                network::key(model, key);
-            }
-            _ => {}
-        }
+/// A key that is in no table.
+fn typed(model: &mut Model, key: Key) -> Vec<Effect> {
+    if !model.dialogs.is_empty() {
+        return dialog::key(model, key);
     }
+    triage::key(model, key);
+    network::key(model, key);
+    Vec::new()
 }
 
-fn act(model: &mut Model, action: Action) -> Vec<Effect> {
+/// Steps in time; where a table fills the screen, moves in it.
+fn wheel(model: &mut Model, by: i32) -> Vec<Effect> {
+    if !model.dialogs.is_empty() {
+        return dialog::wheel(model, by);
+    }
+    let action = match model.screen {
+        Screen::Layers => Action::Layers(layers::Msg::Move(by)),
+        Screen::Units => Action::Units(units::Msg::Move(by)),
+        Screen::Insight => Action::Insight(insight::Msg::Move(by)),
+        Screen::Triage => Action::Triage(triage::Msg::Move(by)),
+        Screen::Attack | Screen::Pixels | Screen::Cam => Action::Time(if by > 0 { time::Msg::Forward } else { time::Msg::Back }),
+    };
+    act(model, action)
+}
+
+/// Does an action of the table.
+pub(super) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
     match action {
         Action::App(msg) => app_keys::update(model, msg),
         Action::Time(msg) => time::update(model, msg),
@@ -126,5 +136,8 @@ fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::Confirm(msg) => confirm::update(model, msg),
         Action::Prompt(msg) => prompt::update(model, msg),
         Action::Export(msg) => export::update(model, msg),
+        Action::Palette(msg) => palette::update(model, msg),
+        Action::Files(msg) => files::update(model, msg),
+        Action::Log(msg) => log::update(model, msg),
     }
 }

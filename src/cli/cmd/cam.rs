@@ -48,6 +48,9 @@ pub struct CamCommand {
     /// Stored adversarial image (float32 [C,H,W] or [1,C,H,W], pixel space) that --is, --difference and --on adv look at.
     #[arg(long, value_name = "FILE.npy")]
     adv: Option<PathBuf>,
+    /// Step of a recorded run that --is, --difference and --on adv look at; its result without it.
+    #[arg(long, value_name = "N", conflicts_with_all = ["adv", "image"])]
+    step: Option<usize>,
     /// Image the map is taken on.
     #[arg(long, value_enum, default_value_t = On::Clean)]
     on: On,
@@ -143,7 +146,9 @@ impl CamCommand {
             if self.adv.is_some() {
                 return Err(Error::Parameter("--adv needs a model and the clean image before it".into()).into());
             }
-            let Case { session, image, clean, adversarial, label, .. } = case::of_run(&self.model, None, &self.model_args)?;
+            let mut case = case::of_run(&self.model, None, &self.model_args)?;
+            case.at_step(self.step)?;
+            let Case { session, image, clean, adversarial, label, .. } = case;
             return Ok(Pictures { session, name: image, clean, adversarial: Some(adversarial), label });
         };
         let mut session = Session::open(&self.model, &self.model_args)?;

@@ -44,7 +44,9 @@ impl DoctorCommand {
             return self.test(model);
         }
         let found = doctor::gather(&self.model_args.runtime());
-        let terminal = tui::doctor::report(config::current().color(), config::current().graphics().unwrap_or_default());
+        let config = config::current();
+        let terminal =
+            tui::doctor::report(config.theme(), config::themes_dir().as_deref(), config.color(), config.graphics().unwrap_or_default());
         if self.json {
             let settings: Vec<Value> = config::origins().iter().map(|o| json!({"key": o.key, "value": o.value, "from": o.from})).collect();
             let object = json!({

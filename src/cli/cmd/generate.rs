@@ -8,7 +8,7 @@ use crate::{
     tui,
 };
 
-/// Completions, man page, configuration, key table.
+/// Completions, man page, configuration, key table, theme.
 #[derive(Debug, Subcommand)]
 pub enum GenerateCommand {
     /// Completions for a shell.
@@ -25,6 +25,8 @@ pub enum GenerateCommand {
     Config,
     /// Every key, as a Markdown table.
     Keys,
+    /// A theme with every colour, commented out.
+    Theme,
 }
 
 impl GenerateCommand {
@@ -35,6 +37,7 @@ impl GenerateCommand {
             Self::Completions { shell } => clap_complete::generate(shell, &mut Cli::command(), "psescope", &mut out),
             Self::Man { command } => std::io::Write::write_all(&mut out, &man::page(command.as_deref())?)?,
             Self::Config => std::io::Write::write_all(&mut out, config::TEMPLATE.as_bytes())?,
+            Self::Theme => std::io::Write::write_all(&mut out, tui::theme::custom::template().as_bytes())?,
             Self::Keys => std::io::Write::write_all(&mut out, tui::keys_markdown().as_bytes())?,
         }
         Ok(Done::Yes)

@@ -51,6 +51,9 @@ pub struct InsightCommand {
     /// Layer whose units are named and masked. Without it, the last one that does not hold the classes themselves.
     #[arg(long, value_name = "L", help_heading = "Insight")]
     layer: Option<String>,
+    /// Step of the run; its result without it. The nearest step whose picture was kept is taken.
+    #[arg(long, value_name = "N", help_heading = "Insight")]
+    step: Option<usize>,
     /// Print one JSON object.
     #[arg(long, help_heading = "Output")]
     json: bool,
@@ -69,6 +72,7 @@ impl InsightCommand {
     /// Runs the subcommand.
     pub fn run(self) -> anyhow::Result<Done> {
         let mut case = self.case.open(&self.model_args)?;
+        case.at_step(self.step)?;
         let control = interruptible();
         let _bound = control.bind(case.session.network.interrupt());
         let facts = self.facts(&mut case).context("insight")?;

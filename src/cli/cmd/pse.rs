@@ -30,6 +30,9 @@ use crate::{
 pub struct PseCommand {
     #[command(flatten)]
     case: CaseArgs,
+    /// Step of the run; its result without it. The nearest step whose picture was kept is taken.
+    #[arg(long, value_name = "N")]
+    step: Option<usize>,
     #[command(flatten)]
     map: MapArgs,
     /// Print one JSON object.
@@ -120,6 +123,7 @@ impl PseCommand {
             return Err(Error::Parameter("--estimate compares the exact map with its estimate; use it with --mode exact".into()).into());
         }
         let mut case = self.case.open(&self.model_args)?;
+        case.at_step(self.step)?;
         let found = self.explain(&mut case)?;
         let labels = &case.session.subject.names;
         let name = |c: usize| labels.get(c).cloned().unwrap_or_default();

@@ -43,7 +43,7 @@ pub struct Terminal {
     /// Pictures at rest: auto, blocks, kitty, iterm2, sixel; auto asks the terminal, except inside tmux, screen and zellij.
     #[arg(long, value_name = "PROTOCOL", default_value = "auto", value_parser = Wish::parse, help_heading = "Terminal")]
     graphics: Wish,
-    /// Colours of the interface: terminal, dark, light, high-contrast.
+    /// Colours of the interface: terminal, dark, light, high-contrast, a theme of your own (psescope generate theme), or its file.
     #[arg(long, value_name = "NAME", default_value = "terminal", help_heading = "Terminal")]
     theme: String,
     /// Listen to the mouse (text can then only be selected with Shift).
@@ -94,6 +94,8 @@ pub fn inspect(
         ascii: terminal.ascii,
         graphics: terminal.graphics,
         theme: terminal.theme.clone(),
+        themes: config::themes_dir(),
+        flags: model_args.flags(),
         mouse: terminal.mouse,
         keys: config.keys(),
         attack: first_attack(config),

@@ -12,7 +12,7 @@ use crate::{
         command::RunId,
         control::Control,
         event::Event,
-        inspect::{self, Answer, Ask, Known, Publish},
+        inspect::{self, Answer, Ask, Known, News, Publish},
     },
 };
 
@@ -32,15 +32,23 @@ impl Worker {
         let (open, events) = self.analyst(control)?;
         let _bound = control.bind(open.analyst.interrupt());
         let (subject, reference) = (Arc::clone(&open.subject), &mut open.reference);
-        let mut spread = |network: &mut dyn Units, layer: &str, publish: &mut Publish| {
-            let found = reference.as_mut().map(|r| r.spread(&subject, network, layer, &mut |_| publish(None)));
-            found.transpose()
+        let mut spread = |network: &mut dyn Units, layer: &str, publish: Publish| {
+            let Some(reference) = reference else { return Ok(None) };
+            let all = reference.len();
+            reference.spread(&subject, network, layer, &mut |done| publish(News::Part(done, all))).map(Some)
         };
         let mut known = Known { model_sha256: &subject.sha256, spread: &mut spread };
-        inspect::answer(&mut open.analyst, &trace, step, ask, &mut known, &mut |growing| {
-            if let Some(answer) = growing {
-                drop(events.send(Event::Network { run, step, ask: ask.clone(), answer }));
-            }
+        let what = match ask {
+            Ask::Over { .. } => "layers over the steps",
+            Ask::Exact { .. } => "measuring units",
+            Ask::Units { .. } => "reference images",
+            _ => "masks of growing size",
+        };
+        inspect::answer(&mut open.analyst, &trace, step, ask, &mut known, &mut |news| {
+            drop(events.send(match news {
+                News::Growing(answer) => Event::Network { run, step, ask: ask.clone(), answer },
+                News::Part(done, all) => super::progress(what, done, all),
+            }));
             control.checkpoint()
         })
     }

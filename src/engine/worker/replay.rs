@@ -64,7 +64,7 @@ impl Worker {
                 let events = self.events.clone();
                 let _bound = control.bind(open.analyst.interrupt());
                 findings.complete(&mut open.analyst, &mut |what, part| {
-                    drop(events.send(Event::Busy(format!("{what} for the report, {:.0} %", part * 100.0))));
+                    drop(events.send(super::progress(&format!("{what} for the report"), (part * 100.0) as usize, 100)));
                     control.checkpoint()
                 })?;
             }
@@ -87,7 +87,7 @@ fn opened(run: &Run) -> Opened {
         model: meta.model.clone().into(),
         model_sha256: meta.model_sha256.clone(),
         image_path: meta.image.clone().into(),
-        provider: "recorded".into(),
+        provider: Opened::RECORDED.into(),
         engine: meta.provider.clone(),
         preprocessing: meta.preprocessing.clone(),
         notices: Vec::new(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ratatui::{buffer::Buffer, layout::Rect};
 use tui_input::Input;
 
-use super::{Dialog, picker::input_request};
+use super::{Dialog, list::input_request};
 use crate::{
     engine::{command::Command, control::Control, findings::Findings, sample},
     report::{Format, REGISTRY},
@@ -18,7 +18,7 @@ use crate::{
         notice::Severity,
         text,
         theme::Role,
-        view::draw,
+        view::{chrome::busy_line, draw},
     },
 };
 
@@ -42,6 +42,17 @@ impl State {
         let mut state = Self { format: 0, stem, input: Input::default(), error: None, working: None };
         state.rename();
         Some(state)
+    }
+
+    /// Chooses the kind of report by its name, and the file, unless its name is empty.
+    pub fn choose(&mut self, kind: &str, file: &str) -> Result<(), String> {
+        let known: Vec<&str> = REGISTRY.iter().map(|f| f.name).collect();
+        self.format = known.iter().position(|name| *name == kind).ok_or_else(|| text::unknown("report", kind, &known))?;
+        self.rename();
+        if !file.is_empty() {
+            self.input = Input::new(file.to_owned());
+        }
+        Ok(())
     }
 
     fn format(&self) -> &'static Format {
@@ -230,7 +241,7 @@ pub fn view(model: &Model, state: &State, area: Rect, buf: &mut Buffer) {
 
 fn note(model: &Model, state: &State) -> (String, Role) {
     if state.working.is_some() {
-        let what = model.busy.as_ref().map_or("writing", |b| b.what.as_str());
+        let what = model.busy.as_ref().map_or_else(|| "writing".to_owned(), |b| busy_line(b, model.now));
         return (format!("{what} (Esc stops)"), Role::Accent);
     }
     if let Some(error) = &state.error {

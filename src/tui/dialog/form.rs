@@ -3,10 +3,7 @@
 use ratatui::{buffer::Buffer, layout::Rect};
 use tui_input::Input;
 
-use super::{
-    Dialog,
-    picker::{self, input_request},
-};
+use super::{Dialog, list::input_request, picker};
 use crate::{
     core::attack::{Attack, Kind, ParamSpec},
     engine::command::{AttackRequest, Target},
@@ -237,7 +234,8 @@ fn check(model: &mut Model) {
     }
 }
 
-fn parse_label(value: &str, labels: &[String]) -> Result<Option<usize>, String> {
+/// A class as typed: number or name; nothing for an empty text.
+pub fn parse_label(value: &str, labels: &[String]) -> Result<Option<usize>, String> {
     if value.is_empty() {
         return Ok(None);
     }

@@ -2,12 +2,16 @@
 
 use ratatui::{buffer::Buffer, layout::Rect};
 
-use super::{model::Model, view::draw};
+use super::{effect::Effect, keymap::Key, model::Model, msg::Action, update::act, view::draw};
 
 pub mod confirm;
 pub mod export;
+pub mod files;
 pub mod form;
 pub mod help;
+pub mod list;
+pub mod log;
+pub mod palette;
 pub mod picker;
 pub mod prompt;
 
@@ -26,6 +30,12 @@ pub enum Dialog {
     Prompt(prompt::State),
     /// Which report to write, and where.
     Export(export::State),
+    /// Every action by name.
+    Palette(palette::State),
+    /// Files to open.
+    Files(files::State),
+    /// The log.
+    Log(log::State),
 }
 
 /// Draws a dialog over `area`.
@@ -37,6 +47,51 @@ pub fn view(model: &Model, dialog: &Dialog, area: Rect, buf: &mut Buffer) {
         Dialog::Confirm(state) => confirm::view(model, state, area, buf),
         Dialog::Prompt(state) => prompt::view(model, state, area, buf),
         Dialog::Export(state) => export::view(model, state, area, buf),
+        Dialog::Palette(state) => palette::view(model, state, area, buf),
+        Dialog::Files(state) => files::view(model, state, area, buf),
+        Dialog::Log(state) => log::view(model, state, area, buf),
+    }
+}
+
+/// A key that is in no table goes to the topmost dialog: most take it as typed.
+pub fn key(model: &mut Model, key: Key) -> Vec<Effect> {
+    match model.dialogs.last_mut() {
+        Some(Dialog::Form(_)) => form::key(model, key),
+        Some(Dialog::Picker(_)) => picker::key_typed(model, key),
+        Some(Dialog::Prompt(state)) => state.key(key),
+        Some(Dialog::Export(state)) => state.key(key),
+        Some(Dialog::Palette(_)) => palette::key_typed(model, key),
+        Some(Dialog::Files(_)) => return files::key_typed(model, key),
+        Some(Dialog::Log(state)) => state.key(key),
+        Some(Dialog::Help(_) | Dialog::Confirm(_)) | None => {}
+    }
+    Vec::new()
+}
+
+/// The wheel over a dialog: moves or scrolls it.
+pub fn wheel(model: &mut Model, by: i32) -> Vec<Effect> {
+    let step = if by > 0 { list::Step::Down } else { list::Step::Up };
+    let action = match model.dialogs.last() {
+        Some(Dialog::Picker(_)) => Action::Picker(picker::Msg::Go(step)),
+        Some(Dialog::Palette(_)) => Action::Palette(palette::Msg::Go(step)),
+        Some(Dialog::Files(_)) => Action::Files(files::Msg::Go(step)),
+        Some(Dialog::Log(_)) => Action::Log(log::Msg::Go(step)),
+        Some(Dialog::Help(_)) => Action::Help(if by > 0 { help::Msg::Down } else { help::Msg::Up }),
+        Some(Dialog::Form(_)) => Action::Form(if by > 0 { form::Msg::Down } else { form::Msg::Up }),
+        Some(Dialog::Export(_)) => Action::Export(if by > 0 { export::Msg::Next } else { export::Msg::Previous }),
+        Some(Dialog::Confirm(_) | Dialog::Prompt(_)) | None => return Vec::new(),
+    };
+    act(model, action)
+}
+
+/// A click on a cell of the terminal while a dialog is open.
+pub fn clicked(model: &mut Model, x: u16, y: u16) -> Vec<Effect> {
+    let area = Rect { x: 0, y: 0, width: model.size.0, height: model.size.1.saturating_sub(1) };
+    match model.dialogs.last() {
+        Some(Dialog::Picker(_)) => picker::clicked(model, area, x, y),
+        Some(Dialog::Palette(_)) => palette::clicked(model, area, x, y),
+        Some(Dialog::Files(_)) => files::clicked(model, area, x, y),
+        _ => Vec::new(),
     }
 }
 

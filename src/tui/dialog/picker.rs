@@ -1,13 +1,13 @@
-//! A list to search in: target classes, layers, classes of activation maps.
+//! A list to search in: target classes, layers, classes of activation maps, themes.
 
-use nucleo_matcher::{
-    Matcher, Utf32Str,
-    pattern::{CaseMatching, Normalization, Pattern},
-};
+use std::sync::Arc;
+
 use ratatui::{buffer::Buffer, layout::Rect};
-use tui_input::{Input, InputRequest};
 
-use super::{Dialog, form};
+use super::{
+    Dialog, form,
+    list::{Item, List, Place, Step, Words},
+};
 use crate::{
     engine::command::Target,
     tui::{
@@ -17,8 +17,7 @@ use crate::{
         msg::Action,
         notice::Severity,
         text,
-        theme::Role,
-        view::draw,
+        theme::{Look, Role},
     },
 };
 
@@ -33,6 +32,8 @@ pub enum Purpose {
     Layer,
     /// The second class of activation maps.
     CamClass,
+    /// The theme.
+    Theme,
 }
 
 /// What a row stands for.
@@ -44,14 +45,10 @@ pub enum Value {
     Layer(Option<String>),
     /// A class; `None` is the usual one.
     Class(Option<usize>),
-}
-
-/// One row.
-#[derive(Debug, Clone)]
-pub struct Item {
-    value: Value,
-    text: String,
-    note: String,
+    /// A theme.
+    Theme(Arc<Look>),
+    /// A row that cannot be taken, and why.
+    Broken(String),
 }
 
 /// An open list.
@@ -59,23 +56,16 @@ pub struct Item {
 pub struct State {
     purpose: Purpose,
     title: &'static str,
-    query: Input,
-    items: Vec<Item>,
-    matches: Vec<usize>,
-    selected: usize,
+    list: List<Value>,
+    /// The theme before the list was opened; what is selected is shown at once.
+    before: Option<Arc<Look>>,
 }
 
 /// What can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Msg {
-    /// One row up.
-    Up,
-    /// One row down.
-    Down,
-    /// A page up.
-    PageUp,
-    /// A page down.
-    PageDown,
+    /// Move the selection.
+    Go(Step),
     /// Take the row.
     Accept,
     /// Leave.
@@ -89,25 +79,31 @@ const fn key(action: Msg, name: &'static str, help: &'static str, hint: &'static
 /// Keys; everything else is typed into the search.
 pub const KEYS: &[Binding] = &[
     key(Msg::Accept, "pick", "Takes the chosen row.", "choose", "<enter>"),
-    key(Msg::Up, "pick-up", "One row up.", "move", "<up> <C-p>"),
-    key(Msg::Down, "pick-down", "One row down.", "move", "<down> <C-n>"),
-    key(Msg::PageUp, "pick-page-up", "Ten rows up.", "", "<pgup>"),
-    key(Msg::PageDown, "pick-page-down", "Ten rows down.", "", "<pgdn>"),
+    key(Msg::Go(Step::Up), "pick-up", "One row up.", "move", "<up> <C-p>"),
+    key(Msg::Go(Step::Down), "pick-down", "One row down.", "move", "<down> <C-n>"),
+    key(Msg::Go(Step::PageUp), "pick-page-up", "Ten rows up.", "", "<pgup>"),
+    key(Msg::Go(Step::PageDown), "pick-page-down", "Ten rows down.", "", "<pgdn>"),
     key(Msg::Close, "pick-close", "Leaves without choosing.", "back", "<esc>"),
 ];
 
+/// The rules a target can be chosen by: the target, its name, what it means.
+pub const RULES: [(Target, &str, &str); 4] = [
+    (Target::Untargeted, "untargeted", "leave the true class"),
+    (Target::Random, "random", "drawn with the seed"),
+    (Target::Second, "second", "the runner-up"),
+    (Target::LeastLikely, "least-likely", "the lowest logit"),
+];
+
+/// Target classes: the four rules, then every class, likeliest on the clean image first.
+pub fn target_items(model: &Model) -> Vec<Item<Target>> {
+    let rules = RULES.into_iter().map(|(value, name, note)| Item { value, text: name.into(), note: note.into() });
+    rules.chain(classes(model).map(|(class, text, note)| Item { value: Target::Class(class), text, note })).collect()
+}
+
 impl State {
-    /// Target classes: the four rules, then every class, likeliest on the clean image first.
+    /// Target classes.
     pub fn targets(model: &Model, purpose: Purpose, query: &str) -> Self {
-        let rules = [
-            (Target::Untargeted, "untargeted", "leave the true class"),
-            (Target::Random, "random", "drawn with the seed"),
-            (Target::Second, "second", "the runner-up"),
-            (Target::LeastLikely, "least-likely", "the lowest logit"),
-        ];
-        let mut items: Vec<Item> =
-            rules.into_iter().map(|(t, name, note)| Item { value: Value::Target(t), text: name.into(), note: note.into() }).collect();
-        items.extend(classes(model).map(|(class, text, note)| Item { value: Value::Target(Target::Class(class)), text, note }));
+        let items = target_items(model).into_iter().map(|i| Item { value: Value::Target(i.value), text: i.text, note: i.note }).collect();
         Self::new(purpose, "target class (probability on the clean image)", items, query)
     }
 
@@ -130,44 +126,53 @@ impl State {
         Self::new(Purpose::CamClass, "second class of the maps", items, "")
     }
 
-    fn new(purpose: Purpose, title: &'static str, items: Vec<Item>, query: &str) -> Self {
-        let mut state = Self { purpose, title, query: Input::new(query.to_owned()), matches: Vec::new(), items, selected: 0 };
-        state.filter();
+    /// Themes; the one in use is selected.
+    pub fn themes(model: &Model) -> Self {
+        let row = |(name, look): &(String, Result<Arc<Look>, String>)| match look {
+            Ok(look) => Item { value: Value::Theme(Arc::clone(look)), text: name.clone(), note: look.origin() },
+            Err(why) => Item { value: Value::Broken(why.clone()), text: name.clone(), note: "cannot be read".into() },
+        };
+        let mut state = Self::new(Purpose::Theme, "theme", model.themes.iter().map(row).collect(), "");
+        state.before = Some(Arc::clone(&model.theme.look));
+        state.list.select(|v| matches!(v, Value::Theme(look) if *look == model.theme.look));
         state
     }
 
-    fn filter(&mut self) {
-        self.selected = 0;
-        let query = self.query.value().trim();
-        if query.is_empty() {
-            self.matches = (0..self.items.len()).collect();
-            return;
-        }
-        let mut matcher = Matcher::default();
-        let pattern = Pattern::parse(query, CaseMatching::Ignore, Normalization::Smart);
-        let mut buffer = Vec::new();
-        let mut scored: Vec<(u32, usize)> = Vec::new();
-        for (i, item) in self.items.iter().enumerate() {
-            if let Some(score) = pattern.score(Utf32Str::new(&item.text, &mut buffer), &mut matcher) {
-                scored.push((score, i));
-            }
-        }
-        scored.sort_by_key(|&(score, i)| (std::cmp::Reverse(score), i));
-        self.matches = scored.into_iter().map(|(_, i)| i).collect();
-    }
-
-    /// A key that is not in the table: typed into the search.
-    pub fn key(&mut self, key: Key) {
-        if let Some(request) = input_request(key) {
-            self.query.handle(request);
-            self.filter();
-        }
+    fn new(purpose: Purpose, title: &'static str, items: Vec<Item<Value>>, query: &str) -> Self {
+        Self { purpose, title, list: List::new(items, query), before: None }
     }
 
     /// The chosen row's text.
     pub fn chosen(&self) -> Option<&str> {
-        self.matches.get(self.selected).map(|&i| self.items[i].text.as_str())
+        self.list.chosen().map(|i| i.text.as_str())
     }
+
+    fn place(&self, area: Rect) -> Place {
+        Place::of(area, 72)
+    }
+}
+
+/// A key that is not in the table: typed into the search.
+pub fn key_typed(model: &mut Model, key: Key) {
+    let Some(Dialog::Picker(state)) = model.dialogs.last_mut() else { return };
+    if state.list.typed(key) {
+        let query = state.list.query.value().to_owned();
+        state.list.search(&query);
+    }
+    preview(model);
+}
+
+/// A click on a row selects it; on the selected row, takes it.
+pub fn clicked(model: &mut Model, area: Rect, x: u16, y: u16) -> Vec<Effect> {
+    let Some(Dialog::Picker(state)) = model.dialogs.last_mut() else { return Vec::new() };
+    let before = state.chosen().map(ToOwned::to_owned);
+    let place = state.place(area);
+    if !state.list.click(place, x, y) {
+        return Vec::new();
+    }
+    let same = state.chosen() == before.as_deref();
+    preview(model);
+    if same { update(model, Msg::Accept) } else { Vec::new() }
 }
 
 fn classes(model: &Model) -> impl Iterator<Item = (usize, String, String)> {
@@ -178,40 +183,22 @@ fn classes(model: &Model) -> impl Iterator<Item = (usize, String, String)> {
     })
 }
 
-/// What a key does in a line of text.
-pub fn input_request(key: Key) -> Option<InputRequest> {
-    use crossterm::event::{KeyCode, KeyModifiers};
-    let ctrl = key.mods == KeyModifiers::CONTROL;
-    Some(match key.code {
-        KeyCode::Char('w') if ctrl => InputRequest::DeletePrevWord,
-        KeyCode::Char('u') if ctrl => InputRequest::DeleteLine,
-        KeyCode::Char('a') if ctrl => InputRequest::GoToStart,
-        KeyCode::Char('e') if ctrl => InputRequest::GoToEnd,
-        KeyCode::Char(c) if key.mods.is_empty() => InputRequest::InsertChar(c),
-        KeyCode::Backspace => InputRequest::DeletePrevChar,
-        KeyCode::Delete => InputRequest::DeleteNextChar,
-        KeyCode::Left => InputRequest::GoToPrevChar,
-        KeyCode::Right => InputRequest::GoToNextChar,
-        KeyCode::Home => InputRequest::GoToStart,
-        KeyCode::End => InputRequest::GoToEnd,
-        _ => return None,
-    })
-}
-
 /// Does it.
 pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
     let Some(Dialog::Picker(state)) = model.dialogs.last_mut() else { return Vec::new() };
-    let last = state.matches.len().saturating_sub(1);
     match msg {
-        Msg::Up => state.selected = state.selected.saturating_sub(1),
-        Msg::Down => state.selected = (state.selected + 1).min(last),
-        Msg::PageUp => state.selected = state.selected.saturating_sub(10),
-        Msg::PageDown => state.selected = (state.selected + 10).min(last),
+        Msg::Go(step) => {
+            state.list.go(step);
+            preview(model);
+        }
         Msg::Close => {
+            if let Some(look) = state.before.take() {
+                model.theme.look = look;
+            }
             model.dialogs.pop();
         }
         Msg::Accept => {
-            let chosen = state.matches.get(state.selected).map(|&i| state.items[i].value.clone());
+            let chosen = state.list.chosen().map(|i| i.value.clone());
             let purpose = state.purpose;
             if let Some(value) = chosen {
                 model.dialogs.pop();
@@ -222,52 +209,46 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
     Vec::new()
 }
 
+/// Shows the selected theme.
+fn preview(model: &mut Model) {
+    if let Some(Dialog::Picker(state)) = model.dialogs.last()
+        && let Some(Value::Theme(look)) = state.list.chosen().map(|i| &i.value)
+    {
+        model.theme.look = Arc::clone(look);
+    }
+}
+
 fn take(model: &mut Model, purpose: Purpose, value: Value) {
     match (purpose, value) {
         (Purpose::FormTarget, Value::Target(target)) => form::set_target(model, target),
-        (_, Value::Target(target)) => {
-            model.tell(Severity::Info, format!("target: {}; r runs the attack", form::target_text(model, &target)));
-            model.learned.insert("target");
-            model.request.target = target;
-        }
+        (_, Value::Target(target)) => set_target(model, target),
         (_, Value::Layer(layer)) => model.cam.set_layer(layer),
         (_, Value::Class(class)) => model.cam.set_class(class),
+        (_, Value::Theme(look)) => set_theme(model, look),
+        (_, Value::Broken(why)) => model.tell(Severity::Error, why),
     }
+}
+
+/// The target of the next attack.
+pub fn set_target(model: &mut Model, target: Target) {
+    model.tell(Severity::Info, format!("target: {}; r runs the attack", form::target_text(model, &target)));
+    model.learned.insert("target");
+    model.request.target = target;
+}
+
+/// The theme from now on.
+pub fn set_theme(model: &mut Model, look: Arc<Look>) {
+    model.tell(Severity::Info, format!("theme {}; theme = \"{}\" in the configuration keeps it", look.name, look.name));
+    model.theme.look = look;
 }
 
 /// Draws it.
 pub fn view(model: &Model, state: &State, area: Rect, buf: &mut Buffer) {
-    let theme = &model.theme;
-    let size = (area.width.saturating_sub(4).min(72), area.height.saturating_sub(2).min(30));
-    let inner = super::framed(model, state.title, size, area, buf);
-    let width = inner.width.saturating_sub(2);
-    let prompt = draw::text(buf, inner.x + 1, inner.y, width, theme.glyph("› ", "> "), theme.style(Role::Key));
-    draw::input(
-        buf,
-        Rect { x: prompt, y: inner.y, width: inner.right().saturating_sub(prompt), height: 1.min(inner.height) },
-        &state.query,
-        theme.style(Role::Text),
-        true,
-    );
-    let count = format!("{}/{} ", state.matches.len(), state.items.len());
-    draw::right(buf, Rect { height: 1.min(inner.height), ..inner }, &count, theme.style(Role::Dim));
-    let rows = usize::from(inner.height.saturating_sub(3));
-    let top = (state.selected + 1).saturating_sub(rows);
-    for (row, &index) in state.matches.iter().skip(top).take(rows).enumerate() {
-        let item = &state.items[index];
-        let y = inner.y + 2 + row as u16;
-        let chosen = top + row == state.selected;
-        let style = theme.style(if chosen { Role::Selected } else { Role::Text });
-        let note = text::truncate(&item.note, usize::from(width / 2), theme.ellipsis());
-        let room = usize::from(width).saturating_sub(text::width(&note) + 3);
-        let mark = if chosen { theme.glyph("▸", ">") } else { " " };
-        let line = format!("{mark} {} {note}", text::pad(&item.text, room, theme.ellipsis()));
-        draw::text(buf, inner.x + 1, y, width, &line, style);
-    }
-    if state.matches.is_empty() {
-        draw::text(buf, inner.x + 3, inner.y + 2, width, "nothing matches; Backspace widens the search", theme.style(Role::Dim));
-    }
-    let hints = model.keymap.hints(&[Context::Picker], theme.ascii);
-    let bottom = Rect { x: inner.x + 1, y: inner.bottom().saturating_sub(1), width, height: 1.min(inner.height) };
-    draw::hints(theme, &hints, bottom, buf);
+    let words = Words {
+        title: state.title,
+        head: (String::new(), Role::Dim),
+        empty: "nothing matches; Backspace widens the search",
+        context: Context::Picker,
+    };
+    state.list.view(model, state.place(area), &words, buf);
 }

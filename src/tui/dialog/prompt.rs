@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ratatui::{buffer::Buffer, layout::Rect};
 use tui_input::Input;
 
-use super::{Dialog, picker::input_request};
+use super::{Dialog, list::input_request};
 use crate::{
     engine::sample,
     tui::{
@@ -64,8 +64,12 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
     if msg == Msg::Close || typed.is_empty() {
         return Vec::new();
     }
+    save_as(model, PathBuf::from(typed))
+}
+
+/// Saves the run under this name.
+pub fn save_as(model: &mut Model, mut path: PathBuf) -> Vec<Effect> {
     let (Some((meta, maps, trace)), Some(run)) = (kept::kept(model), &model.run) else { return Vec::new() };
-    let mut path = PathBuf::from(typed);
     if path.extension().is_none() {
         path.set_extension("pse");
     }

@@ -7,7 +7,7 @@ pub mod parse;
 pub use parse::Key;
 
 use super::{
-    dialog::{confirm, export, form, help, picker, prompt},
+    dialog::{confirm, export, files, form, help, log, palette, picker, prompt},
     msg::Action,
     screen::{attack, cam, insight, layers, pixels, triage, units},
     {app_keys, network, psr, run, time},
@@ -60,6 +60,12 @@ pub enum Context {
     Prompt,
     /// The report dialog.
     Export,
+    /// The palette.
+    Palette,
+    /// The file dialog.
+    Files,
+    /// The log.
+    Log,
 }
 
 /// One action.
@@ -110,6 +116,9 @@ pub static SECTIONS: &[Section] = &[
     Section { context: Context::Confirm, title: "Question", bindings: confirm::KEYS },
     Section { context: Context::Prompt, title: "Line to type", bindings: prompt::KEYS },
     Section { context: Context::Export, title: "Report", bindings: export::KEYS },
+    Section { context: Context::Palette, title: "Palette", bindings: palette::KEYS },
+    Section { context: Context::Files, title: "Opening files", bindings: files::KEYS },
+    Section { context: Context::Log, title: "Log", bindings: log::KEYS },
     Section { context: Context::App, title: "Program", bindings: app_keys::KEYS },
     Section { context: Context::Always, title: "Everywhere", bindings: app_keys::ALWAYS },
 ];

@@ -216,21 +216,8 @@ pub fn view(model: &Model, body: Rect, buf: &mut Buffer) {
         let what = "What is known about a perturbation is said here once an attack has run: a chooses one.";
         return draw::centred(buf, body, &[(what.into(), theme.style(Role::Dim))]);
     };
-    let said = sentences(&facts);
-    let width = usize::from(body.width.saturating_sub(4)).min(120);
-    let blocks: Vec<Vec<(String, Role)>> = TOPICS.iter().enumerate().map(|(i, t)| block(model, &facts, &said, (i, *t), width)).collect();
-    // A blank line between blocks where there is room for it.
-    let total: usize = blocks.iter().map(Vec::len).sum();
-    let gap = usize::from(total + blocks.len() < usize::from(body.height));
-    let ends: Vec<usize> = blocks
-        .iter()
-        .scan(0, |y, b| {
-            *y += b.len() + gap;
-            Some(*y)
-        })
-        .collect();
+    let Page { blocks, gap, scroll } = page(model, &facts, body);
     let selected = model.insight.selected.min(TOPICS.len() - 1);
-    let scroll = ends[selected].saturating_sub(usize::from(body.height));
     let mut y = 0usize;
     for (i, block) in blocks.iter().enumerate() {
         for (row, (line, role)) in block.iter().enumerate() {
@@ -246,6 +233,46 @@ pub fn view(model: &Model, body: Rect, buf: &mut Buffer) {
         }
         y += block.len() + gap;
     }
+}
+
+/// The blocks of all topics, blank lines between them, and lines scrolled away.
+struct Page {
+    blocks: Vec<Vec<(String, Role)>>,
+    gap: usize,
+    scroll: usize,
+}
+
+fn page(model: &Model, facts: &Facts, body: Rect) -> Page {
+    let said = sentences(facts);
+    let width = usize::from(body.width.saturating_sub(4)).min(120);
+    let blocks: Vec<Vec<(String, Role)>> = TOPICS.iter().enumerate().map(|(i, t)| block(model, facts, &said, (i, *t), width)).collect();
+    // A blank line between blocks where there is room for it.
+    let total: usize = blocks.iter().map(Vec::len).sum();
+    let gap = usize::from(total + blocks.len() < usize::from(body.height));
+    let selected = model.insight.selected.min(TOPICS.len() - 1);
+    let end: usize = blocks.iter().take(selected + 1).map(|b| b.len() + gap).sum();
+    Page { blocks, gap, scroll: end.saturating_sub(usize::from(body.height)) }
+}
+
+/// A click chooses the topic.
+pub fn clicked(model: &mut Model, body: Rect, x: u16, y: u16) {
+    let Some(facts) = facts(model).filter(|_| body.contains((x, y).into())) else { return };
+    let Page { blocks, gap, scroll } = page(model, &facts, body);
+    let line = usize::from(y - body.y) + scroll;
+    let ends = blocks.iter().scan(0, |end, b| {
+        *end += b.len() + gap;
+        Some(*end)
+    });
+    if let Some(topic) = ends.into_iter().position(|end| line < end) {
+        model.insight.selected = topic;
+    }
+}
+
+/// The sentences of the chosen topic.
+pub fn chosen(model: &Model) -> Option<String> {
+    let topic = *TOPICS.get(model.insight.selected)?;
+    let said: Vec<String> = sentences(&facts(model)?).into_iter().filter(|s| s.topic == topic && s.known).map(|s| s.text).collect();
+    (!said.is_empty()).then(|| said.join(" "))
 }
 
 /// Heading, sentences and plot of a topic.

@@ -208,7 +208,8 @@ fn turning(model: &Model) -> Option<usize> {
     turning_point(changes(model, model.layers.all)?, Settings::default())
 }
 
-fn chosen(model: &Model) -> Option<&LayerChange> {
+/// The chosen layer.
+pub fn chosen(model: &Model) -> Option<&LayerChange> {
     let rows = visible(model);
     rows.get(position(model, &rows)).map(|r| r.1)
 }

@@ -1,8 +1,11 @@
 //! Colours by meaning. Every colour on the screen goes through [`Theme`], which may answer "no colour".
 
-use ratatui::style::{Color, Style};
+use std::{path::PathBuf, sync::Arc};
+
+use ratatui::style::{Color, Modifier, Style};
 
 pub mod builtin;
+pub mod custom;
 pub mod depth;
 
 pub use depth::Depth;
@@ -48,11 +51,60 @@ pub enum Role {
     Tab,
 }
 
-/// Theme, colour depth and glyph set: everything about looks that is decided once.
+/// Every role, its name in a theme file, and what it colours.
+pub const ROLES: [(Role, &str, &str); 18] = [
+    (Role::Text, "text", "ordinary text"),
+    (Role::Dim, "dim", "less important text"),
+    (Role::Title, "title", "headings"),
+    (Role::Border, "border", "frames"),
+    (Role::Focus, "focus", "the frame of what has the focus"),
+    (Role::Accent, "accent", "values worth a glance"),
+    (Role::Key, "key", "keys in hints and help"),
+    (Role::Good, "good", "success"),
+    (Role::Warn, "warn", "warnings"),
+    (Role::Error, "error", "errors"),
+    (Role::TrueClass, "true-class", "the true class"),
+    (Role::TargetClass, "target-class", "the target class"),
+    (Role::OtherClass, "other-class", "the best other class"),
+    (Role::Promotion, "promotion", "promoting cells and units, in words and curves"),
+    (Role::Suppression, "suppression", "suppressing ones"),
+    (Role::Balanced, "balanced", "balanced ones"),
+    (Role::Selected, "selected", "the chosen row"),
+    (Role::Tab, "tab", "the open tab"),
+];
+
+/// Colours and attributes of all roles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// Name.
+    pub name: String,
+    /// File it was read from; none for a built-in one.
+    pub file: Option<PathBuf>,
+    roles: [(Color, Modifier); ROLES.len()],
+}
+
+impl Look {
+    /// A built-in look.
+    pub fn builtin(name: &str) -> Option<Self> {
+        let name = builtin::NAMES.iter().find(|n| **n == name)?;
+        Some(Self { name: (*name).to_owned(), file: None, roles: ROLES.map(|(role, ..)| builtin::look(name, role)) })
+    }
+
+    /// Where it comes from, in words.
+    pub fn origin(&self) -> String {
+        self.file.as_ref().map_or_else(|| "built in".to_owned(), |f| f.display().to_string())
+    }
+
+    fn of(&self, role: Role) -> (Color, Modifier) {
+        ROLES.iter().position(|(r, ..)| *r == role).map_or((Color::Reset, Modifier::empty()), |i| self.roles[i])
+    }
+}
+
+/// Theme, colour depth and glyph set: everything about looks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Theme {
-    /// One of [`builtin::NAMES`].
-    pub name: &'static str,
+    /// Colours by meaning.
+    pub look: Arc<Look>,
     /// Colour depth.
     pub depth: Depth,
     /// Only ASCII characters.
@@ -62,19 +114,28 @@ pub struct Theme {
 impl Theme {
     /// A built-in theme; an unknown name is an error that lists the known ones.
     pub fn new(name: &str, depth: Depth, ascii: bool) -> Result<Self, String> {
-        match builtin::NAMES.iter().find(|n| **n == name) {
-            Some(name) => Ok(Self { name, depth, ascii }),
+        match Look::builtin(name) {
+            Some(look) => Ok(Self { look: Arc::new(look), depth, ascii }),
             None => Err(format!("there is no theme '{name}'; choose one of {}", builtin::NAMES.join(", "))),
         }
     }
 
+    /// The name of its look.
+    pub fn name(&self) -> &str {
+        &self.look.name
+    }
+
     /// Style of a role.
     pub fn style(&self, role: Role) -> Style {
-        let (colour, attributes) = builtin::look(self.name, role);
+        let (colour, attributes) = self.look.of(role);
         let style = Style::default().add_modifier(attributes);
         match (self.depth, colour) {
             (Depth::None, _) | (_, Color::Reset) => style,
-            (Depth::Ansi16, Color::Rgb(..)) => style.fg(builtin::look("terminal", role).0),
+            // What sixteen colours cannot show is left to the person's palette.
+            (Depth::Ansi16, Color::Rgb(..) | Color::Indexed(16..)) => match builtin::look("terminal", role).0 {
+                Color::Reset => style,
+                named => style.fg(named),
+            },
             (Depth::Ansi256, Color::Rgb(r, g, b)) => style.fg(Color::Indexed(depth::xterm256([r, g, b]))),
             (_, colour) => style.fg(colour),
         }

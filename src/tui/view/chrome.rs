@@ -10,7 +10,7 @@ use crate::{
     engine::{event::Ending, sample},
     tui::{
         dialog::help,
-        model::{Cursor, Model, Run},
+        model::{Busy, Cursor, Model, Run},
         notice::{Notice, Severity},
         psr,
         screen::{SCREENS, Screen},
@@ -139,9 +139,10 @@ fn progress(model: &Model) -> (String, Role) {
         return (map_progress(model, pending), Role::Accent);
     }
     if let Some(busy) = &model.busy {
-        let since = model.now.saturating_sub(busy.since);
-        let elapsed = if since > Duration::from_secs(1) { format!(" {}", text::seconds(since.as_secs_f32())) } else { String::new() };
-        return (format!("{} {}{elapsed}", spinner(model), busy.what), Role::Accent);
+        return (format!("{} {}", spinner(model), busy_line(busy, model.now)), Role::Accent);
+    }
+    if model.network.waiting() {
+        return (format!("{} layers and units", spinner(model)), Role::Accent);
     }
     match model.run.as_ref().and_then(|r| r.ending.as_ref()) {
         Some(Ending::Done { .. }) if !model.learned.contains("step") => {
@@ -154,6 +155,20 @@ fn progress(model: &Model) -> (String, Role) {
         Some(Ending::Failed(_)) => ("failed".into(), Role::Error),
         None => (String::new(), Role::Dim),
     }
+}
+
+/// What is being done, how far it is, how fast, and how long it will still take; without parts, how long it has taken.
+pub fn busy_line(busy: &Busy, now: Duration) -> String {
+    let since = now.saturating_sub(busy.since).as_secs_f32();
+    let Some((done, all)) = busy.parts else {
+        return if since > 1.0 { format!("{}  {}", busy.what, text::seconds(since)) } else { busy.what.clone() };
+    };
+    let mut line = format!("{}  {done}/{all}", busy.what);
+    if done > 0 && since > 0.3 {
+        let rate = done as f32 / since;
+        line.push_str(&format!("  {}/s  {} left", text::number(rate), text::seconds(all.saturating_sub(done) as f32 / rate)));
+    }
+    line
 }
 
 fn run_progress(model: &Model, run: &Run) -> (String, Role) {
@@ -201,11 +216,23 @@ pub fn timeline(model: &Model, area: Rect, buf: &mut Buffer) {
         }
         return;
     };
-    let Some(trace) = &run.trace else { return };
+    if let Some(line) = line_of_time(model, run, position) {
+        line.draw(&model.theme, area, buf);
+    }
+}
+
+fn line_of_time<'a>(model: &'a Model, run: &'a Run, position: usize) -> Option<Timeline<'a>> {
+    let trace = run.trace.as_ref()?;
     let newest = run.newest.unwrap_or(0);
     let best = run.best.filter(|_| run.ending.is_some());
     let live = run.running() && model.cursor == Cursor::Live;
-    Timeline { trace, position, newest, total: total(run), best, marks: &model.marks, live }.draw(&model.theme, area, buf);
+    Some(Timeline { trace, position, newest, total: total(run), best, marks: &model.marks, live })
+}
+
+/// The step at a column of the line of time.
+pub fn step_at(model: &Model, area: Rect, x: u16) -> Option<usize> {
+    let area = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..area };
+    line_of_time(model, model.run.as_ref()?, model.position()?)?.step_at(&model.theme, area, x)
 }
 
 /// Before anything is open.

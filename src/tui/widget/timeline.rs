@@ -64,8 +64,24 @@ impl Timeline<'_> {
         format!(" {}", parts.join("  "))
     }
 
+    /// The step at a column of the screen, if the bar is there.
+    pub fn step_at(&self, theme: &Theme, area: Rect, x: u16) -> Option<usize> {
+        if area.width < 30 {
+            return None;
+        }
+        let note = self.note(theme, self.trace.frames().len(), area.width);
+        let inside = usize::from(area.width - text::width(&note) as u16 - 1).saturating_sub(2).max(1);
+        let column = usize::from(x.saturating_sub(area.x + 1));
+        let last = self.last();
+        (column < inside).then(|| (column * last).div_ceil((inside - 1).max(1)).min(self.newest))
+    }
+
+    fn last(&self) -> usize {
+        self.total.max(self.newest).max(1)
+    }
+
     fn bar(&self, theme: &Theme, area: Rect, frames: &[usize], buf: &mut Buffer) {
-        let last = self.total.max(self.newest).max(1);
+        let last = self.last();
         let inside = usize::from(area.width.saturating_sub(2)).max(1);
         let column = |step: usize| (step.min(last) * (inside - 1)) / last;
         let mut cells = vec![(theme.glyph("·", "."), Role::Border); inside];

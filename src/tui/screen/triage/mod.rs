@@ -136,14 +136,14 @@ fn here(model: &mut Model) -> Vec<Effect> {
     match model.image_path.parent().filter(|p| p.is_dir()).map(ToOwned::to_owned) {
         Some(folder) => restart(model, folder),
         None => {
-            model.tell(Severity::Info, "this image lies in no folder: start psescope MODEL DIR");
+            model.tell(Severity::Info, "this image lies in no folder: Ctrl-O opens one");
             Vec::new()
         }
     }
 }
 
-/// Forgets the rows; [`follow`] begins anew.
-fn restart(model: &mut Model, folder: std::path::PathBuf) -> Vec<Effect> {
+/// Works through a folder; what was known of another is forgotten, and [`follow`] begins anew.
+pub fn restart(model: &mut Model, folder: std::path::PathBuf) -> Vec<Effect> {
     let stop = model.triage.control.take().map(Effect::Stop);
     model.triage = State { folder: Some(folder), number: model.triage.number, ..State::default() };
     stop.into_iter().collect()

@@ -14,8 +14,10 @@ use ndarray::Array3;
 use crate::{
     core::error::Result,
     engine::{
+        browse::Kind,
         command::{AttackRequest, Command},
         control::Control,
+        remember::Recent,
         triage::{
             Row,
             background::News,
@@ -273,6 +275,7 @@ pub fn follow(model: &mut Model) -> Vec<Effect> {
         let state = &mut model.triage;
         state.number += 1;
         (state.control, state.request) = (Some(control.clone()), Some(request.clone()));
+        effects.push(Effect::Remember(vec![Recent { kind: Kind::Folder, path: folder.clone() }]));
         effects.push(Effect::Engine(Command::Triage { folder, request, control }));
     }
     if model.screen == Screen::Triage

@@ -119,7 +119,7 @@ pub fn view(model: &Model, body: Rect, buf: &mut Buffer) {
     if state.folder.is_none() {
         let lines = [
             ("No folder is open.".to_owned(), theme.style(Role::Text)),
-            ("f works through the folder of the open image; psescope MODEL DIR opens one.".to_owned(), theme.style(Role::Dim)),
+            ("f works through the folder of the open image; Ctrl-O opens another.".to_owned(), theme.style(Role::Dim)),
         ];
         return draw::centred(buf, body, &lines);
     }

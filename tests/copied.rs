@@ -1,0 +1,191 @@
+//! What `y` copies is run in a shell, and gives what was on the screen: the interface's own state on the real engine, no terminal.
+
+#![cfg(unix)]
+
+use std::{
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use psescope::{
+    core::attack::REGISTRY,
+    engine::{Handle, command::Command as Ask, inspect::Answer, sample, worker},
+    runtime::{EngineChoice, RuntimeOptions},
+    tui::{
+        copy, default_attack,
+        effect::Effect,
+        keymap::{Key, Keymap},
+        model::{Attacks, Model},
+        msg::Msg,
+        network, psr,
+        theme::{Depth, Theme},
+        update,
+    },
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// The interface's state with the worker behind it.
+struct Person {
+    model: Model,
+    engine: Handle,
+    begun: Instant,
+    copied: Option<String>,
+}
+
+impl Person {
+    fn new() -> Self {
+        let runtime = RuntimeOptions { engine: EngineChoice::Embedded, ..RuntimeOptions::default() };
+        let engine = worker::spawn(worker::Options { runtime, ..worker::Options::default() });
+        let theme = Theme::new("terminal", Depth::None, true).expect("built in");
+        let keymap = Keymap::new(&[]).expect("no conflicts");
+        let mut request = default_attack();
+        request.params.push(("steps".into(), "3".into()));
+        let (net, image): (PathBuf, PathBuf) = (sample::MODEL.into(), sample::IMAGE.into());
+        let mut model = Model::new(net.clone(), image.clone(), theme, keymap, Attacks(REGISTRY), request);
+        model.flags = vec!["--engine".into(), "embedded".into()];
+        engine.commands.send(Ask::Open { model: net, image }).expect("the worker lives");
+        Self { model, engine, begun: Instant::now(), copied: None }
+    }
+
+    fn send(&mut self, msg: Msg) {
+        for effect in update(&mut self.model, msg) {
+            match effect {
+                Effect::Engine(command) => self.engine.commands.send(command).expect("the worker lives"),
+                Effect::Stop(control) => control.stop(),
+                Effect::Copy(text) => self.copied = Some(text),
+                _ => {}
+            }
+        }
+    }
+
+    fn keys(&mut self, keys: &str) {
+        for key in Key::parse_all(keys).expect("keys") {
+            self.send(Msg::Key(key));
+        }
+    }
+
+    /// Takes in what the worker says until this holds.
+    fn until(&mut self, what: &str, holds: impl Fn(&Model) -> bool) {
+        while !holds(&self.model) {
+            assert!(self.begun.elapsed() < PATIENCE, "no {what}: {:?}", self.model.notices.log().map(|n| &n.text).collect::<Vec<_>>());
+            if let Ok(event) = self.engine.events.recv_timeout(Duration::from_millis(50)) {
+                self.send(Msg::Engine(event));
+            }
+            self.send(Msg::Tick(self.begun.elapsed()));
+        }
+    }
+
+    /// What `y` copies here, run by a shell in an empty folder.
+    fn run(&mut self, home: &TempDir) -> (String, Value) {
+        self.copied = None;
+        self.keys("y");
+        let line = self.copied.clone().expect("copied");
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_psescope"));
+        let path = format!("{}:{}", program.parent().expect("a folder").display(), std::env::var("PATH").unwrap_or_default());
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &line]).current_dir(home.path()).env("PATH", path).env("HOME", home.path());
+        for variable in ["XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"] {
+            shell.env(variable, home.path());
+        }
+        let output = shell.output().expect("a shell");
+        assert!(output.status.success(), "{line}\n{}", String::from_utf8_lossy(&output.stderr));
+        // Where two commands follow one another, the second is the one that answers.
+        let text = String::from_utf8(output.stdout).expect("text");
+        let json = text.lines().rev().find_map(|l| serde_json::from_str(l).ok()).unwrap_or_else(|| panic!("no JSON from {line}: {text}"));
+        (line, json)
+    }
+}
+
+fn same(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 1e-4 * a.abs().max(b.abs()).max(1.0)
+}
+
+fn number(json: &Value, path: &str) -> f64 {
+    json.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {path} in {json}"))
+}
+
+#[test]
+fn copied_commands_give_what_is_on_the_screen() {
+    let home = TempDir::new().expect("a folder");
+    let mut person = Person::new();
+    person.until("model", |m| m.opened.is_some());
+    person.keys("<space>");
+    person.until("end of the attack", |m| m.run.as_ref().is_some_and(|r| r.ending.is_some()));
+    let result = person.model.record().expect("a step");
+    let (line, json) = person.run(&home);
+    assert!(line.starts_with("psescope attack"), "{line}");
+    assert!(same(number(&json, "/norms/l2"), result.l2.into()), "{line}");
+    assert!(same(number(&json, "/adversarial/top/0/logit"), result.top[0].1.into()), "{line}");
+
+    // A step before the result, an estimate on another grid.
+    person.keys("<home>l2gg");
+    person.until("map", |m| {
+        psr::shown(m).is_some_and(|s| s.done && s.map.grid.cell_h == psr::cell(m)[0]) && m.frame().is_some_and(|f| f.index == 1)
+    });
+    let shown = psr::shown(&person.model).expect("a map").map;
+    let (line, json) = person.run(&home);
+    assert!(line.contains("--step 1"), "{line}");
+    let cells = json["cells"].as_array().expect("cells");
+    assert_eq!(cells.len(), shown.cells.len(), "{line}");
+    for (cell, ours) in cells.iter().zip(&shown.cells) {
+        let ours = ours.expect("complete");
+        assert!(
+            same(number(cell, "/s_raw"), ours.s_raw.into()) && same(number(cell, "/b_raw"), ours.b_raw.into()),
+            "{line}\n{cell}\n{ours:?}"
+        );
+    }
+
+    // The map of the adversarial image for the true class, at this step.
+    person.keys("3<tab><tab>");
+    let run = person.model.run.as_ref().expect("a run").id;
+    person.until("maps", |m| m.cam.kept(run).iter().filter(|c| c.step == Some(1)).count() >= 2);
+    let truth = person.model.true_class().expect("a class");
+    let ours = person.model.cam.kept(run).into_iter().find(|c| c.step == Some(1) && c.map.class == truth).expect("a map").map;
+    let (line, json) = person.run(&home);
+    let raw: Vec<f64> = json["raw"].as_array().expect("raw").iter().filter_map(Value::as_f64).collect();
+    assert_eq!(raw.len(), ours.raw.len(), "{line}");
+    assert!(raw.iter().zip(&ours.raw).all(|(a, b)| (a - f64::from(*b)).abs() < 1e-3), "{line}");
+
+    let answered = |m: &Model, wanted: fn(&Answer) -> bool| network::answers(m).any(|(_, a)| wanted(a));
+    person.keys("4");
+    person.until("layers", |m| answered(m, |a| matches!(a, Answer::Layers(_))));
+    let Some((_, Answer::Layers(ours))) = network::answers(&person.model).find(|(_, a)| matches!(a, Answer::Layers(_))) else { panic!() };
+    let cosines: Vec<(String, Option<f64>)> = ours.iter().map(|c| (c.info.name.clone(), c.cosine)).collect();
+    let (line, json) = person.run(&home);
+    let rows = json["layers"].as_array().expect("layers");
+    assert_eq!(rows.len(), cosines.len(), "{line}");
+    for (row, (name, cosine)) in rows.iter().zip(&cosines) {
+        assert!(row["name"] == **name && same(number(row, "/cosine"), cosine.expect("defined")), "{line}\n{row}");
+    }
+
+    person.keys("5");
+    person.until("units", |m| answered(m, |a| matches!(a, Answer::Units(..))));
+    let table = network::table(&person.model, person.model.units.layer.clone()).expect("a table").0.clone();
+    let (line, json) = person.run(&home);
+    let rows = json["units"].as_array().expect("units");
+    assert_eq!(rows.len(), table.units.len(), "{line}");
+    for row in rows.iter().take(20) {
+        let unit = &table.units[number(row, "/unit") as usize];
+        assert!(
+            same(number(row, "/effect_target"), unit.effect_target.into()) && same(number(row, "/change"), unit.change.into()),
+            "{line}\n{row}"
+        );
+    }
+
+    person.keys("<space><space>x");
+    person.until("mask", |m| answered(m, |a| matches!(a, Answer::Mask(_))));
+    let Some((_, Answer::Mask(logits))) = network::answers(&person.model).find(|(_, a)| matches!(a, Answer::Mask(_))) else { panic!() };
+    let ours = logits[1][truth];
+    let (line, json) = person.run(&home);
+    assert!(line.starts_with("psescope mask") && same(number(&json, "/after/adversarial/true_logit"), ours.into()), "{line}\n{json}");
+
+    person.keys("6");
+    let (line, json) = person.run(&home);
+    assert!(line.contains("psescope insight") && line.contains("--step 1"), "{line}");
+    let said = copy::value(&person.model);
+    assert!(json["sentences"].as_array().expect("sentences").iter().any(|s| s["text"] == *said), "{line}\n{said}\n{json}");
+}
