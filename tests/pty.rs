@@ -2,6 +2,7 @@
 #![cfg(unix)]
 
 mod common;
+mod terminal;
 
 use std::{
     fs,
@@ -21,8 +22,6 @@ use psescope::{
     runtime::{EngineChoice, RuntimeOptions},
     tui::{self, model::Attacks},
 };
-
-mod terminal;
 
 use common::faulty::{Fault, Faulty};
 use terminal::{PATIENCE, Terminal};
