@@ -2,7 +2,6 @@
 #![cfg(unix)]
 
 mod common;
-mod terminal;
 
 use std::{
     fs,
@@ -22,6 +21,8 @@ use psescope::{
     runtime::{EngineChoice, RuntimeOptions},
     tui::{self, model::Attacks},
 };
+
+mod terminal;
 
 use common::faulty::{Fault, Faulty};
 use terminal::{PATIENCE, Terminal};

@@ -53,7 +53,8 @@ pub const TEMPLATE: &str = r#"# Configuration of psescope. Lines that start with
 # labels = "labels.txt"
 
 # Colours: never, 16, 256, true. Theme: terminal, dark, light, high-contrast, or NAME for themes/NAME.toml beside this file
-# (psescope generate theme prints one to start from). Pictures at rest: auto, blocks, kitty, iterm2, sixel.
+# (psescope generate theme prints one to start from).
+# Pictures at rest: auto, blocks, kitty, iterm2, sixel.
 # color = "true"
 # theme = "terminal"
 # ascii = false
@@ -356,9 +357,9 @@ fn check(key: &str, value: &str) -> Result<(), String> {
         "engine" => value.parse::<EngineChoice>().map(drop),
         "device" => value.parse::<Device>().map(drop),
         "color" => Depth::parse(value).map(drop),
-        "graphics" => Wish::parse(value).map(drop),
         // One given by its path is read when it is used.
         "theme" if !value.ends_with(".toml") => custom::find(value, themes_dir().as_deref()).map(drop),
+        "graphics" => Wish::parse(value).map(drop),
         _ => Ok(()),
     }
 }

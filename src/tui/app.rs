@@ -180,6 +180,7 @@ pub fn run_with(engine: Handle, options: Options, attacks: Attacks) -> anyhow::R
     let input = listen(&mut model, options.graphics, depth)?;
     // A terminal that does not understand the questions may have printed them.
     guard.clear()?;
+    let encoder = Encoder::start()?;
     let app = App {
         model: &mut model,
         guard: &mut guard,
@@ -187,7 +188,7 @@ pub fn run_with(engine: Handle, options: Options, attacks: Attacks) -> anyhow::R
         engine: &engine,
         signals,
         told: unbounded(),
-        encoder: Encoder::start()?,
+        encoder,
         resend: false,
         begun: Instant::now(),
         themes: options.themes,

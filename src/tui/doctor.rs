@@ -7,10 +7,23 @@ use super::{
     theme::{Depth, custom},
 };
 
-/// Name and value of everything that decides how the inspector looks here.
-///
-/// The theme, `color` and `wish` are what the configuration says. The terminal is asked for graphics where the inspector would ask it.
-pub fn report(theme: &str, themes: Option<&Path>, color: Option<Depth>, wish: Wish) -> Vec<(&'static str, String)> {
+/// What the configuration says about the terminal.
+#[derive(Debug, Clone, Copy)]
+pub struct Wishes<'a> {
+    /// Colours.
+    pub color: Option<Depth>,
+    /// Pictures.
+    pub graphics: Wish,
+    /// Name of the theme.
+    pub theme: &'a str,
+    /// Folder of the person's own themes.
+    pub themes: Option<&'a Path>,
+}
+
+/// Name and value of everything that decides how the inspector looks here. The terminal is asked for graphics where the inspector
+/// would ask it.
+pub fn report(wishes: &Wishes) -> Vec<(&'static str, String)> {
+    let &Wishes { color, graphics: wish, theme, themes } = wishes;
     let env = |name: &str| std::env::var(name).ok();
     let set = |name: &str| env(name).map_or_else(|| "not set".to_owned(), |v| v.chars().filter(|c| !c.is_control()).collect());
     let detected = Depth::detect(None, color, env);

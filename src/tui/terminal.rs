@@ -1,7 +1,7 @@
 //! The one guard of the terminal: entered once, left whatever happens.
 
 use std::{
-    io::{self, BufWriter, IsTerminal, Stdout, Write as _},
+    io::{self, BufWriter, IsTerminal, Stdout, Write},
     mem::ManuallyDrop,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -86,7 +86,7 @@ impl Guard {
     pub fn send(&mut self, sequence: &str) -> io::Result<()> {
         let writer = self.terminal.backend_mut();
         writer.write_all(sequence.as_bytes())?;
-        io::Write::flush(writer)
+        Write::flush(writer)
     }
 
     /// Puts text on the clipboard by the terminal's own escape sequence (OSC 52). Inside tmux, tmux itself takes it, as its options say.

@@ -31,10 +31,10 @@ pub struct Terminal {
     frames: Arc<AtomicUsize>,
     /// Nothing once the terminal is gone.
     master: Option<Box<dyn MasterPty + Send>>,
-    /// Whether somebody still looks.
-    watched: Arc<AtomicBool>,
     pub child: Box<dyn Child + Send + Sync>,
     reader: Option<thread::JoinHandle<()>>,
+    /// Whether somebody still looks.
+    watched: Arc<AtomicBool>,
     pub state: tempfile::TempDir,
 }
 
@@ -101,7 +101,11 @@ impl Terminal {
                 shared.lock().expect("no panic while held").process(&bytes[..n]);
             }
         });
-        Self { screen, keyboard, written, frames, master: Some(pair.master), watched, child, reader: Some(reader), state }
+        Self { screen, keyboard, written, frames, master: Some(pair.master), child, reader: Some(reader), watched, state }
+    }
+
+    fn master(&self) -> &dyn MasterPty {
+        &**self.master.as_ref().expect("the terminal is there")
     }
 
     pub fn look<T>(&self, at: impl FnOnce(&vt100::Screen) -> T) -> T {
@@ -171,8 +175,10 @@ impl Terminal {
         self.master().resize(size(columns, rows)).expect("it resizes");
     }
 
-    fn master(&self) -> &dyn MasterPty {
-        &**self.master.as_ref().expect("the terminal is there")
+    pub fn signal(&self, signal: &str) {
+        let pid = self.child.process_id().expect("it runs").to_string();
+        let sent = std::process::Command::new("kill").args([signal, &pid]).status().expect("kill is there");
+        assert!(sent.success());
     }
 
     /// Ends the terminal as a lost connection does: every descriptor of this side is closed.
@@ -185,12 +191,6 @@ impl Terminal {
         thread::sleep(Duration::from_secs(1));
         *self.keyboard.lock().expect("no panic while held") = Box::new(std::io::sink());
         self.master = None;
-    }
-
-    pub fn signal(&self, signal: &str) {
-        let pid = self.child.process_id().expect("it runs").to_string();
-        let sent = std::process::Command::new("kill").args([signal, &pid]).status().expect("kill is there");
-        assert!(sent.success());
     }
 
     /// Waits for the program to end by itself and for its last words.

@@ -44,9 +44,13 @@ impl DoctorCommand {
             return self.test(model);
         }
         let found = doctor::gather(&self.model_args.runtime());
-        let config = config::current();
-        let terminal =
-            tui::doctor::report(config.theme(), config::themes_dir().as_deref(), config.color(), config.graphics().unwrap_or_default());
+        let said = config::current();
+        let terminal = tui::doctor::report(&tui::doctor::Wishes {
+            color: said.color(),
+            graphics: said.graphics().unwrap_or_default(),
+            theme: said.theme(),
+            themes: config::themes_dir().as_deref(),
+        });
         if self.json {
             let settings: Vec<Value> = config::origins().iter().map(|o| json!({"key": o.key, "value": o.value, "from": o.from})).collect();
             let object = json!({
