@@ -83,10 +83,11 @@ def main():
     arguments.add_argument("--keys", type=int, default=40, help="keys timed while an attack runs")
     arguments.add_argument("--idle", type=float, default=20, help="seconds at rest")
     arguments.add_argument("--theme", default="terminal")
+    arguments.add_argument("--color", default="true")
     given = arguments.parse_args()
     columns, rows = map(int, given.size.split("x"))
     with tempfile.TemporaryDirectory() as state:
-        terminal = Terminal(os.path.abspath(given.program), ["--graphics", "blocks", "--theme", given.theme], columns, rows, state)
+        terminal = Terminal(os.path.abspath(given.program), ["--graphics", "blocks", "--theme", given.theme, "--color", given.color], columns, rows, state)
         terminal.until(b"giant panda")
         terminal.quiet()
 

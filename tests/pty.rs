@@ -2,7 +2,6 @@
 #![cfg(unix)]
 
 mod common;
-mod terminal;
 
 use std::{
     fs,

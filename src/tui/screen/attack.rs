@@ -132,7 +132,8 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
                 model.tell(Severity::Info, "Alt with an arrow moves the part that is shown, u goes back");
             }
         }
-        Msg::Closer(false) => model.attack.closer = model.attack.closer.saturating_sub(1),
+        Msg::Closer(false) if model.attack.closer == 0 => model.tell(Severity::Info, "the whole picture is shown: Z goes closer"),
+        Msg::Closer(false) => model.attack.closer -= 1,
         Msg::Pan(down, right) => pan(model, down, right),
         Msg::Zoom => model.attack.zoom = !model.attack.zoom,
         Msg::Next => model.attack.focus = (model.attack.focus + 1) % 4,
