@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ndarray::{Array3, ArrayView3};
+use ndarray::Array3;
 
 use super::{
     control::Control,
@@ -14,6 +14,7 @@ use super::{
 use crate::core::{
     attack::{Outcome, Picture, Recorder, Step, scalars},
     error::Result,
+    tensor::norm::Norms,
 };
 
 /// How many of the best classes every step keeps.
@@ -52,7 +53,7 @@ impl<'a> TraceRecorder<'a> {
             shown => {
                 let loss = shown.map_or(0.0, |s| s.loss);
                 let image = Picture::Here(outcome.image.view());
-                self.push(&Step { image, logits: outcome.logits.view(), loss, terms: &[] }, Some(outcome.image.view()))
+                self.push(&Step { image, logits: outcome.logits.view(), loss, terms: &[] }, Some(outcome.image.clone()))
             }
         };
         self.trace.mark_best(best);
@@ -71,10 +72,15 @@ impl<'a> TraceRecorder<'a> {
         wanted
     }
 
-    fn push(&mut self, step: &Step, picture: Option<ArrayView3<f32>>) -> usize {
+    /// Records a step; with its picture when that is to be kept.
+    fn push(&mut self, step: &Step, picture: Option<Array3<f32>>) -> usize {
+        let picture = picture.map(|image| {
+            let delta = &image - &*self.trace.clean;
+            (image, delta)
+        });
         let (label, target) = (self.trace.label, self.trace.target);
         let top = scalars::top(step.logits, TOP);
-        let norms = step.image.norms(&self.trace.clean);
+        let norms = picture.as_ref().map_or_else(|| step.image.norms(&self.trace.clean), |(_, delta)| Norms::of(delta.view()));
         let record = StepRecord {
             index: 0,
             loss: step.loss,
@@ -91,7 +97,7 @@ impl<'a> TraceRecorder<'a> {
             linf: norms.linf as f32,
             seconds: self.started.elapsed().as_secs_f32(),
         };
-        let index = self.trace.push(record, picture);
+        let index = self.trace.append(record, picture);
         (self.notify)(index);
         index
     }
@@ -99,10 +105,11 @@ impl<'a> TraceRecorder<'a> {
 
 impl Recorder for TraceRecorder<'_> {
     fn step(&mut self, step: Step) -> Result<()> {
-        let copy = if self.copies(&step) { Some(step.image.array()?) } else { None };
-        let index = self.push(&step, copy.as_ref().map(|c| c.view()));
+        let copy = if self.copies(&step) { Some(step.image.array()?.into_owned()) } else { None };
+        let copied = copy.is_some();
+        let index = self.push(&step, copy);
         let going = self.control.checkpoint();
-        if copy.is_none() && going.is_err() {
+        if !copied && going.is_err() {
             // Somebody stopped it just now: what it had come to is worth a copy.
             self.trace.keep(index, step.image.array()?.view());
         }

@@ -356,7 +356,7 @@ impl Network {
             Some(exported) if *spec == linear() => exported.layout(),
             _ => self.prepared.layout,
         };
-        let grad = self.affine.backward(grad.view(), layout)?;
+        let grad = self.affine.backward(grad, layout)?;
         let loss: Array1<f32> = match objective {
             Objective::Linear { cotangent } => (&logits * &cotangent).sum_axis(Axis(1)),
             _ => typed::<Ix1>(results.next(), Ix1::NDIM)?,

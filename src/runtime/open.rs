@@ -160,6 +160,10 @@ fn embedded(options: &RuntimeOptions, mut records: Vec<Record>, notices: Vec<Str
             options.device
         )));
     }
+    let mut notices = notices;
+    let flags = [(options.fp16, "--fp16"), (options.gpu_memory_limit.is_some(), "--gpu-memory-limit")];
+    notices
+        .extend(flags.iter().filter(|f| f.0).map(|(_, flag)| format!("{flag} has no effect: the embedded engine runs on the processor")));
     let backend = embedded_backend(options)?;
     records.push(Record { source: Source::Embedded, path: PathBuf::new(), gpu_build: false, verdict: Verdict::Chosen });
     let report = Report { records, engine: backend.describe(), library: None, device: "CPU".into(), providers: vec!["CPU"], notices };

@@ -32,7 +32,7 @@ impl Typist {
 }
 
 /// Every screen and dialog.
-const SCENES: [Scene; 16] = [
+const SCENES: [Scene; 22] = [
     ("start", Typist::opened),
     ("attack", |d, a| after("", d, a)),
     ("versus", |d, a| {
@@ -61,6 +61,45 @@ const SCENES: [Scene; 16] = [
     ("messages", |d, a| after("M", d, a)),
     ("save", |d, a| after("S", d, a)),
     ("report", |d, a| after("e", d, a)),
+    ("palette", |d, a| after(":lay", d, a)),
+    ("command", |d, a| after(":target<space>pan", d, a)),
+    ("files", |d, a| {
+        let mut t = after("<C-o>", d, a);
+        t.send(Msg::Listed(".".into(), Ok(("/pics".into(), dialogs::listing()))));
+        t
+    }),
+    ("recent", |d, a| {
+        let mut t = after("", d, a);
+        let recent = |kind, path: &str| psescope::engine::remember::Recent { kind, path: path.into() };
+        use psescope::engine::browse::Kind;
+        t.send(Msg::Recent(vec![
+            recent(Kind::Image, "/pics/熊猫 on a very long day out in the mountains.png"),
+            recent(Kind::Folder, "/pics"),
+        ]));
+        t.keys("<C-o>");
+        t
+    }),
+    ("log", |d, a| {
+        let t = after("D", d, a);
+        for (i, level) in [tracing::Level::INFO, tracing::Level::WARN, tracing::Level::ERROR, tracing::Level::DEBUG]
+            .into_iter()
+            .cycle()
+            .take(30)
+            .enumerate()
+        {
+            let text = format!(
+                "line {i} of the log, long enough to be broken where the terminal is as narrow as some are, with a word at the end"
+            );
+            t.model.log.push(Duration::from_millis(1234 * i as u64), level, "psescope", &text);
+        }
+        t
+    }),
+    ("theme", |d, a| {
+        let mut t = after("", d, a);
+        t.send(Msg::Themes(looks::looks()));
+        t.keys("<down>");
+        t
+    }),
     ("quit", |d, a| {
         let mut t = Typist::opened(d, a);
         t.keys("<space>");

@@ -66,7 +66,7 @@ impl Placement {
     }
 
     fn print(&self) -> std::io::Result<()> {
-        say!("  placement      on {} ({}), one run at batch 1", self.provider, self.engine);
+        say!("  placement      on {} ({}), batch 1, mean of three runs", self.provider, self.engine);
         for notice in &self.notices {
             say!("  note: {notice}");
         }

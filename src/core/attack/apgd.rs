@@ -146,7 +146,7 @@ impl Setup {
                 break;
             }
             let mut z = x.clone();
-            z.scaled_add(step_size, &self.norm.unit(&e.grad));
+            z.scaled_add(step_size, &self.norm.unit(e.grad.clone()));
             self.norm.project(&mut z, &problem.image, self.eps);
             let keep = if k == 0 { 1.0 } else { 0.75 };
             let mut next = x.clone();

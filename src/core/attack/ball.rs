@@ -24,24 +24,26 @@ impl Norm {
 
     /// Direction of unit length: the sign (0 at 0), or the vector over its Euclidean length. A zero or non-finite
     /// gradient gives a zero step.
-    pub fn unit(self, gradient: &Array3<f32>) -> Array3<f32> {
+    pub fn unit(self, mut gradient: Array3<f32>) -> Array3<f32> {
         match self {
-            Self::Linf => gradient.mapv(sign),
+            Self::Linf => gradient.mapv_inplace(sign),
             Self::L2 => {
-                let length = l2(gradient);
+                let length = l2(&gradient);
                 if length > 0.0 && length.is_finite() {
-                    gradient.mapv(|g| (f64::from(g) / length) as f32)
+                    gradient.mapv_inplace(|g| (f64::from(g) / length) as f32);
                 } else {
-                    Array3::zeros(gradient.raw_dim())
+                    gradient.fill(0.0);
                 }
             }
         }
+        gradient
     }
 
     /// Brings `x` into the ball of radius `eps` around `clean` and into 0..1. L2 vectors are only ever shortened.
     pub fn project(self, x: &mut Array3<f32>, clean: &Array3<f32>, eps: f32) {
         match self {
-            Self::Linf => Zip::from(x).and(clean).for_each(|x, c| *x = x.clamp(c - eps, c + eps).clamp(0.0, 1.0)),
+            // Not `clamp`, whose check of its bounds keeps the loop from running on several pixels at once.
+            Self::Linf => Zip::from(x).and(clean).for_each(|x, c| *x = x.max((c - eps).max(0.0)).min((c + eps).min(1.0))),
             Self::L2 => {
                 let length = x.iter().zip(clean).map(|(x, c)| f64::from(x - c).powi(2)).sum::<f64>().sqrt();
                 let factor = if length > f64::from(eps) { (f64::from(eps) / length) as f32 } else { 1.0 };

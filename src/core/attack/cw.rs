@@ -11,6 +11,7 @@ use super::{
     away::{self, Away},
     constant_search::{self, ConstantSearch, Lane, Pace},
     goal::{self, Goal, Journal, Judged},
+    tanh::tanh,
 };
 use crate::core::{
     error::Result,
@@ -110,6 +111,7 @@ fn judge(goal: Goal, kappa: f32, c: f32, logits: Array1<f32>, loss: f32, distanc
     }
 }
 
+const ROW_MAJOR: &str = "images and gradients are made row-major";
 const B1: f32 = 0.9;
 const B2: f32 = 0.999;
 
@@ -149,7 +151,7 @@ impl Tanh {
     fn new(image: &Array3<f32>, lr: f64, c: f32) -> Self {
         let clean: Vec<f32> = image.iter().copied().collect();
         let v0: Vec<f32> = clean.iter().map(|x| stepper::base(*x)).collect();
-        let t0: Vec<f32> = v0.iter().map(|v| v.tanh()).collect();
+        let t0: Vec<f32> = v0.iter().map(|v| tanh(*v)).collect();
         let zero = vec![0.0; clean.len()];
         let image = image.as_standard_layout().into_owned();
         let gradient = Array3::zeros(image.raw_dim());
@@ -159,21 +161,26 @@ impl Tanh {
     /// One Adam step for `||x(v) - x(v0)||^2 + c hinge`.
     fn descend(&mut self, problem: &Problem) {
         self.count += 1;
-        let mut gradient = std::mem::take(&mut self.gradient);
+        let mut gradient = std::mem::take(&mut self.gradient).as_standard_layout().into_owned();
         gradient *= self.c;
         goal::mask(problem, &mut gradient);
         let (rate, epsilon) = adam(self.lr, self.count);
-        for ((i, g), x) in gradient.iter().enumerate().zip(self.image.iter_mut()) {
+        // Slices of one length, so that the loop runs on several pixels at once.
+        let n = self.clean.len();
+        let gradient = gradient.as_slice().expect(ROW_MAJOR);
+        let image = self.image.as_slice_mut().expect(ROW_MAJOR);
+        let (gradient, image) = (&gradient[..n], &mut image[..n]);
+        let (clean, v0, t0) = (&self.clean[..n], &self.v0[..n], &self.t0[..n]);
+        let (t, m) = (&mut self.t[..n], &mut self.m[..n]);
+        let (first, second) = (&mut self.first[..n], &mut self.second[..n]);
+        for i in 0..n {
             // x - x0 is (t - t0) / 2 and dx/dv is (1 - t^2) / 2.
-            let (t, t0) = (self.t[i], self.t0[i]);
-            let g = (g + (t - t0)) * (1.0 - t * t) * 0.5;
-            let first = B1 * self.first[i] + (1.0 - B1) * g;
-            let second = B2 * self.second[i] + (1.0 - B2) * g * g;
-            (self.first[i], self.second[i]) = (first, second);
-            self.m[i] -= rate * first / (second.sqrt() + epsilon);
-            let t = (self.v0[i] + self.m[i]).tanh();
-            self.t[i] = t;
-            *x = (self.clean[i] + (t - t0) * 0.5).clamp(0.0, 1.0);
+            let g = (gradient[i] + (t[i] - t0[i])) * (1.0 - t[i] * t[i]) * 0.5;
+            first[i] = B1 * first[i] + (1.0 - B1) * g;
+            second[i] = B2 * second[i] + (1.0 - B2) * g * g;
+            m[i] -= rate * first[i] / (second[i].sqrt() + epsilon);
+            t[i] = tanh(v0[i] + m[i]);
+            image[i] = (clean[i] + (t[i] - t0[i]) * 0.5).clamp(0.0, 1.0);
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::core::{
     error::Result,
     oracle::{Objective, Oracle},
     stepper::Rule,
+    tensor::norm::Sums,
 };
 
 /// Elastic-net attack.
@@ -136,7 +137,10 @@ impl Setup<'_> {
         constant_search::each(lanes, gradients, |lane, gradient| self.advance(lane, gradient, k));
         let images: Vec<_> = lanes.iter().map(|l| l.x.view()).collect();
         let logits = goal::logits_of(oracle, &images)?;
-        let lengths = |x| (goal::l1_distance(x, &self.problem.image), goal::squared_distance(x, &self.problem.image));
+        let lengths = |x| {
+            let sums = Sums::between(&self.problem.image, x);
+            (sums.l1, sums.squares)
+        };
         Ok(lanes.iter().zip(logits).map(|(lane, logits)| self.judge(lengths(&lane.x), logits, lane.c)).collect())
     }
 

@@ -6,6 +6,7 @@ use super::{Outcome, Picture, Problem, Recorder, Step, scalars};
 use crate::core::{
     error::{Error, Result},
     oracle::{Objective, Oracle},
+    tensor::norm::Sums,
 };
 
 /// Direction of an attack: towards a target or away from the true class.
@@ -147,12 +148,7 @@ pub(super) fn mask(problem: &Problem, values: &mut Array3<f32>) {
 
 /// Sum of squared differences, f64.
 pub(super) fn squared_distance(a: &Array3<f32>, b: &Array3<f32>) -> f64 {
-    a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum()
-}
-
-/// Sum of absolute differences, f64.
-pub(super) fn l1_distance(a: &Array3<f32>, b: &Array3<f32>) -> f64 {
-    a.iter().zip(b).map(|(a, b)| f64::from(a - b).abs()).sum()
+    Sums::between(b, a).squares
 }
 
 /// What a search found out about an image.

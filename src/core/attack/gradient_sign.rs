@@ -137,7 +137,7 @@ impl Rule {
                 accumulate(&mut momentum, &direction, mu);
                 direction.assign(&momentum);
             }
-            let mut step = self.norm.unit(&direction);
+            let mut step = self.norm.unit(direction);
             goal::mask(problem, &mut step);
             x.scaled_add(self.alpha * goal.ascent(), &step);
             self.norm.project(&mut x, &problem.image, self.eps);

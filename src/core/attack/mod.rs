@@ -26,6 +26,7 @@ mod refinement;
 #[cfg(test)]
 mod search_tests;
 mod strattack;
+mod tanh;
 pub mod targets;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -104,7 +104,8 @@ pub fn search(bench: &Bench) -> Result<Found> {
     let problem = Problem { label: scalars::predicted(clean.row(0)), image, target: None, mask: None, seed: 1 };
     let mut ends = Vec::new();
     for search in ["sequential", "batched"] {
-        let params = Params::check(attack.params(), [("steps", "10"), ("search-steps", "3"), ("c0", "1"), ("search", search)])?;
+        let params =
+            Params::check(attack.params(), [("steps", "25"), ("search-steps", "3"), ("c0", "10"), ("lr", "0.05"), ("search", search)])?;
         let started = Instant::now();
         let outcome = attack.run(&mut network, &problem, &params, &mut Nobody)?;
         let length = Norms::between(problem.image.view(), outcome.image.view())?.l2;

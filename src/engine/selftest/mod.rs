@@ -86,7 +86,7 @@ const CHECKS: &[(&str, Job)] = &[
     ("update: cw", |b| updates::equal(b, "cw", &[("steps", "20"), ("search-steps", "3"), ("c0", "0.1"), ("search", "sequential")])),
     ("update: ead", |b| updates::equal(b, "ead", &[("steps", "20"), ("search-steps", "3"), ("c0", "0.1"), ("search", "sequential")])),
     ("batches", maps::batches),
-    ("map of 529 cells", maps::cells),
+    ("map of cells", maps::cells),
     ("search at once", maps::search),
     ("step: ifgsm", |b| cost::check(b, "ifgsm")),
     ("step: cw", |b| cost::check(b, "cw")),

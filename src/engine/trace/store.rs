@@ -175,7 +175,12 @@ impl Trace {
     }
 
     /// Appends a step and, if it falls on the current stride or changes the class, its frame. Without an image it has none.
-    pub fn push<'a>(&self, mut record: StepRecord, image: impl Into<Option<ArrayView3<'a, f32>>>) -> usize {
+    pub fn push<'a>(&self, record: StepRecord, image: impl Into<Option<ArrayView3<'a, f32>>>) -> usize {
+        self.append(record, image.into().map(|image| (image.to_owned(), &image - &*self.clean)))
+    }
+
+    /// The same with an image and its change that are given away.
+    pub fn append(&self, mut record: StepRecord, picture: Option<(Array3<f32>, Array3<f32>)>) -> usize {
         let mut inner = self.write();
         let index = inner.steps.len();
         record.index = index;
@@ -186,8 +191,8 @@ impl Trace {
         {
             inner.frames.remove(&previous);
         }
-        if let Some(image) = image.into() {
-            inner.hold(index, image, &self.clean);
+        if let Some((image, delta)) = picture {
+            inner.hold(Frame { index, delta, image });
         }
         index
     }
@@ -196,7 +201,7 @@ impl Trace {
     pub fn keep(&self, index: usize, image: ArrayView3<f32>) {
         let mut inner = self.write();
         if index < inner.steps.len() {
-            inner.hold(index, image, &self.clean);
+            inner.hold(Frame { index, delta: &image - &*self.clean, image: image.to_owned() });
         }
     }
 
@@ -266,9 +271,8 @@ impl Trace {
 }
 
 impl Inner {
-    fn hold(&mut self, index: usize, image: ArrayView3<f32>, clean: &Array3<f32>) {
-        let frame = Frame { index, delta: &image - clean, image: image.to_owned() };
-        self.frames.insert(index, Arc::new(frame));
+    fn hold(&mut self, frame: Frame) {
+        self.frames.insert(frame.index, Arc::new(frame));
         if self.frames.len() > self.capacity {
             self.thin();
         }

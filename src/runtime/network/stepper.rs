@@ -55,6 +55,8 @@ struct Loop<'a> {
     /// The copy of them, once somebody asked.
     copy: Option<Array4<f32>>,
     images: usize,
+    /// How many numbers a step takes.
+    scalars: usize,
 }
 
 impl Network {
@@ -72,9 +74,10 @@ impl Network {
             return Ok(None);
         }
         check_objective(&job.objective, n, self.prepared.classes)?;
+        let scalars = job.rule.scalars();
         match self.prepare_loop(job) {
             Ok((update, measure, fixed, states)) => {
-                Ok(Some(Box::new(Loop { network: self, update, measure, fixed, states, shown: None, copy: None, images: n })))
+                Ok(Some(Box::new(Loop { network: self, update, measure, fixed, states, shown: None, copy: None, images: n, scalars })))
             }
             Err(Error::Engine(why)) => {
                 self.say(format!("the update cannot run on the device ({why}): every step carries its image here and back"));
@@ -213,6 +216,9 @@ impl Stepper for Loop<'_> {
     fn step(&mut self, scalars: &[f32]) -> Result<Vec<Reading>> {
         if self.network.interrupt.is_stopped() {
             return Err(Error::Stopped);
+        }
+        if scalars.len() != self.scalars {
+            return Err(Error::Parameter(format!("a step of this update takes {} numbers, not {}", self.scalars, scalars.len())));
         }
         let names = &self.network.loaded[self.update].names;
         let roles: Vec<&'static str> = self.states.keys().copied().collect();
