@@ -181,7 +181,8 @@ fn drawing(buffer: &Buffer) -> String {
                 }
                 continue;
             }
-            let escaped = cell.symbol().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+            // The font lacks this sign.
+            let escaped = cell.symbol().replace('✗', "×").replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
             let weight = if cell.modifier.contains(Modifier::BOLD) {
                 format!(" stroke='#{:02x}{:02x}{:02x}' stroke-width='0.45'", fg[0], fg[1], fg[2])
             } else {
