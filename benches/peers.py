@@ -25,15 +25,20 @@ CASES = {
 }
 
 
-def ours(program, model, photo, target, flags):
-    def children():
-        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return usage.ru_utime + usage.ru_stime
+def children():
+    """CPU seconds of the programs that were run."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
+
+def call(command):
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def ours(program, model, photo, target, flags):
     before = children()
-    command = [program, "attack", model, photo, "--target", str(target), "--threads", "1", "--json", *flags]
-    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return children() - before, json.loads(out)["steps"]
+    done = call([program, "attack", model, photo, "--target", str(target), "--threads", "1", "--json", *flags])
+    return children() - before, done["steps"]
 
 
 class Foolbox:

@@ -126,3 +126,38 @@ fn a_folder_does_not_choose_the_library() {
     let text = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
     assert!(text.contains("psescope.toml:2") && text.contains("--ort-lib"), "{text}");
 }
+
+#[test]
+fn themes_of_ones_own_are_found_checked_and_named_by_doctor() {
+    let home = TempDir::new().expect("a folder");
+    let home = home.path();
+    let folder = home.join("xdg/psescope/themes");
+    fs::create_dir_all(&folder).expect("a folder");
+    let printed = psescope(home).args(["generate", "theme"]).assert().success().get_output().stdout.clone();
+    fs::write(folder.join("ocean.toml"), &printed).expect("written");
+    user(home, "theme = 'ocean'\n");
+    let doctor = || {
+        let output = psescope(home).env("PSESCOPE_ENGINE", "embedded").arg("doctor").assert().success().get_output().stdout.clone();
+        String::from_utf8(output).expect("text")
+    };
+    let text = doctor();
+    assert!(text.contains("ocean (") && text.contains("themes/ocean.toml)") && text.contains("config.toml:1"), "{text}");
+    user(home, "theme = 'dark'\n");
+    assert!(doctor().contains("dark (built in)"));
+    let refuses = |text: &str, word: &str| {
+        user(home, text);
+        let assert = psescope(home).args(["inspect", "nowhere.onnx"]).assert().code(2);
+        let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+        assert!(said.contains(word), "{said}");
+    };
+    refuses("\ntheme = 'oecan'\n", "config.toml:2: unknown theme 'oecan'; did you mean 'ocean'?");
+    fs::write(folder.join("ocean.toml"), "[colors]\nacent = 3\n").expect("written");
+    refuses("theme = 'ocean'\n", "ocean.toml:2: unknown role 'acent'; did you mean 'accent'?");
+    refuses("[keys]\nscreen-atack = 'x'\n", "unknown action 'screen-atack'; did you mean 'screen-attack'?");
+    refuses("[keys]\nhelp = '<foo>'\n", "is no key");
+    // The inspector itself says so before it takes the terminal.
+    user(home, "");
+    let assert = psescope(home).args(["--theme", "drak"]).assert().code(2);
+    let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(said.contains("did you mean 'dark'?"), "{said}");
+}

@@ -3,14 +3,15 @@
 #![cfg(unix)]
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use psescope::{
     core::attack::REGISTRY,
-    engine::{Handle, command::Command as Ask, inspect::Answer, sample, worker},
+    engine::{Handle, browse, command::Command as Ask, inspect::Answer, keep, recorded::Recorded, sample, worker},
     runtime::{EngineChoice, RuntimeOptions},
     tui::{
         copy, default_attack,
@@ -57,6 +58,9 @@ impl Person {
                 Effect::Engine(command) => self.engine.commands.send(command).expect("the worker lives"),
                 Effect::Stop(control) => control.stop(),
                 Effect::Copy(text) => self.copied = Some(text),
+                Effect::Find(text, kind) => self.send(Msg::Found(browse::find(&text, kind).map_err(|e| e.to_string()))),
+                Effect::Load(path) => self.send(Msg::Loaded(Recorded::open(&path, None).map(Arc::new).map_err(|e| e.to_string()))),
+                Effect::Keep(path, kept, trace) => keep::save_new(&path, &kept.0, &trace, &kept.1).expect("saved"),
                 _ => {}
             }
         }
@@ -188,4 +192,53 @@ fn copied_commands_give_what_is_on_the_screen() {
     assert!(line.contains("psescope insight") && line.contains("--step 1"), "{line}");
     let said = copy::value(&person.model);
     assert!(json["sentences"].as_array().expect("sentences").iter().any(|s| s["text"] == *said), "{line}\n{said}\n{json}");
+}
+
+#[test]
+fn images_runs_and_models_are_opened_without_leaving() {
+    let home = TempDir::new().expect("a folder");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut person = Person::new();
+    person.until("model", |m| m.opened.is_some());
+    // Two colons of a path and its blanks are no keys: typed as they are.
+    let line = |command: &str, path: &Path| {
+        format!(":{command}<space>{}<enter>", path.display().to_string().replace('<', "<lt>").replace(' ', "<space>"))
+    };
+    person.keys(&line("image", &root.join("samples/dog.jpg")));
+    person.until("the dog", |m| m.image_path.ends_with("dog.jpg"));
+    person.keys(":attack<space>ifgsm<space>steps=2<enter>");
+    person.until("end of the attack", |m| m.run.as_ref().is_some_and(|r| r.ending.is_some()));
+    let l2 = person.model.record().expect("a step").l2;
+    let file = home.path().join("kept.pse");
+    person.keys(&line("save", &file));
+    // Another model on the same image keeps the run for B.
+    let net = home.path().join("the same net.onnx");
+    std::fs::copy(root.join("onnx/squeezenet1_1.onnx"), &net).expect("copied");
+    person.keys(&line("model", &net));
+    person.until("the other model", |m| m.model_path == net && m.opened.is_some() && m.run.is_none());
+    assert!(person.model.image_path.ends_with("dog.jpg"));
+    person.keys("r");
+    person.until("the same attack", |m| m.run.as_ref().is_some_and(|r| r.ending.is_some()));
+    assert_eq!(person.model.earlier.len(), 1);
+    person.keys("B");
+    assert!(psescope::tui::screen::versus::other(&person.model).expect("beside").title().contains("squeezenet1_1"));
+    // What was saved comes back, and its command reads the file.
+    person.keys(&line("open", &file));
+    person.until("the recorded run", |m| m.replay.is_some());
+    assert_eq!(person.model.record().expect("a step").l2, l2);
+    person.keys("O");
+    person.until("its model", |m| m.without_model().is_none());
+    person.keys("4");
+    person.until("layers", |m| network::answers(m).any(|(_, a)| matches!(a, Answer::Layers(_))));
+    let (line, json) = person.run(&home);
+    assert!(line.contains("kept.pse") && !line.contains("--attack"), "{line}");
+    let Some((_, Answer::Layers(ours))) = network::answers(&person.model).find(|(_, a)| matches!(a, Answer::Layers(_))) else { panic!() };
+    assert!(same(number(&json, "/layers/0/cosine"), ours[0].cosine.expect("defined")), "{line}");
+    // What is no such file is said in one sentence, and nothing is lost.
+    person.keys(":open<space>/nowhere.png<enter>");
+    assert!(person.model.notices.shown().expect("said").text.contains("cannot open /nowhere.png"));
+    let text = home.path().join("broken.pse");
+    std::fs::write(&text, "no run").expect("written");
+    person.keys(&format!(":run<space>{}<enter>", text.display()));
+    assert!(person.model.notices.shown().expect("said").text.contains("broken.pse") && person.model.run.is_some());
 }

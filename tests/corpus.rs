@@ -115,6 +115,11 @@ fn configurations() {
 }
 
 #[test]
+fn themes() {
+    refused("theme", 2, |file| words(&["--theme", file, &tiny(), &panda()]));
+}
+
+#[test]
 fn concept_data() {
     refused("concepts", 3, |folder| words(&["dissect", &tiny(), "--data", folder, "--out", "out", "--layer", "r"]));
 }

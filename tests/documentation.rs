@@ -199,6 +199,10 @@ fn manual_and_completions_know_every_command() {
         let own = generated(&["man", name]);
         assert!(own.contains(&format!(".TH psescope-{name} ")) && own.contains(".SH OPTIONS") && own.contains(".SH EXAMPLES"), "{name}");
     }
+    let home = TempDir::new().expect("a folder");
+    assert!(generated(&["man", "--out", &home.path().join("man").display().to_string()]).is_empty());
+    let pages = fs::read_dir(home.path().join("man")).expect("made").count();
+    assert_eq!(pages, names.len() + 1);
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = generated(&["completions", shell]);
         names.iter().for_each(|name| assert!(script.contains(name), "{shell}: {name}"));
@@ -210,6 +214,25 @@ fn manual_and_completions_know_every_command() {
             assert!(checked.success());
         }
     }
+}
+
+/// What packages are made of exists, or is made by .ci/package.
+#[test]
+fn packages_name_files_that_exist() {
+    let manifest: toml::Table = document("Cargo.toml").parse().expect("TOML");
+    let assets = manifest["package"]["metadata"]["deb"]["assets"].as_array().expect("a list").clone();
+    let script = document(".ci/package");
+    for asset in assets.iter().map(|a| a[0].as_str().expect("a path")) {
+        let made = asset.strip_prefix("target/package-files/").map(|rest| rest.split(['/', '*']).next().unwrap_or(rest));
+        let fine = asset == "target/release/psescope"
+            || made.map_or_else(|| root().join(asset).is_file(), |m| script.contains(&format!("$files/{m}")));
+        assert!(fine, "{asset}");
+    }
+    let dist: toml::Table = document("dist-workspace.toml").parse().expect("TOML");
+    for file in dist["dist"]["include"].as_array().expect("a list") {
+        assert!(root().join(file.as_str().expect("a path")).is_file(), "{file}");
+    }
+    assert!(document("CHANGELOG.md").contains(&format!("## {}", env!("CARGO_PKG_VERSION"))));
 }
 
 /// Whoever installs it from the registry gets what it needs to build, and not the pictures of the documents.
@@ -227,7 +250,8 @@ fn the_package_holds_what_it_needs() {
     }
     // Everything that the sources include.
     for file in files.iter().filter(|f| f.starts_with("src/") && f.ends_with(".rs")) {
-        for part in document(file).split("include_bytes!(\"").chain(document(file).split("include_str!(\"")).skip(1) {
+        let text = document(file);
+        for part in text.split("include_bytes!(\"").skip(1).chain(text.split("include_str!(\"").skip(1)) {
             let Some((name, _)) = part.split_once("\")") else { continue };
             let path = root().join(file).parent().expect("a folder").join(name);
             let Ok(path) = path.canonicalize() else { continue };

@@ -5,7 +5,11 @@ mod common;
 use std::path::Path;
 
 use assert_cmd::Command;
-use common::{array, engines, root};
+use common::{
+    array, engines,
+    program::{json, psescope},
+    root,
+};
 use ndarray::{Array2, Axis, Ix4};
 use ndarray_npy::{ReadNpyExt as _, WriteNpyExt as _};
 use psescope::{
@@ -24,20 +28,6 @@ const MODEL: &str = "onnx/squeezenet1_1.onnx";
 const SMALL: [&str; 3] = ["tests/zoo/resnet_basic/model.onnx", "--preprocess", "unit"];
 const PANDA: &str = "samples/panda.jpg";
 const ATTACK: [&str; 8] = ["--attack", "ifgsm", "--eps", "8/255", "--steps", "4", "--target", "second"];
-
-fn psescope(home: &TempDir) -> Command {
-    let mut command = Command::cargo_bin("psescope").expect("the program is built");
-    command.current_dir(root()).env("PSESCOPE_ENGINE", "embedded").env("HOME", home.path()).env_remove("NO_COLOR");
-    for variable in ["XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"] {
-        command.env(variable, home.path());
-    }
-    command
-}
-
-fn json(command: &mut Command) -> Value {
-    let output = command.assert().success().get_output().stdout.clone();
-    serde_json::from_slice(&output).expect("one JSON object and nothing else on stdout")
-}
 
 fn fails(command: &mut Command, word: &str) {
     let text = String::from_utf8_lossy(&command.assert().failure().get_output().stderr).into_owned();

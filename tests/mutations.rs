@@ -17,10 +17,11 @@ use psescope::{
         tensor::{Labels, Preprocess, configs, image},
     },
     engine::{
+        remember,
         trace::file,
         triage::{journal, summary::Summary, table},
     },
-    tui::keymap::Key,
+    tui::{keymap::Key, theme::custom},
 };
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -146,6 +147,18 @@ fn configurations_and_keys() {
     survive(&["tests/corpus/config"], 1000, |bytes| {
         fs::write(&path, bytes).expect("written");
         let _ = (Config::load(Some(&path)), Key::parse_all(&String::from_utf8_lossy(bytes)));
+    });
+}
+
+#[test]
+fn themes_and_what_is_remembered() {
+    survive(&["tests/corpus/theme"], 2000, |bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        if let Err(why) = custom::parse(&text, Path::new("damaged.toml")) {
+            assert!(!why.chars().any(char::is_control), "a terminal would obey {why:?}");
+        }
+        let kept = remember::read(&text);
+        assert!(kept.recent.len() <= 60 && kept.learned.len() <= 60);
     });
 }
 

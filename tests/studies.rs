@@ -2,32 +2,10 @@
 
 mod common;
 
-use assert_cmd::Command;
-use common::root;
-use serde_json::Value;
+use common::program::{fails, json, psescope};
 use tempfile::TempDir;
 
 const MODEL: &str = "onnx/squeezenet1_1.onnx";
-
-fn psescope(home: &TempDir) -> Command {
-    let mut command = Command::cargo_bin("psescope").expect("the program is built");
-    command.current_dir(root()).env("PSESCOPE_ENGINE", "embedded").env("HOME", home.path());
-    for variable in ["XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"] {
-        command.env(variable, home.path());
-    }
-    command
-}
-
-fn json(command: &mut Command) -> Value {
-    let output = command.assert().success().get_output().stdout.clone();
-    serde_json::from_slice(&output).expect("one JSON object and nothing else on stdout")
-}
-
-fn fails(command: &mut Command, code: i32, word: &str) {
-    let assert = command.assert().code(code);
-    let text = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
-    assert!(text.contains(word) && !text.contains("panicked"), "no '{word}' in: {text}");
-}
 
 const STUDY: [&str; 12] = ["--limit", "3", "--layer", "fire9", "--eps", "4/255", "--steps", "3", "--noises", "1", "--draws", "50"];
 

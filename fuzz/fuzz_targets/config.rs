@@ -1,12 +1,16 @@
-//! The configuration file and the key parser.
+//! The configuration file, themes, what is remembered, and the key parser.
 #![no_main]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use libfuzzer_sys::fuzz_target;
 use psescope::{
     cli::config::Config,
-    tui::keymap::{Key, Keymap},
+    engine::remember,
+    tui::{
+        keymap::{Key, Keymap},
+        theme::custom,
+    },
 };
 
 fuzz_target!(|data: &[u8]| {
@@ -16,6 +20,7 @@ fuzz_target!(|data: &[u8]| {
             let _ = (key.show(true), key.show(false), key.typed());
         }
     }
+    let _ = (custom::parse(text, Path::new("fuzz.toml")), remember::read(text));
     let _ = Keymap::new(&[("quit".into(), text.into())]);
     let path = PathBuf::from(format!("/dev/shm/psescope-fuzz-config-{}.toml", std::process::id()));
     std::fs::write(&path, text).expect("/dev/shm is writable");

@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
     let layers = graph::spatial_layers(&prepared);
     let _ = graph::unit_layers(&prepared);
     let taps = layers.iter().take(1).map(|l| (l.name.clone(), TapKind::ValueAndGradient)).collect();
-    let wanted = Instrumentation { loss: Loss::CrossEntropy, image_gradient: true, taps, gates: vec![] };
+    let wanted = Instrumentation { loss: Loss::CrossEntropy, image_gradient: true, taps, ..Instrumentation::default() };
     if let Ok(built) = graph::instrument(&prepared, &wanted) {
         let bytes = write::to_bytes(&built.graph);
         read::parse(bytes.into(), &mut refuse).expect("what is written is read back");

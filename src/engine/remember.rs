@@ -51,8 +51,12 @@ pub fn add(opened: &[Recent], learned: &[&str]) -> Remembered {
 
 fn load_from(file: &Path) -> Remembered {
     let small = fs::metadata(file).is_ok_and(|m| m.len() <= LARGEST);
-    let text = if small { fs::read_to_string(file).unwrap_or_default() } else { String::new() };
-    let value: Value = serde_json::from_str(&text).unwrap_or_default();
+    if small { read(&fs::read_to_string(file).unwrap_or_default()) } else { Remembered::default() }
+}
+
+/// What a file says, as far as it can be read.
+pub fn read(text: &str) -> Remembered {
+    let value: Value = serde_json::from_str(text).unwrap_or_default();
     let rows = |key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
     let recent = rows("recent").into_iter().filter_map(|row| serde_json::from_value(row).ok()).take(KEPT).collect();
     let learned = rows("learned").into_iter().filter_map(|row| row.as_str().map(ToOwned::to_owned)).take(KEPT).collect();
@@ -62,7 +66,7 @@ fn load_from(file: &Path) -> Remembered {
 fn add_to(file: &Path, opened: &[Recent], learned: &[&str]) -> Remembered {
     let mut all = load_from(file);
     for new in opened.iter().rev().filter(|r| sample::bytes(&r.path).is_none()) {
-        let new = Recent { path: std::path::absolute(&new.path).unwrap_or_else(|_| new.path.clone()), kind: new.kind };
+        let new = Recent { path: whole(&new.path), kind: new.kind };
         // JSON holds text only.
         if new.path.to_str().is_none() {
             continue;
@@ -81,6 +85,13 @@ fn add_to(file: &Path, opened: &[Recent], learned: &[&str]) -> Remembered {
         tracing::debug!("{} cannot be written: {error}", file.display());
     }
     all
+}
+
+/// From the root on, so that it is found from every folder; links stay, unless `..` has to be followed.
+fn whole(path: &Path) -> PathBuf {
+    let up = path.components().any(|c| c == std::path::Component::ParentDir);
+    let followed = up.then(|| fs::canonicalize(path).ok()).flatten();
+    followed.or_else(|| std::path::absolute(path).ok()).unwrap_or_else(|| path.to_owned())
 }
 
 /// Whole or not at all: a second inspector never reads half a file.

@@ -5,6 +5,7 @@ use std::{fmt::Write as _, io::Cursor, io::Write, path::Path};
 use base64::Engine as _;
 use image::{ImageFormat, imageops::FilterType};
 
+use super::svg::escape;
 use crate::{
     core::{error::Result, tensor::image as pixels},
     engine::{
@@ -162,23 +163,6 @@ fn glossary() -> String {
         let _ = write!(out, "<dt>{}</dt><dd>{}</dd>", column.name, escape(column.help));
     }
     out.push_str("</dl></details>\n");
-    out
-}
-
-/// Text for HTML; control characters become question marks.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c if c.is_control() => out.push('?'),
-            c => out.push(c),
-        }
-    }
     out
 }
 

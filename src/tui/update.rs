@@ -25,6 +25,8 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
             files::pasted(model, &text);
             Vec::new()
         }
+        // A file dropped on the terminal.
+        Msg::Paste(text) if free(model) && text.contains('/') => vec![Effect::Find(open::unquoted(&text), None)],
         Msg::Paste(text) => text.chars().filter(|c| !c.is_control()).flat_map(|c| typed(model, Key::plain(KeyCode::Char(c)))).collect(),
         Msg::Wheel(by) => wheel(model, by),
         Msg::Click(x, y) => super::layout::clicked(model, x, y),
@@ -88,6 +90,11 @@ fn on_key(model: &mut Model, key: Key) -> Vec<Effect> {
         Some(action) => act(model, action),
         None => typed(model, key),
     }
+}
+
+/// Whether nothing is being typed.
+fn free(model: &Model) -> bool {
+    model.dialogs.is_empty() && model.network.typing.is_none() && !model.triage.typing
 }
 
 /// A key that is in no table.

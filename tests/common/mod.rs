@@ -2,6 +2,7 @@
 #![allow(dead_code, missing_docs, reason = "every test file uses a part of it")]
 
 pub mod faulty;
+pub mod program;
 pub mod session;
 
 use std::{

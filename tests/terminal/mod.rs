@@ -228,6 +228,11 @@ impl Terminal {
         self.shows("starts the default attack");
     }
 
+    /// Waits until the running attack has recorded something worth keeping.
+    pub fn has_steps(&self) {
+        self.until("steps", |screen| (2..1000).any(|n| screen.contains(&format!("step {n} "))));
+    }
+
     /// An attack that goes on for long, and shows that it does.
     pub fn attacks_for_long(&mut self) {
         self.types("a");

@@ -149,7 +149,7 @@ fn entry(path: &str, kind: Kind) -> Entry {
     Entry { hidden: name.starts_with('.'), name, path, kind, size: 2048 }
 }
 
-fn listing() -> Vec<Entry> {
+pub(super) fn listing() -> Vec<Entry> {
     vec![
         entry("/pics/more", Kind::Folder),
         entry("/pics/.secret.png", Kind::Image),
@@ -235,6 +235,35 @@ fn paths_are_typed_and_pasted() {
 }
 
 #[test]
+fn a_path_dropped_on_a_screen_is_opened() {
+    let mut t = Typist::attacked(Depth::True, false);
+    t.effects.clear();
+    t.send(Msg::Paste("'/photos/a cat.jpg' ".into()));
+    assert!(matches!(&t.effects[..], [Effect::Find(p, None)] if p == "/photos/a cat.jpg"), "{:?}", t.effects);
+    t.keys("4/");
+    t.send(Msg::Paste("block/2".into()));
+    assert!(!t.effects.iter().any(|e| matches!(e, Effect::Find(..))), "a filter is typed");
+    assert_eq!(t.model.layers.filter, "block/2");
+}
+
+#[test]
+fn changes_of_class_and_bookmarks_are_jumped_to() {
+    let mut t = Typist::attacked(Depth::True, false);
+    let at = |t: &mut Typist, keys: &str| {
+        t.keys(keys);
+        t.model.position().expect("a step")
+    };
+    assert_eq!(at(&mut t, "["), 3, "the class changed at step 3");
+    assert_eq!(at(&mut t, "["), 0);
+    assert_eq!(at(&mut t, "]"), 3);
+    assert_eq!(at(&mut t, "]"), 10);
+    assert_eq!(at(&mut t, "m<home>llm'"), 10);
+    assert_eq!(at(&mut t, "'"), 2, "round and round");
+    assert_eq!(at(&mut t, "m'"), 10, "taken away");
+    assert!(t.keys("h").text(120, 40).contains('▼'), "the other one is on the line of time");
+}
+
+#[test]
 fn what_was_opened_lately_comes_first() {
     let mut t = Typist::attacked(Depth::True, false);
     let recent = |kind, path: &str| Recent { kind, path: path.into() };
@@ -306,7 +335,7 @@ fn the_log_is_filtered_searched_and_followed() {
     let text = t.text(80, 24);
     assert!(!text.contains("the newest") && text.contains("59 of 61"), "{text}");
     log.push(Duration::from_secs(63), Level::INFO, "psescope", "newer still");
-    assert_eq!(t.text(80, 24).contains("newer still"), false, "scrolled back, the lines stay");
+    assert!(!t.text(80, 24).contains("newer still"), "scrolled back, the lines stay");
     t.keys("<end>");
     assert!(t.text(80, 24).contains("newer still"));
     t.keys("<tab>");

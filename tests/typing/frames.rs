@@ -1,6 +1,7 @@
 //! Frames: every screen and dialog at four sizes as glyphs, styles and a legend; any size at all; and without colours.
 
 use proptest::prelude::*;
+use psescope::tui::screen::attack;
 
 use super::*;
 
@@ -32,7 +33,7 @@ impl Typist {
 }
 
 /// Every screen and dialog.
-const SCENES: [Scene; 16] = [
+const SCENES: [Scene; 22] = [
     ("start", Typist::opened),
     ("attack", |d, a| after("", d, a)),
     ("versus", |d, a| {
@@ -61,6 +62,45 @@ const SCENES: [Scene; 16] = [
     ("messages", |d, a| after("M", d, a)),
     ("save", |d, a| after("S", d, a)),
     ("report", |d, a| after("e", d, a)),
+    ("palette", |d, a| after(":lay", d, a)),
+    ("command", |d, a| after(":target<space>pan", d, a)),
+    ("files", |d, a| {
+        let mut t = after("<C-o>", d, a);
+        t.send(Msg::Listed(".".into(), Ok(("/pics".into(), dialogs::listing()))));
+        t
+    }),
+    ("recent", |d, a| {
+        let mut t = after("", d, a);
+        let recent = |kind, path: &str| psescope::engine::remember::Recent { kind, path: path.into() };
+        use psescope::engine::browse::Kind;
+        t.send(Msg::Recent(vec![
+            recent(Kind::Image, "/pics/熊猫 on a very long day out in the mountains.png"),
+            recent(Kind::Folder, "/pics"),
+        ]));
+        t.keys("<C-o>");
+        t
+    }),
+    ("log", |d, a| {
+        let t = after("D", d, a);
+        for (i, level) in [tracing::Level::INFO, tracing::Level::WARN, tracing::Level::ERROR, tracing::Level::DEBUG]
+            .into_iter()
+            .cycle()
+            .take(30)
+            .enumerate()
+        {
+            let text = format!(
+                "line {i} of the log, long enough to be broken where the terminal is as narrow as some are, with a word at the end"
+            );
+            t.model.log.push(Duration::from_millis(1234 * i as u64), level, "psescope", &text);
+        }
+        t
+    }),
+    ("theme", |d, a| {
+        let mut t = after("", d, a);
+        t.send(Msg::Themes(looks::looks()));
+        t.keys("<down>");
+        t
+    }),
     ("quit", |d, a| {
         let mut t = Typist::opened(d, a);
         t.keys("<space>");
@@ -203,6 +243,29 @@ fn nothing_is_told_by_colour_alone() {
             assert!(frame.content().iter().all(|c| (c.fg, c.bg) == (Color::Reset, Color::Reset)), "{name} at {w}x{h}");
         }
     }
+}
+
+#[test]
+fn pictures_of_the_attack_come_closer_and_move() {
+    let mut t = after("", Depth::True, false);
+    let whole = t.frame(120, 40);
+    t.keys("<A-left>");
+    assert_eq!(t.frame(120, 40).content()[..120 * 30], whole.content()[..120 * 30], "nothing to move");
+    // Squares of eight pixels; sixteen pixels are shown after one key, eight after two.
+    t.keys("Z");
+    assert_eq!(attack::part(&t.model), Some([8, 8, 16, 16]));
+    assert!(t.text(120, 40).contains("2× closer"));
+    t.keys("<A-left><A-left><A-left><A-up>");
+    assert_eq!(attack::part(&t.model), Some([4, 0, 16, 16]), "the edge stops it");
+    t.keys("Z<A-right><A-down>");
+    assert_eq!(attack::part(&t.model), Some([10, 6, 8, 8]));
+    for (w, h) in SIZES {
+        assert!(t.text(w, h).contains("4×"), "{}", t.text(w, h));
+    }
+    t.keys("uu");
+    assert_eq!((attack::part(&t.model), t.frame(120, 40).content() == whole.content()), (None, false));
+    t.model.notices = Default::default();
+    assert!(t.frame(120, 40) == whole);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use psescope::{
 
 use super::*;
 
-fn looks() -> Vec<(String, Result<Arc<Look>, String>)> {
+pub(super) fn looks() -> Vec<(String, Result<Arc<Look>, String>)> {
     let mine = custom::parse("base = \"light\"\n[colors]\nfocus = \"#123456\"", std::path::Path::new("mine.toml")).expect("a theme");
     let builtin = ["terminal", "dark", "light", "high-contrast"].map(|n| (n.to_owned(), Ok(Arc::new(Look::builtin(n).expect("built in")))));
     builtin
@@ -24,7 +24,9 @@ fn themes_are_shown_while_choosing_and_taken_back() {
     t.send(Msg::Themes(looks()));
     t.keys("<down>");
     assert_eq!(t.model.theme.name(), "dark", "what is selected is shown");
-    assert!(t.frame(80, 24).content().iter().any(|c| c.fg == Color::Rgb(110, 200, 210)));
+    let frame = t.frame(80, 24);
+    assert!(frame.content().iter().any(|c| c.fg == Color::Rgb(110, 200, 210)));
+    assert!(frame.content().iter().all(|c| c.bg != Color::Reset && c.fg != Color::Reset), "readable on any terminal");
     t.keys("<esc>");
     assert_eq!(t.model.theme.name(), "terminal");
     t.send(Msg::Themes(looks()));

@@ -1,5 +1,7 @@
 //! `psescope generate`: what the program knows about itself, for shells, manuals and configuration.
 
+use std::path::PathBuf;
+
 use clap::{CommandFactory, Subcommand};
 
 use super::man;
@@ -20,6 +22,9 @@ pub enum GenerateCommand {
     Man {
         /// Command, such as attack.
         command: Option<String>,
+        /// Write the page of the program and those of all its commands into this folder.
+        #[arg(long, value_name = "DIR", conflicts_with = "command")]
+        out: Option<PathBuf>,
     },
     /// The configuration with every key and its default, commented out.
     Config,
@@ -35,7 +40,8 @@ impl GenerateCommand {
         let mut out = std::io::stdout().lock();
         match self {
             Self::Completions { shell } => clap_complete::generate(shell, &mut Cli::command(), "psescope", &mut out),
-            Self::Man { command } => std::io::Write::write_all(&mut out, &man::page(command.as_deref())?)?,
+            Self::Man { command: None, out: Some(folder) } => man::write_all(&folder)?,
+            Self::Man { command, .. } => std::io::Write::write_all(&mut out, &man::page(command.as_deref())?)?,
             Self::Config => std::io::Write::write_all(&mut out, config::TEMPLATE.as_bytes())?,
             Self::Theme => std::io::Write::write_all(&mut out, tui::theme::custom::template().as_bytes())?,
             Self::Keys => std::io::Write::write_all(&mut out, tui::keys_markdown().as_bytes())?,

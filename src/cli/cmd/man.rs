@@ -1,12 +1,12 @@
 //! The manual: clap's own sections, and what it cannot know (examples as they are typed, exit status, environment, files).
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, fs, path::Path};
 
 use anyhow::anyhow;
 use clap::CommandFactory;
 use clap_mangen::Man;
 
-use crate::cli::Cli;
+use crate::{cli::Cli, core::error::Error, engine::trace::file};
 
 const ENVIRONMENT: &[(&str, &str)] = &[
     ("PSESCOPE_*", "Every setting of the configuration that has one; the options above name theirs, psescope doctor lists them all."),
@@ -32,9 +32,8 @@ pub fn page(command: Option<&str>) -> anyhow::Result<Vec<u8>> {
     let chosen = match command {
         None => program,
         Some(name) => {
-            let all: Vec<&str> = program.get_subcommands().map(clap::Command::get_name).filter(|n| *n != "help").collect();
-            let known = format!("there is no command '{name}'; choose one of {}", all.join(", "));
-            program.find_subcommand(name).cloned().ok_or_else(|| anyhow!(crate::core::error::Error::Parameter(known)))?
+            let known = format!("there is no command '{name}'; choose one of {}", commands().join(", "));
+            program.find_subcommand(name).cloned().ok_or_else(|| anyhow!(Error::Parameter(known)))?
         }
     };
     let own = chosen.get_after_help().map(ToString::to_string);
@@ -65,6 +64,21 @@ pub fn page(command: Option<&str>) -> anyhow::Result<Vec<u8>> {
         man.render_version_section(&mut out)?;
     }
     Ok(out)
+}
+
+fn commands() -> Vec<String> {
+    let program = Cli::command();
+    program.get_subcommands().map(|c| c.get_name().to_owned()).collect()
+}
+
+/// Every page, as files of a folder.
+pub fn write_all(folder: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(folder).map_err(|e| Error::Input(format!("cannot make {}: {e}; give another folder", folder.display())))?;
+    file::write(&folder.join("psescope.1"), &page(None)?)?;
+    for name in commands() {
+        file::write(&folder.join(format!("psescope-{name}.1")), &page(Some(&name))?)?;
+    }
+    Ok(())
 }
 
 /// What stands behind the program's help: examples, and exit codes as `0 done; 1 ...`.

@@ -10,6 +10,7 @@
 pub mod assess;
 pub mod background;
 pub mod drive;
+mod footer;
 pub mod gather;
 pub mod journal;
 pub mod listing;

@@ -16,7 +16,10 @@ use parquet::{
     schema::types::{Type, TypePtr},
 };
 
-use super::row::{COLUMNS, Cell, Kind, Row};
+use super::{
+    footer,
+    row::{COLUMNS, Cell, Kind, Row},
+};
 use crate::core::error::{Error, Result};
 
 /// Rows in one row group.
@@ -86,7 +89,10 @@ fn put<'a, T: DataType, W: Write + Send>(
 pub fn read(path: &Path) -> Result<(Vec<Row>, Metadata)> {
     let fail =
         |e: &dyn std::fmt::Display| Error::Input(format!("{} cannot be read as triage results: {e}; run the triage again", path.display()));
-    let file = File::open(path).map_err(|e| fail(&e))?;
+    let mut file = File::open(path).map_err(|e| fail(&e))?;
+    if !footer::plausible(&mut file).map_err(|e| fail(&e))? {
+        return Err(fail(&"its footer declares more than it holds"));
+    }
     let reader = SerializedFileReader::new(file).map_err(|e| fail(&e))?;
     let pairs = reader.metadata().file_metadata().key_value_metadata().cloned().unwrap_or_default();
     let metadata: Metadata = pairs.into_iter().map(|p| (p.key, p.value.unwrap_or_default())).collect();

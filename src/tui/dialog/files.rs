@@ -93,7 +93,7 @@ pub const KEYS: &[Binding] = &[
     key(Msg::Go(Step::Down), "files-down", "One row down.", "move", "<down> <C-n>"),
     key(Msg::Next, "files-next-kind", "Next kind: recent, all, images, models, runs, folders.", "kind", "<tab>"),
     key(Msg::Previous, "files-previous-kind", "Previous kind.", "", "<backtab>"),
-    key(Msg::Up, "files-parent", "The folder above.", "folder above", "<C-o> <A-up>"),
+    key(Msg::Up, "files-parent", "The folder above.", "up", "<C-o> <A-up>"),
     key(Msg::Go(Step::PageUp), "files-page-up", "Ten rows up.", "", "<pgup>"),
     key(Msg::Go(Step::PageDown), "files-page-down", "Ten rows down.", "", "<pgdn>"),
     key(Msg::Close, "files-close", "Leaves without opening anything.", "back", "<esc>"),

@@ -271,7 +271,7 @@ pub fn view(model: &Model, state: &State, area: Rect, buf: &mut Buffer) {
     let head = match (&state.error, state.command) {
         (Some(why), _) => (why.clone(), Role::Error),
         (None, Some(command)) => (format!("{} {}: {}", command.name, command.usage, command.help), Role::Accent),
-        (None, None) => ("a name, or a command: step 40, attack cw, target tabby, open FILE, export html".into(), Role::Dim),
+        (None, None) => ("by name, or typed: step 40, attack cw, target tabby, open FILE".into(), Role::Dim),
     };
     let empty = if state.command.is_some() { "Enter does what is typed" } else { "nothing matches; Backspace widens the search" };
     let words = Words { title: "do", head, empty, context: Context::Palette };

@@ -62,7 +62,8 @@ pub fn keep(model: &mut Model) {
     let Some(frame) = result.and_then(|step| trace.frame(trace.nearest_frame(step)?)).filter(|f| f.index > 0) else { return };
     let Some(facts) = facts(model, run, frame.index) else { return };
     let earlier = Earlier { id: run.id, facts, frame };
-    model.earlier.retain(|e| e.id != earlier.id);
+    // A recorded run may have the number of another one.
+    model.earlier.retain(|e| e.id != earlier.id || !Arc::ptr_eq(&e.frame, &earlier.frame));
     model.earlier.push(earlier);
     if model.earlier.len() > KEPT {
         model.earlier.remove(0);

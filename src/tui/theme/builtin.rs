@@ -18,6 +18,16 @@ pub(super) fn look(theme: &str, role: Role) -> (Color, Modifier) {
     (colour, attributes(role))
 }
 
+/// Background. Light text on a light terminal would be unreadable, so only `terminal` leaves it as it is.
+pub(super) fn background(theme: &str) -> Color {
+    match theme {
+        "dark" => Color::Rgb(22, 25, 31),
+        "light" => Color::Rgb(250, 250, 247),
+        "high-contrast" => Color::Black,
+        _ => Color::Reset,
+    }
+}
+
 fn attributes(role: Role) -> Modifier {
     match role {
         Role::Title | Role::Key | Role::Warn | Role::Error | Role::Focus => Modifier::BOLD,

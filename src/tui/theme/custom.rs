@@ -47,6 +47,7 @@ const COLOURS: [(&str, Color); 17] = [
 #[serde(deny_unknown_fields, default)]
 struct File {
     base: Option<Spanned<String>>,
+    background: Option<Spanned<toml::Value>>,
     colors: BTreeMap<String, Spanned<toml::Value>>,
 }
 
@@ -64,6 +65,8 @@ pub fn template() -> String {
          \n\
          # The built-in theme to start from: {}.\n\
          base = \"dark\"\n\
+         # Behind everything; \"default\" leaves the terminal's own.\n\
+         # background = \"#16191f\"\n\
          \n\
          [colors]\n",
         names.join(", "),
@@ -134,15 +137,23 @@ fn read(path: &Path) -> Result<Look, String> {
 /// A look from a file's text.
 pub fn parse(text: &str, path: &Path) -> Result<Look, String> {
     let line = |at: usize| text.as_bytes()[..at.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1;
-    let fail = |at: usize, what: String| format!("{}:{}: {what}", path.display(), line(at));
+    // What a file says may reach a terminal through this sentence.
+    let fail = |at: usize, what: String| {
+        let what: String = what.chars().filter(|c| !c.is_control()).take(300).collect();
+        format!("{}:{}: {what}", path.display(), line(at))
+    };
     let file: File = toml::from_str(text).map_err(|e| {
         let message = e.message().lines().collect::<Vec<_>>().join(", ");
         let field = message.strip_prefix("unknown field `").and_then(|m| m.split('`').next());
-        fail(e.span().map_or(0, |s| s.start), field.map_or(message.clone(), |name| unknown("key", name, &["base", "colors"])))
+        fail(e.span().map_or(0, |s| s.start), field.map_or(message.clone(), |name| unknown("key", name, &["background", "base", "colors"])))
     })?;
     let base = file.base.as_ref().map_or("dark", |b| b.get_ref().as_str());
     let mut look = Look::builtin(base)
         .ok_or_else(|| fail(file.base.as_ref().map_or(0, |b| b.span().start), unknown("base theme", base, &builtin::NAMES)))?;
+    if let Some(value) = &file.background {
+        let (colour, _) = paint(value.get_ref()).map_err(|what| fail(value.span().start, what))?;
+        look.background = colour.unwrap_or(look.background);
+    }
     for (name, value) in &file.colors {
         let at = value.span().start;
         let names = ROLES.map(|r| r.1);
@@ -206,7 +217,7 @@ mod tests {
         let look = look("base = \"light\"\n[colors]\nkey = \"italic #0a0b0c\"\nwarn = 208\nerror = \"light-red\"\ntab = \"underlined\"\n")
             .unwrap();
         let light = Look::builtin("light").unwrap();
-        assert_eq!(look.name, "ocean");
+        assert_eq!((look.name.as_str(), look.background), ("ocean", light.background));
         assert_eq!(look.of(Role::Key), (Color::Rgb(10, 11, 12), Modifier::BOLD | Modifier::ITALIC));
         assert_eq!(look.of(Role::Warn).0, Color::Indexed(208));
         assert_eq!(look.of(Role::Tab), (light.of(Role::Tab).0, Modifier::REVERSED | Modifier::UNDERLINED));
@@ -241,7 +252,9 @@ mod tests {
     #[test]
     fn the_template_is_a_theme_and_so_is_every_line_of_it() {
         let text = template();
-        assert_eq!(look(&text).unwrap().roles, Look::builtin("dark").unwrap().roles);
+        let dark = Look::builtin("dark").unwrap();
+        assert_eq!(look(&text).unwrap().roles, dark.roles);
+        assert_eq!(look(&text.replace("# background", "background")).unwrap().background, dark.background);
         let (head, body) = text.split_once("[colors]\n").unwrap();
         let all = format!(
             "{head}[colors]\n{}",

@@ -81,13 +81,20 @@ pub struct Look {
     /// File it was read from; none for a built-in one.
     pub file: Option<PathBuf>,
     roles: [(Color, Modifier); ROLES.len()],
+    /// Behind everything; the terminal's own when it is [`Color::Reset`].
+    background: Color,
 }
 
 impl Look {
     /// A built-in look.
     pub fn builtin(name: &str) -> Option<Self> {
         let name = builtin::NAMES.iter().find(|n| **n == name)?;
-        Some(Self { name: (*name).to_owned(), file: None, roles: ROLES.map(|(role, ..)| builtin::look(name, role)) })
+        Some(Self {
+            name: (*name).to_owned(),
+            file: None,
+            roles: ROLES.map(|(role, ..)| builtin::look(name, role)),
+            background: builtin::background(name),
+        })
     }
 
     /// Where it comes from, in words.
@@ -139,6 +146,17 @@ impl Theme {
             (Depth::Ansi256, Color::Rgb(r, g, b)) => style.fg(Color::Indexed(depth::xterm256([r, g, b]))),
             (_, colour) => style.fg(colour),
         }
+    }
+
+    /// What is painted where nothing else is: text and background colours of the theme, when it has a background of its own that
+    /// this terminal can show.
+    pub fn ground(&self) -> Option<(Color, Color)> {
+        let background = match (self.depth, self.look.background) {
+            (Depth::None, _) | (_, Color::Reset) | (Depth::Ansi16, Color::Rgb(..) | Color::Indexed(16..)) => return None,
+            (Depth::Ansi256, Color::Rgb(r, g, b)) => Color::Indexed(depth::xterm256([r, g, b])),
+            (_, colour) => colour,
+        };
+        Some((self.style(Role::Text).fg.unwrap_or(Color::Reset), background))
     }
 
     /// A picture's colour in this depth; `None` when pictures are drawn with glyphs.

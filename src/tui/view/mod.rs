@@ -14,7 +14,7 @@ pub mod chrome;
 pub mod draw;
 pub mod picture;
 
-pub use cache::{Content, ViewCache};
+pub use cache::{Content, Part, ViewCache};
 
 /// Draws everything.
 pub fn view(model: &Model, cache: &mut ViewCache, frame: &mut Frame) {
@@ -49,5 +49,9 @@ pub fn render(model: &Model, cache: &mut ViewCache, area: Rect, buf: &mut Buffer
         dialog::view(model, dialog, over, buf);
     }
     chrome::footer(model, shell.footer, buf);
+    // Before pictures of a protocol are placed: they say things by colours of their own.
+    if let Some(ground) = model.theme.ground() {
+        draw::ground(ground, area, buf);
+    }
     cache.gallery.end(buf);
 }

@@ -88,38 +88,20 @@ pub fn gather_nd(cx: &mut Cx) -> Result<()> {
     cx.push(0, gx)
 }
 
-/// Overwritten places send their gradient to the updates; without `reduction` indices must not repeat (the standard says so).
 pub fn scatter_nd(cx: &mut Cx) -> Result<()> {
-    let b = cx.b;
-    let g = cx.g()?;
-    let (indices, updates) = (cx.x(1)?, cx.x(2)?);
-    let add = match cx.node.text("reduction", "none").as_str() {
-        "none" => false,
-        "add" => true,
-        _ => return Err(cx.unsupported("a reduction other than add")),
-    };
-    if cx.needs(0) {
-        let gx = if add {
-            g.clone()
-        } else {
-            let zeros = b.zeros_like(updates, b.dtype(&g));
-            b.emit("ScatterND", &[&g, indices, &zeros], &[], b.dtype(&g), cx.shape(0)?)
-        };
-        cx.push(0, gx)?;
-    }
-    if cx.needs(2) {
-        let gu = b.emit("GatherND", &[&g, indices], &[], b.dtype(&g), cx.shape(2)?);
-        cx.push(2, gu)?;
-    }
-    Ok(())
+    scatter(cx, ["ScatterND", "GatherND"], &[])
 }
 
-/// As [`scatter_nd`], element by element.
 pub fn scatter_elements(cx: &mut Cx) -> Result<()> {
+    let axis = cx.node.int("axis", 0);
+    scatter(cx, ["ScatterElements", "GatherElements"], &[("axis", Attr::Int(axis))])
+}
+
+/// Overwritten places send their gradient to the updates; without `reduction` indices must not repeat (the standard says so).
+fn scatter(cx: &mut Cx, [put, take]: [&str; 2], attrs: &[(&str, Attr)]) -> Result<()> {
     let b = cx.b;
     let g = cx.g()?;
     let (indices, updates) = (cx.x(1)?, cx.x(2)?);
-    let axis = [("axis", Attr::Int(cx.node.int("axis", 0)))];
     let add = match cx.node.text("reduction", "none").as_str() {
         "none" => false,
         "add" => true,
@@ -130,12 +112,12 @@ pub fn scatter_elements(cx: &mut Cx) -> Result<()> {
             g.clone()
         } else {
             let zeros = b.zeros_like(updates, b.dtype(&g));
-            b.emit("ScatterElements", &[&g, indices, &zeros], &axis, b.dtype(&g), cx.shape(0)?)
+            b.emit(put, &[&g, indices, &zeros], attrs, b.dtype(&g), cx.shape(0)?)
         };
         cx.push(0, gx)?;
     }
     if cx.needs(2) {
-        let gu = b.emit("GatherElements", &[&g, indices], &axis, b.dtype(&g), cx.shape(2)?);
+        let gu = b.emit(take, &[&g, indices], attrs, b.dtype(&g), cx.shape(2)?);
         cx.push(2, gu)?;
     }
     Ok(())
