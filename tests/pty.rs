@@ -2,6 +2,7 @@
 #![cfg(unix)]
 
 mod common;
+mod terminal;
 
 use std::{
     fs,
