@@ -85,13 +85,14 @@ fn five_minutes_with_the_readme() {
     });
     // 5. Masking undoes it.
     let keys = step(5);
-    assert_eq!(keys, ["K", "200", "Enter"]);
+    assert_eq!(keys, ["P", "K", "150", "Enter"]);
     t.types(key(&keys[0]));
-    t.shows("Enter take");
+    t.shows("The true class is not back");
     t.types(key(&keys[1]));
-    t.shows("200");
+    t.shows("Enter take");
     t.types(key(&keys[2]));
-    t.shows("200 units zeroed");
+    t.shows("150");
+    t.types(key(&keys[3]));
     t.shows("The true class is back");
     t.types("q");
     assert!(t.ends().success());

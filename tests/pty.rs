@@ -22,8 +22,6 @@ use psescope::{
     tui::{self, model::Attacks},
 };
 
-mod terminal;
-
 use common::faulty::{Fault, Faulty};
 use terminal::{PATIENCE, Terminal};
 

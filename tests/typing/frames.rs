@@ -1,6 +1,7 @@
 //! Frames: every screen and dialog at four sizes as glyphs, styles and a legend; any size at all; and without colours.
 
 use proptest::prelude::*;
+use psescope::tui::screen::attack;
 
 use super::*;
 
@@ -242,6 +243,29 @@ fn nothing_is_told_by_colour_alone() {
             assert!(frame.content().iter().all(|c| (c.fg, c.bg) == (Color::Reset, Color::Reset)), "{name} at {w}x{h}");
         }
     }
+}
+
+#[test]
+fn pictures_of_the_attack_come_closer_and_move() {
+    let mut t = after("", Depth::True, false);
+    let whole = t.frame(120, 40);
+    t.keys("<A-left>");
+    assert_eq!(t.frame(120, 40).content()[..120 * 30], whole.content()[..120 * 30], "nothing to move");
+    // Squares of eight pixels; sixteen pixels are shown after one key, eight after two.
+    t.keys("Z");
+    assert_eq!(attack::part(&t.model), Some([8, 8, 16, 16]));
+    assert!(t.text(120, 40).contains("2× closer"));
+    t.keys("<A-left><A-left><A-left><A-up>");
+    assert_eq!(attack::part(&t.model), Some([4, 0, 16, 16]), "the edge stops it");
+    t.keys("Z<A-right><A-down>");
+    assert_eq!(attack::part(&t.model), Some([10, 6, 8, 8]));
+    for (w, h) in SIZES {
+        assert!(t.text(w, h).contains("4×"), "{}", t.text(w, h));
+    }
+    t.keys("uu");
+    assert_eq!((attack::part(&t.model), t.frame(120, 40).content() == whole.content()), (None, false));
+    t.model.notices = Default::default();
+    assert!(t.frame(120, 40) == whole);
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub use super::charts::Chart;
 use super::{charts, versus};
 
 /// Which picture has the focus, and whether it fills the screen.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct State {
     /// Picture: clean, adversarial, change, map.
     pub focus: usize,
@@ -38,8 +38,44 @@ pub struct State {
     pub zoom: bool,
     /// What the curves show.
     pub chart: Chart,
+    /// How much closer the pictures are: powers of two.
+    pub closer: u32,
+    /// What is in the middle of closer pictures: row, column, in parts of the image.
+    pub centre: [f32; 2],
     /// Which earlier run is shown beside the current one, counted back.
     pub against: Option<usize>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { focus: 0, zoom: false, chart: Chart::default(), closer: 0, centre: [0.5; 2], against: None }
+    }
+}
+
+/// Closer than this a pixel would fill the screen.
+const CLOSEST: u32 = 4;
+
+/// The part of the pictures that is shown: top, left, height, width; `None` for all of them.
+pub fn part(model: &Model) -> Option<[usize; 4]> {
+    let (_, h, w) = model.opened.as_ref().filter(|_| model.attack.closer > 0)?.image.dim();
+    let factor = 1 << model.attack.closer;
+    let (ph, pw) = ((h / factor).max(4).min(h), (w / factor).max(4).min(w));
+    let from = |centre: f32, part: usize, all: usize| ((centre * all as f32) as usize).saturating_sub(part / 2).min(all - part);
+    Some([from(model.attack.centre[0], ph, h), from(model.attack.centre[1], pw, w), ph, pw])
+}
+
+/// Moves closer pictures by a quarter of what is shown.
+fn pan(model: &mut Model, down: i8, right: i8) {
+    let Some([_, _, ph, pw]) = part(model) else {
+        return model.tell(Severity::Info, "the whole picture is shown: Z goes closer");
+    };
+    let Some((_, h, w)) = model.opened.as_ref().map(|o| o.image.dim()) else { return };
+    let moved = |centre: f32, by: i8, part: usize, all: usize| {
+        let half = part as f32 / (2 * all) as f32;
+        (centre + f32::from(by) * half / 2.0).clamp(half, 1.0 - half)
+    };
+    let [y, x] = model.attack.centre;
+    model.attack.centre = [moved(y, down, ph, h), moved(x, right, pw, w)];
 }
 
 /// What can be asked.
@@ -55,6 +91,10 @@ pub enum Msg {
     Chart,
     /// An earlier run beside this one.
     Versus,
+    /// Closer, or farther away.
+    Closer(bool),
+    /// To another part of closer pictures: down, right.
+    Pan(i8, i8),
 }
 
 const fn key(action: Msg, name: &'static str, help: &'static str, hint: &'static str, keys: &'static str) -> Binding {
@@ -68,6 +108,12 @@ pub const KEYS: &[Binding] = &[
     key(Msg::Chart, "chart", "Changes what the curves show: logits, loss, constants of the search, norms.", "", "v"),
     key(Msg::Versus, "versus", "Shows the run before beside this one, then older ones, then none.", "", "B"),
     key(Msg::Zoom, "zoom", "Fills the screen with the picture that has the focus, or goes back.", "", "z"),
+    key(Msg::Closer(true), "picture-closer", "Shows a part of all pictures, closer.", "", "Z"),
+    key(Msg::Closer(false), "picture-farther", "Shows more of the pictures again.", "", "u"),
+    key(Msg::Pan(0, -1), "pan-left", "Moves closer pictures to the left.", "", "<A-left> <A-h>"),
+    key(Msg::Pan(0, 1), "pan-right", "Moves closer pictures to the right.", "", "<A-right> <A-l>"),
+    key(Msg::Pan(-1, 0), "pan-up", "Moves closer pictures up.", "", "<A-up> <A-k>"),
+    key(Msg::Pan(1, 0), "pan-down", "Moves closer pictures down.", "", "<A-down> <A-j>"),
 ];
 
 /// Does it.
@@ -79,6 +125,16 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
                 model.tell(Severity::Info, text);
             }
         }
+        Msg::Closer(true) if model.attack.closer >= CLOSEST => model.tell(Severity::Info, "this is as close as it goes"),
+        Msg::Closer(true) => {
+            model.attack.closer += 1;
+            if model.attack.closer == 1 {
+                model.tell(Severity::Info, "Alt with an arrow moves the part that is shown, u goes back");
+            }
+        }
+        Msg::Closer(false) if model.attack.closer == 0 => model.tell(Severity::Info, "the whole picture is shown: Z goes closer"),
+        Msg::Closer(false) => model.attack.closer -= 1,
+        Msg::Pan(down, right) => pan(model, down, right),
         Msg::Zoom => model.attack.zoom = !model.attack.zoom,
         Msg::Next => model.attack.focus = (model.attack.focus + 1) % 4,
         Msg::Previous => model.attack.focus = (model.attack.focus + 3) % 4,
@@ -130,8 +186,8 @@ fn caption(model: &Model, top: Option<&Scored>, width: u16) -> String {
 
 fn clean(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Rect, focused: bool, buf: &mut Buffer) {
     let line = caption(model, model.clean_scores(1).first(), area.width);
-    let inner = draw::frame(&model.theme, area, "clean", &line, focused, buf);
-    picture::draw_clean(model, opened, cache, inner, buf);
+    let inner = draw::frame(&model.theme, area, &closer(model, "clean"), &line, focused, buf);
+    picture::draw_clean(model, opened, cache, (part(model), inner), buf);
 }
 
 fn adversarial(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Rect, focused: bool, buf: &mut Buffer) {
@@ -139,11 +195,22 @@ fn adversarial(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Rect
         Some(_) => caption(model, model.current_scores(1).first(), area.width),
         None => String::new(),
     };
-    let inner = draw::frame(&model.theme, area, &adversarial_title(model), &line, focused, buf);
+    let inner = draw::frame(&model.theme, area, &closer(model, &adversarial_title(model)), &line, focused, buf);
     if model.frame().is_none() {
         return empty(model, "Space attacks, a chooses how", inner, buf);
     }
-    picture::draw_adversarial(model, opened, cache, inner, buf);
+    picture::draw_adversarial(model, opened, cache, (part(model), inner), buf);
+}
+
+/// The title says how close a picture is.
+fn closer(model: &Model, title: &str) -> String {
+    match model.attack.closer {
+        0 => title.to_owned(),
+        n => format!(
+            "{title}, {} closer",
+            model.theme.glyph(["", "2×", "4×", "8×", "16×"][n.min(4) as usize], ["", "2x", "4x", "8x", "16x"][n.min(4) as usize])
+        ),
+    }
 }
 
 /// The title says so when the step has no picture of its own.
@@ -170,10 +237,10 @@ fn change(model: &Model, cache: &mut ViewCache, area: Rect, focused: bool, buf: 
         None => String::new(),
     };
     let inner = draw::frame(&model.theme, area, "perturbation", &line, focused, buf);
-    match picture::perturbation(model, cache, inner, buf) {
+    match picture::perturbation(model, cache, (part(model), inner), buf) {
         Some(gain) => {
             let times = model.theme.glyph("×", "x");
-            draw::frame(&model.theme, area, &format!("perturbation {times}{gain}"), &line, focused, buf);
+            draw::frame(&model.theme, area, &closer(model, &format!("perturbation {times}{gain}")), &line, focused, buf);
         }
         None => empty(model, "what the attack adds", inner, buf),
     }
@@ -185,7 +252,13 @@ fn map(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Rect, focuse
     if model.frame().is_none() {
         return empty(model, "what each part of it does", inner, buf);
     }
-    let shown = picture::psr_map(model, opened, cache, inner, None, buf);
+    let shown = match part(model) {
+        None => picture::psr_map(model, opened, cache, inner, None, buf),
+        Some(part) => match picture::adversarial(model, opened, cache, (Some(part), inner)) {
+            Some((placed, raster)) => picture::psr_over(model, (placed, &raster, part), inner, None, buf),
+            None => None,
+        },
+    };
     let Some(shown) = shown else { return };
     let s = psr::Summary::of(&shown.map);
     let estimate = match shown.map.settings.mode {

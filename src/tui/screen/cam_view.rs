@@ -75,7 +75,7 @@ fn difference_pane(model: &Model, opened: &Opened, cache: &mut ViewCache, what: 
     let title = if area.width >= 30 { format!("C(x',{t}) - C(x0,{t})") } else { format!("change, {t}") };
     let caption = format!("+ grew - shrank, to {}, mean {}", text::number(limit), text::signed(mean));
     let inner = draw::frame(theme, area, &title, &caption, pane == model.cam.focus, buf);
-    let Some((placed, raster)) = picture::adversarial(model, opened, cache, inner) else { return };
+    let Some((placed, raster)) = picture::adversarial(model, opened, cache, (None, inner)) else { return };
     draw_signed(map, limit, model.cam.strength, Some(&raster), &placed, theme, buf);
 }
 
@@ -133,7 +133,7 @@ fn map_pane(
 }
 
 fn in_pane(model: &Model, opened: &Opened, cache: &mut ViewCache, adversarial: bool, area: Rect) -> Option<(Placed, Arc<Raster>)> {
-    if adversarial { picture::adversarial(model, opened, cache, area) } else { picture::clean(model, opened, cache, area) }
+    if adversarial { picture::adversarial(model, opened, cache, (None, area)) } else { picture::clean(model, opened, cache, (None, area)) }
 }
 
 /// Room for a picture and its map, along the longer side.

@@ -157,8 +157,8 @@ pub const KEYS: &[Binding] = &[
     key(Msg::Zero, "units-zero", "Zeroes the selected units (the chosen one without a selection).", "zero", "x"),
     key(Msg::Patch, "units-patch", "Puts the selected units back to their maps on the clean image.", "patch", "P"),
     key(Msg::Undo, "units-undo", "Takes the last mask back.", "undo", "u"),
-    key(Msg::Top, "units-top", "Zeroes the first k units of the present order.", "top k", "K"),
-    key(Msg::Concept, "units-concept", "Zeroes every unit of a concept or category.", "concept", "C"),
+    key(Msg::Top, "units-top", "Zeroes the first k units of the present order, or puts them back too, after P.", "top k", "K"),
+    key(Msg::Concept, "units-concept", "Zeroes every unit of a concept or category, or puts them back too, after P.", "concept", "C"),
     key(Msg::Move(1), "units-down", "Next unit.", "unit", "j <down>"),
     key(Msg::Move(-1), "units-up", "Previous unit.", "unit", "k <up>"),
     key(Msg::Exact, "units-exact", "Measures the effects of the rows on the screen: one forward run per unit.", "exact", "E"),
@@ -379,20 +379,20 @@ fn mask_selection(model: &mut Model, fill: Fill) {
     apply(model, &selection, fill, "chosen by hand");
 }
 
-/// Zeroes the first units of the present order.
+/// Masks the first units of the present order.
 pub fn mask_top(model: &mut Model, line: &str) {
     let rows: Vec<usize> = visible(model).iter().map(|u| u.unit).collect();
     match line.parse::<usize>() {
         Ok(k) if k > 0 && k <= rows.len() => {
             let how = format!("the first {k} by {}", model.units.sort.name());
-            apply(model, &rows[..k], Fill::Zero, &how);
+            apply(model, &rows[..k], fill_in_force(model), &how);
         }
         _ if line.is_empty() => {}
         _ => model.tell(Severity::Warn, format!("'{line}' is no number of units; give one from 1 to {}", rows.len())),
     }
 }
 
-/// Zeroes every unit of a concept.
+/// Masks every unit of a concept.
 pub fn mask_concept(model: &mut Model, line: &str) {
     if line.is_empty() {
         return;
@@ -402,8 +402,13 @@ pub fn mask_concept(model: &mut Model, line: &str) {
     };
     match found.is_empty() {
         true => model.tell(Severity::Info, format!("no unit of this layer has a concept like '{line}' with an IoU of {IOU_THRESHOLD}")),
-        false => apply(model, &found, Fill::Zero, &format!("concept '{line}'")),
+        false => apply(model, &found, fill_in_force(model), &format!("concept '{line}'")),
     }
+}
+
+/// More units join the mask in force: put back to clean where that was the last wish, else zeroed.
+fn fill_in_force(model: &Model) -> Fill {
+    model.units.masks.last().map_or(Fill::Zero, |m| m.mask.fill)
 }
 
 /// Adds units to the mask in force, or begins another one when they are filled otherwise.

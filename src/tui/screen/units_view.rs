@@ -255,8 +255,8 @@ fn maps(
         let large = placed.w >= 20;
         let photo = match i {
             _ if !large => None,
-            0 => picture::clean(model, opened, cache, under),
-            _ => picture::adversarial(model, opened, cache, under),
+            0 => picture::clean(model, opened, cache, (None, under)),
+            _ => picture::adversarial(model, opened, cache, (None, under)),
         };
         let base = photo.as_ref().map(|(_, raster)| raster.as_ref());
         match i {

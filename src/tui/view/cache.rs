@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use ndarray::ArrayView3;
+use ndarray::{ArrayView3, s};
 
 use crate::{
     engine::command::RunId,
@@ -23,7 +23,10 @@ pub enum Content {
     Delta(RunId, usize, u32),
 }
 
-type Key = (Content, usize, usize);
+type Key = (Content, Part, usize, usize);
+
+/// The part of a picture that is shown: top, left, height, width; nothing for all of it.
+pub type Part = Option<[usize; 4]>;
 
 /// Converted pictures by content and size.
 #[derive(Debug, Default)]
@@ -39,12 +42,21 @@ const KEPT: usize = 160;
 impl ViewCache {
     /// The picture at this size, converted once.
     pub fn raster(&mut self, content: Content, source: ArrayView3<f32>, placed: &Placed) -> Arc<Raster> {
+        self.part(content, None, source, placed)
+    }
+
+    /// A part of the picture at this size, converted once.
+    pub fn part(&mut self, content: Content, part: Part, whole: ArrayView3<f32>, placed: &Placed) -> Arc<Raster> {
         self.clock += 1;
-        let key = (content, placed.w, placed.h);
+        let key = (content, part, placed.w, placed.h);
         if let Some((raster, used)) = self.rasters.get_mut(&key) {
             *used = self.clock;
             return Arc::clone(raster);
         }
+        let source = match part {
+            Some([top, left, h, w]) => whole.slice_move(s![.., top..top + h, left..left + w]),
+            None => whole,
+        };
         let raster = Arc::new(match content {
             Content::Clean(_) | Content::Image(..) => Raster::photo(source, placed.w, placed.h),
             Content::Delta(_, _, gain) => Raster::perturbation(source, gain as f32, placed.w, placed.h),

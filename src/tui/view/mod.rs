@@ -14,7 +14,7 @@ pub mod chrome;
 pub mod draw;
 pub mod picture;
 
-pub use cache::{Content, ViewCache};
+pub use cache::{Content, Part, ViewCache};
 
 /// Draws everything.
 pub fn view(model: &Model, cache: &mut ViewCache, frame: &mut Frame) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ratatui::{buffer::Buffer, layout::Rect};
 
-use super::{Content, ViewCache, draw};
+use super::{Content, Part, ViewCache, draw};
 use crate::{
     core::explain::psr::Mode,
     engine::event::Opened,
@@ -20,37 +20,40 @@ use crate::{
     },
 };
 
-/// Draws the clean image.
-pub fn draw_clean(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Rect, buf: &mut Buffer) {
-    if let Some((placed, raster)) = clean(model, opened, cache, area) {
+/// Draws the clean image, or a part of it.
+pub fn draw_clean(model: &Model, opened: &Opened, cache: &mut ViewCache, (part, area): (Part, Rect), buf: &mut Buffer) {
+    if let Some((placed, raster)) = clean(model, opened, cache, (part, area)) {
         raster.draw(&placed, &model.theme, buf);
-        cache.gallery.place(Content::Clean(model.generation), None, placed.area, Source::Image(Arc::clone(&opened.image)));
+        cache.gallery.place(Content::Clean(model.generation), part, placed.area, Source::Image(Arc::clone(&opened.image)));
     }
 }
 
-/// Draws the adversarial image of the current step.
-pub fn draw_adversarial(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Rect, buf: &mut Buffer) {
-    let (Some(frame), Some(run)) = (model.frame(), &model.run) else { return draw_clean(model, opened, cache, area, buf) };
-    if let Some((placed, raster)) = adversarial(model, opened, cache, area) {
+/// Draws the adversarial image of the current step, or a part of it.
+pub fn draw_adversarial(model: &Model, opened: &Opened, cache: &mut ViewCache, (part, area): (Part, Rect), buf: &mut Buffer) {
+    let (Some(frame), Some(run)) = (model.frame(), &model.run) else { return draw_clean(model, opened, cache, (part, area), buf) };
+    if let Some((placed, raster)) = adversarial(model, opened, cache, (part, area)) {
         raster.draw(&placed, &model.theme, buf);
-        cache.gallery.place(Content::Image(run.id, frame.index), None, placed.area, Source::Adversarial(frame));
+        cache.gallery.place(Content::Image(run.id, frame.index), part, placed.area, Source::Adversarial(frame));
     }
 }
 
-/// Place and converted clean image.
-pub fn clean(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Rect) -> Option<(Placed, Arc<Raster>)> {
-    let (_, h, w) = opened.image.dim();
-    let placed = Placed::new(w, h, area, Ink::of(&model.theme))?;
-    let raster = cache.raster(Content::Clean(model.generation), opened.image.view(), &placed);
+fn placed(model: &Model, (_, h, w): (usize, usize, usize), part: Part, area: Rect) -> Option<Placed> {
+    let [_, _, h, w] = part.unwrap_or([0, 0, h, w]);
+    Placed::new(w, h, area, Ink::of(&model.theme))
+}
+
+/// Place and converted clean image, or a part of it.
+pub fn clean(model: &Model, opened: &Opened, cache: &mut ViewCache, (part, area): (Part, Rect)) -> Option<(Placed, Arc<Raster>)> {
+    let placed = placed(model, opened.image.dim(), part, area)?;
+    let raster = cache.part(Content::Clean(model.generation), part, opened.image.view(), &placed);
     Some((placed, raster))
 }
 
-/// Place and converted adversarial image of the current step; the clean one before any attack.
-pub fn adversarial(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Rect) -> Option<(Placed, Arc<Raster>)> {
-    let (Some(frame), Some(run)) = (model.frame(), &model.run) else { return clean(model, opened, cache, area) };
-    let (_, h, w) = frame.image.dim();
-    let placed = Placed::new(w, h, area, Ink::of(&model.theme))?;
-    let raster = cache.raster(Content::Image(run.id, frame.index), frame.image.view(), &placed);
+/// Place and converted adversarial image of the current step, or a part of it; the clean one before any attack.
+pub fn adversarial(model: &Model, opened: &Opened, cache: &mut ViewCache, (part, area): (Part, Rect)) -> Option<(Placed, Arc<Raster>)> {
+    let (Some(frame), Some(run)) = (model.frame(), &model.run) else { return clean(model, opened, cache, (part, area)) };
+    let placed = placed(model, frame.image.dim(), part, area)?;
+    let raster = cache.part(Content::Image(run.id, frame.index), part, frame.image.view(), &placed);
     Some((placed, raster))
 }
 
@@ -62,16 +65,15 @@ pub fn gain(linf: f32) -> u32 {
     (0.5 / linf).log2().round().clamp(0.0, 10.0).exp2() as u32
 }
 
-/// Draws the perturbation of the current step; returns the amplification.
-pub fn perturbation(model: &Model, cache: &mut ViewCache, area: Rect, buf: &mut Buffer) -> Option<u32> {
+/// Draws the perturbation of the current step, or a part of it; returns the amplification.
+pub fn perturbation(model: &Model, cache: &mut ViewCache, (part, area): (Part, Rect), buf: &mut Buffer) -> Option<u32> {
     let (frame, run) = (model.frame()?, model.run.as_ref()?);
     let linf = frame.delta.iter().fold(0.0f32, |m, v| m.max(v.abs()));
     let gain = gain(linf);
-    let (_, h, w) = frame.delta.dim();
-    let placed = Placed::new(w, h, area, Ink::of(&model.theme))?;
-    let raster = cache.raster(Content::Delta(run.id, frame.index, gain), frame.delta.view(), &placed);
+    let placed = placed(model, frame.delta.dim(), part, area)?;
+    let raster = cache.part(Content::Delta(run.id, frame.index, gain), part, frame.delta.view(), &placed);
     raster.draw(&placed, &model.theme, buf);
-    cache.gallery.place(Content::Delta(run.id, frame.index, gain), None, placed.area, Source::Change(Arc::clone(&frame), gain));
+    cache.gallery.place(Content::Delta(run.id, frame.index, gain), part, placed.area, Source::Change(Arc::clone(&frame), gain));
     Some(gain)
 }
 
@@ -85,7 +87,7 @@ pub fn psr_map(
     buf: &mut Buffer,
 ) -> Option<psr::Shown> {
     let whole = [0, 0, opened.image.dim().1, opened.image.dim().2];
-    let (placed, base) = adversarial(model, opened, cache, area)?;
+    let (placed, base) = adversarial(model, opened, cache, (None, area))?;
     psr_over(model, (placed, &base, whole), area, selected, buf)
 }
 

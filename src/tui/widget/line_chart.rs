@@ -5,7 +5,7 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 use crate::tui::{
     text,
-    theme::{Role, Theme},
+    theme::{Depth, Role, Theme},
     view::draw,
 };
 
@@ -146,6 +146,13 @@ impl LineChart<'_> {
             && let Some(v) = series.values.get(step).filter(|v| v.is_finite())
         {
             put(plot.x + self.column(step, plot.width), *v);
+        }
+        if theme.depth == Depth::None {
+            // Without colours the curves are told apart by their marks along the way.
+            let every = (self.steps / 5).max(1);
+            for (step, v) in series.values.iter().enumerate().step_by(every).filter(|(_, v)| v.is_finite()) {
+                put(plot.x + self.column(step, plot.width), *v);
+            }
         }
     }
 }
