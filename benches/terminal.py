@@ -33,7 +33,7 @@ class Terminal:
             os.environ.update(TERM="xterm-256color", COLORTERM="truecolor", XDG_STATE_HOME=state)
             os.execv(program, [program, *arguments])
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        self.data = b""
+        self.data = bytearray()
 
     def read(self, seconds):
         """Reads for so long; whether anything came."""
