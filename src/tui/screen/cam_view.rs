@@ -242,7 +242,7 @@ fn scale(model: &Model, limit: f32, area: Rect, buf: &mut Buffer) {
     let unit = if model.cam.method == Method::Cam { "logits" } else { "raw units" };
     let gap = if area.height > 9 { 3 } else { 2 };
     let note = format!(
-        "One scale for all four maps, in {unit}, clipped at 99.5%. IS: part of the change in the hottest {} of a map (keys x, X); even: if spread evenly; lift: IS / even. The dotted line is the region of the focus.",
+        "One scale for all four, in {unit}, clipped at 99.5%. IS: share of the change in the hottest {} (x, X); even: if spread evenly; lift: IS / even. Dotted: region of the focus.",
         text::percent(1.0 - model.cam.level)
     );
     for (i, line) in text::wrap(&note, usize::from(area.width)).iter().enumerate().take(usize::from(area.height.saturating_sub(gap))) {

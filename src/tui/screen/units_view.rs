@@ -148,10 +148,10 @@ fn summary(model: &Model, table: &UnitTable, labels: Option<&ConceptLabels>, sho
     if units::measuring(model) {
         parts.push("measuring".into());
     }
+    parts.push(labels.map_or_else(|| "no concept names".into(), |l| format!("names: {}; in brackets below IoU .04", l.origin())));
     if let Some(images) = &table.spread {
         parts.push(format!("sd: change over the spread in {images}"));
     }
-    parts.push(labels.map_or_else(|| "no concept names".into(), |l| format!("names: {}; in brackets below IoU .04", l.origin())));
     let x = typed(model, &state.filter, area, buf);
     let room = area.right().saturating_sub(x + 1);
     draw::text(buf, x, area.y, room, &text::truncate(&parts.join(dot), usize::from(room), theme.ellipsis()), theme.style(Role::Accent));
