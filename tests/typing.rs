@@ -914,6 +914,8 @@ fn insight_offers_what_is_missing_and_leads_to_the_evidence() {
     }
     let text = t.text(120, 50);
     assert!(!text.contains("Not computed"), "{text}");
+    // By the change itself: unit 5 only stands out against its spread.
+    assert!(text.contains("moved most are 3 (fur"), "{text}");
     assert!(text.contains("part at block2") && text.contains("Zeroing the 2 most moved units of block3"), "{text}");
     for (topic, screen) in [(0, Screen::Attack), (1, Screen::Pixels), (2, Screen::Cam), (3, Screen::Layers), (4, Screen::Units)] {
         t.keys("6g");

@@ -251,9 +251,17 @@ pub fn gated(network: &mut dyn Units, case: Case, gate: &UnitGate) -> Result<Arr
 
 /// Units by sensitivity: largest absolute change of the mean response first, over its spread where that is known.
 pub fn most_sensitive(table: &UnitTable) -> Vec<usize> {
-    let size = |u: &UnitChange| u.standardised.unwrap_or(u.change).abs();
+    by_size(table, |u| u.standardised.unwrap_or(u.change))
+}
+
+/// Units by the absolute change of their mean response, whatever their spread.
+pub fn most_moved(table: &UnitTable) -> Vec<usize> {
+    by_size(table, |u| u.change)
+}
+
+fn by_size(table: &UnitTable, value: impl Fn(&UnitChange) -> f32) -> Vec<usize> {
     let mut order: Vec<&UnitChange> = table.units.iter().collect();
-    order.sort_by(|a, b| size(b).total_cmp(&size(a)).then(a.unit.cmp(&b.unit)));
+    order.sort_by(|a, b| value(b).abs().total_cmp(&value(a).abs()).then(a.unit.cmp(&b.unit)));
     order.into_iter().map(|u| u.unit).collect()
 }
 

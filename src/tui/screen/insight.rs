@@ -10,7 +10,7 @@ use crate::{
         insight::{Facts, LayerFacts, MaskFacts, PlaceFacts, Sentence, Topic, TypeFacts, UndoneFacts, UnitFacts, sentences},
         layers::{Settings, turning_point},
         psr::{self as ratio, Mode},
-        units::{Fill, most_sensitive},
+        units::{Fill, most_moved},
     },
     engine::inspect::{Answer, Ask},
     tui::{
@@ -204,7 +204,7 @@ fn layer_facts(model: &Model) -> Option<LayerFacts> {
 fn unit_facts(model: &Model) -> Option<UnitFacts> {
     let (table, labels) = network::table(model, model.units.layer.clone())?;
     let concept = |k: usize| labels.and_then(|l| l.unit(k)).filter(|c| c.detected()).map(|c| format!("{}, IoU {:.2}", c.label, c.iou));
-    let moved = most_sensitive(table).into_iter().filter(|k| table.units[*k].change != 0.0);
+    let moved = most_moved(table).into_iter().filter(|k| table.units[*k].change != 0.0);
     let units = moved.take(NAMED).map(|k| (k, f64::from(table.units[k].change), concept(k))).collect();
     Some(UnitFacts { layer: table.layer.name.clone(), units, origin: labels.map(|l| l.origin().to_owned()) })
 }
