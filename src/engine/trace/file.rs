@@ -3,11 +3,18 @@
 //! Tensors: `clean` `[C,H,W]`, `adversarial` `[C,H,W]`, `frames` `[F,C,H,W]` (perturbations), `frame_steps` `[F]` (int64). All pixel space.
 //! Optional: the maps of [`Maps`]. Whatever came after the first release is optional, so that the layout is still version 1.
 
-use std::{collections::HashMap, fs, io::Write, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, BufWriter, Write},
+    path::Path,
+    sync::Arc,
+};
 
 use ndarray::{Array3, ArrayView3, Axis};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::{
     Frame, StepRecord, Trace,
@@ -144,26 +151,32 @@ pub fn save(path: &Path, meta: &RunMeta, trace: &Trace) -> Result<()> {
 
 /// Writes a run and its explanations atomically.
 pub fn save_with(path: &Path, meta: &RunMeta, trace: &Trace, maps: &Maps) -> Result<()> {
-    let bytes = to_bytes(meta, trace, maps)
-        .map_err(|e| Error::Input(format!("cannot write {}: {e}; give a path in a folder you may write to", path.display())))?;
-    write(path, &bytes)
+    write_with(path, |out| stream(out, meta, trace, maps))
 }
 
 /// Writes a file atomically: temporary file in the same folder, fsync, rename.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_with(path, |out| out.write_all(bytes))
+}
+
+/// The same with what a function writes.
+fn write_with(path: &Path, content: impl Fn(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    let whole = |file: fs::File| -> io::Result<fs::File> {
+        let mut out = BufWriter::with_capacity(1 << 20, file);
+        content(&mut out)?;
+        out.into_inner().map_err(io::IntoInnerError::into_error)
+    };
     let fail =
         |e: &dyn std::fmt::Display| Error::Input(format!("cannot write {}: {e}; give a path in a folder you may write to", path.display()));
     // A device or a pipe is written to, never replaced.
     if fs::metadata(path).is_ok_and(|m| !m.is_file()) {
-        return fs::OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(bytes)).map_err(|e| fail(&e));
+        return fs::OpenOptions::new().write(true).open(path).and_then(whole).map(drop).map_err(|e| fail(&e));
     }
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().ok_or_else(|| fail(&"it names no file"))?;
     let part = folder.join(format!(".{}.{}.part", name.to_string_lossy(), std::process::id()));
     let written = (|| {
-        let mut file = fs::File::create(&part)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
+        whole(fs::File::create(&part)?)?.sync_all()?;
         fs::rename(&part, path)
     })();
     written.map_err(|e| {
@@ -172,54 +185,75 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
-fn to_bytes(meta: &RunMeta, trace: &Trace, maps: &Maps) -> std::result::Result<Vec<u8>, Box<dyn std::error::Error>> {
+/// The safetensors format, written piece by piece: the library would hold all recorded pictures twice over, and its metadata come in
+/// another order every time.
+fn stream(out: &mut dyn Write, meta: &RunMeta, trace: &Trace, maps: &Maps) -> io::Result<()> {
     // A run that is still going on may have recorded more since the metadata was made.
     let frames: Vec<_> = trace.frames().into_iter().filter(|&i| i < meta.steps.len()).filter_map(|i| trace.frame(i)).collect();
-    let shape = trace.clean.shape().to_vec();
     let best = trace.best().and_then(|i| trace.frame(i)).or_else(|| frames.last().cloned());
     let adversarial = best.as_ref().map_or_else(|| trace.clean.view(), |f| f.image.view());
-    let deltas: Vec<u8> = frames.iter().flat_map(|f| bytes(f.delta.view())).collect();
-    let steps: Vec<u8> = frames.iter().flat_map(|f| (f.index as i64).to_le_bytes()).collect();
-    let (clean, adversarial) = (bytes(trace.clean.view()), bytes(adversarial));
-    let mut stack = vec![frames.len()];
-    stack.extend(&shape);
     let (index, arrays) = maps::encode(maps);
-    let mut tensors = vec![
-        ("clean", TensorView::new(Dtype::F32, shape.clone(), &clean)?),
-        ("adversarial", TensorView::new(Dtype::F32, shape, &adversarial)?),
-        ("frames", TensorView::new(Dtype::F32, stack, &deltas)?),
-        ("frame_steps", TensorView::new(Dtype::I64, vec![frames.len()], &steps)?),
-    ];
+    let (shape, pixels) = (trace.clean.shape(), trace.clean.len());
+    let mut stack = vec![frames.len()];
+    stack.extend(shape);
+    // Eight-byte numbers first, so that everything is aligned.
+    let mut header = Header::default();
+    header.tensor("frame_steps", "I64", &[frames.len()], 8 * frames.len());
+    header.tensor("adversarial", "F32", shape, 4 * pixels);
+    header.tensor("clean", "F32", shape, 4 * pixels);
+    header.tensor("frames", "F32", &stack, 4 * pixels * frames.len());
     for array in &arrays {
-        tensors.push((&array.name, TensorView::new(Dtype::F32, array.shape.clone(), &array.bytes)?));
+        header.tensor(&array.name, "F32", &array.shape, array.bytes.len());
     }
-    let mut metadata = HashMap::from([(META.to_owned(), serde_json::to_string(meta)?)]);
+    let mut metadata = BTreeMap::from([(META, serde_json::to_string(meta)?)]);
     if !arrays.is_empty() {
-        metadata.insert(maps::META.to_owned(), serde_json::to_string(&index)?);
+        metadata.insert(maps::META, serde_json::to_string(&index)?);
     }
-    in_order(safetensors::serialize(tensors, Some(metadata))?)
+    header.write(out, &metadata)?;
+    for frame in &frames {
+        out.write_all(&(frame.index as i64).to_le_bytes())?;
+    }
+    write_array(out, adversarial)?;
+    write_array(out, trace.clean.view())?;
+    for frame in &frames {
+        write_array(out, frame.delta.view())?;
+    }
+    arrays.iter().try_for_each(|array| out.write_all(&array.bytes))
 }
 
-/// The same file with its metadata in alphabetical order: the library writes a hash map, whose order differs from run to run.
-fn in_order(mut file: Vec<u8>) -> std::result::Result<Vec<u8>, Box<dyn std::error::Error>> {
-    let length = file.first_chunk().map(|n| u64::from_le_bytes(*n) as usize).ok_or("it has no header")?;
-    let old = file.get_mut(8..8 + length).ok_or("its header is cut off")?;
-    let mut header: serde_json::Value = serde_json::from_slice(old)?;
-    if let Some(metadata) = header["__metadata__"].as_object_mut() {
-        metadata.sort_keys();
-    }
-    let mut new = serde_json::to_vec(&header)?;
-    if new.len() > length {
-        return Err("its header does not fit any more".into());
-    }
-    // Blanks at the end align the arrays.
-    new.resize(length, b' ');
-    old.copy_from_slice(&new);
-    Ok(file)
+/// Names, types, shapes and places of the arrays, in the order in which they follow.
+#[derive(Default)]
+struct Header {
+    tensors: serde_json::Map<String, Value>,
+    end: usize,
 }
 
-fn bytes(array: ArrayView3<f32>) -> Vec<u8> {
-    array.iter().flat_map(|v| v.to_le_bytes()).collect()
+impl Header {
+    fn tensor(&mut self, name: &str, dtype: &str, shape: &[usize], bytes: usize) {
+        let place = [self.end, self.end + bytes];
+        self.end += bytes;
+        self.tensors.insert(name.to_owned(), json!({"dtype": dtype, "shape": shape, "data_offsets": place}));
+    }
+
+    fn write(self, out: &mut dyn Write, metadata: &BTreeMap<&str, String>) -> io::Result<()> {
+        let mut all = serde_json::Map::from_iter([("__metadata__".to_owned(), json!(metadata))]);
+        all.extend(self.tensors);
+        let mut text = serde_json::to_vec(&all)?;
+        // Blanks at the end align the arrays.
+        text.resize(text.len().next_multiple_of(8), b' ');
+        out.write_all(&(text.len() as u64).to_le_bytes())?;
+        out.write_all(&text)
+    }
+}
+
+fn write_array(out: &mut dyn Write, array: ArrayView3<f32>) -> io::Result<()> {
+    let mut row = Vec::with_capacity(4 * array.len_of(Axis(2)));
+    for values in array.rows() {
+        row.clear();
+        row.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+        out.write_all(&row)?;
+    }
+    Ok(())
 }
 
 /// Reads a run. Files written by a newer version and damaged files are refused with a sentence.
@@ -241,7 +275,7 @@ pub fn load(path: &Path) -> Result<Run> {
 pub fn parse(raw: &[u8]) -> std::result::Result<Run, String> {
     let (_, header) = SafeTensors::read_metadata(raw).map_err(|e| e.to_string())?;
     let text = header.metadata().as_ref().and_then(|m| m.get(META)).ok_or("it holds no psescope metadata")?;
-    let version = serde_json::from_str::<serde_json::Value>(text).map_err(|e| e.to_string())?["format"].as_u64().unwrap_or(0);
+    let version = serde_json::from_str::<Value>(text).map_err(|e| e.to_string())?["format"].as_u64().unwrap_or(0);
     if version > u64::from(VERSION) {
         return Err(format!("it has format {version}, newer than the {VERSION} this program reads; update psescope"));
     }
