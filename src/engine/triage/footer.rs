@@ -138,7 +138,7 @@ fn range(group: &RowGroupMetaData, chunk: &ColumnChunkMetaData) -> Option<(u64, 
 /// Values in the pages of a column, when these have the form that `table` writes.
 fn pages(mut bytes: &[u8]) -> Option<u64> {
     let mut values = 0_u64;
-    let mut first = true;
+    let (mut first, mut dictionary) = (true, false);
     while !bytes.is_empty() {
         let (numbers, length) = thrift::record(bytes, PAGE)?;
         let number = |within, own| numbers.get(&(within, own)).and_then(|n| usize::try_from(*n).ok());
@@ -148,11 +148,11 @@ fn pages(mut bytes: &[u8]) -> Option<u64> {
         }
         bytes = bytes.get(length..)?.get(page..)?;
         match (number(0, 1)?, number(5, 1), number(7, 1)) {
-            // PLAIN or by dictionary; the levels as runs.
-            (0, Some(count), None) if matches!((number(5, 2)?, number(5, 3)?), (0 | 2 | 8, 3)) => {
-                values = values.checked_add(count as u64)?
+            // PLAIN or by the dictionary before; the levels as runs.
+            (0, Some(count), None) if number(5, 3)? == 3 && (number(5, 2)? == 0 || dictionary && matches!(number(5, 2)?, 2 | 8)) => {
+                values = values.checked_add(count as u64)?;
             }
-            (2, None, Some(count)) if first && number(7, 2)? == 0 && count <= page => {}
+            (2, None, Some(count)) if first && number(7, 2)? == 0 && count <= page => dictionary = true,
             _ => return None,
         }
         first = false;
@@ -179,14 +179,16 @@ mod tests {
 
     #[test]
     fn pages_are_counted() {
-        let data =
-            |values: u8, size: u8| [0x15, 0, 0x15, size * 2, 0x15, size * 2, 0x2c, 0x15, values * 2, 0x15, 0, 0x15, 6, 0x15, 6, 0, 0];
+        let coded = |values: u8, by: u8| [0x15, 0, 0x15, 4, 0x15, 4, 0x2c, 0x15, values * 2, 0x15, by * 2, 0x15, 6, 0x15, 6, 0, 0];
         let dictionary = |values: u8| [0x15, 4, 0x15, 2, 0x15, 2, 0x4c, 0x15, values * 2, 0x15, 0, 0x11, 0, 0, b'x'];
-        let page = |values| [&data(values, 2)[..], b"xx"].concat();
+        let page = |values| [&coded(values, 0)[..], b"xx"].concat();
         assert_eq!(pages(&[page(3), page(4)].concat()), Some(7));
         assert_eq!(pages(&[&dictionary(1)[..], &page(4)].concat()), Some(4));
+        let by_dictionary = [&coded(5, 8)[..], b"xx"].concat();
+        assert_eq!(pages(&[&dictionary(1)[..], &by_dictionary].concat()), Some(5));
+        assert_eq!(pages(&by_dictionary), None);
         // A page that is cut off, a dictionary in the wrong place, one of more values than bytes.
-        assert_eq!(pages(&data(3, 2)), None);
+        assert_eq!(pages(&coded(3, 0)), None);
         assert_eq!(pages(&[&page(4)[..], &dictionary(1)].concat()), None);
         assert_eq!(pages(&dictionary(2)), None);
     }
