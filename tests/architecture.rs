@@ -186,7 +186,10 @@ fn every_fuzz_target_is_tested_without_the_fuzzer() {
     assert_eq!(targets.len(), fs::read_dir(here.join("fuzz/fuzz_targets")).expect("targets").count());
     for target in targets {
         let name = target["name"].as_str().expect("a name");
-        assert!(read(target["path"].as_str().map(|p| format!("fuzz/{p}")).expect("a path").as_str()).contains(&format!("readers::{name}(data)")));
+        assert!(
+            read(target["path"].as_str().map(|p| format!("fuzz/{p}")).expect("a path").as_str())
+                .contains(&format!("readers::{name}(data)"))
+        );
         assert!(readers.contains(&format!("pub fn {name}(data: &[u8])")) && mutations.contains(&format!("readers::{name}")), "{name}");
     }
 }

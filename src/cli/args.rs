@@ -1,9 +1,6 @@
 //! Flags that several subcommands share.
 
-use std::{
-    io::Write as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
@@ -87,7 +84,7 @@ impl ModelArgs {
             gpu_memory_limit: self.gpu_memory_limit,
             fp16: self.fp16,
             update: self.update,
-            listener: Listener::new(|text| drop(writeln!(std::io::stderr(), "psescope: note: {text}"))),
+            listener: Listener::new(|text| super::tell::note(text)),
             ..RuntimeOptions::default()
         }
     }

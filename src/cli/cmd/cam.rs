@@ -131,7 +131,7 @@ impl CamCommand {
             picture::save(path, &overlay())?;
         }
         if self.json {
-            say!("{}", self.to_json(&found, &pictures));
+            say_json!(self.to_json(&found, &pictures));
         } else {
             self.print(&found, &pictures)?;
         }

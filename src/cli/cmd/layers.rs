@@ -60,7 +60,7 @@ impl LayersCommand {
         let report = LayerReport { step, layers: compared(&mut case, &infos, &[adversarial.view()], settings)?.swap_remove(0) };
         let timeline = if self.timeline { Some(over_steps(&mut case, &infos, settings)?) } else { None };
         if self.json {
-            say!("{}", network::layers(&report, timeline.as_deref(), settings));
+            say_json!(network::layers(&report, timeline.as_deref(), settings));
         } else if self.csv {
             say!("{}", network::layers_csv(timeline.as_deref().unwrap_or(std::slice::from_ref(&report))).trim_end());
         } else {

@@ -89,7 +89,7 @@ impl RecoveryCommand {
             write(&dir.join("recovery.json"), &curve.to_json().to_string())?;
         }
         if self.json {
-            say!("{}", curve.to_json());
+            say_json!(curve.to_json());
         } else if self.csv {
             say!("{}", curve.to_csv().trim_end());
         } else {

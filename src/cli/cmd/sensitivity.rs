@@ -142,7 +142,7 @@ impl SensitivityCommand {
             }
         }
         if self.json {
-            say!("{}", study.to_json());
+            say_json!(study.to_json());
         } else if self.csv {
             say!("{}", study.units_csv().trim_end());
         } else {

@@ -127,7 +127,7 @@ impl UnitsCommand {
         let count = reference.map(|r| r.1);
         let context = case.session.context(&case.image);
         if self.json {
-            say!("{}", network::units(&table, &order, labels.as_ref(), count, &context));
+            say_json!(network::units(&table, &order, labels.as_ref(), count, &context));
         } else if self.csv {
             say!("{}", network::units_csv(&table, &order, labels.as_ref()).trim_end());
         } else {
