@@ -157,6 +157,18 @@ fn the_pure_layer_touches_no_machine() {
     assert!(wrong.is_empty(), "core may not use:\n{}", wrong.join("\n"));
 }
 
+/// The lint can be switched off by the line that breaks it; this cannot.
+#[test]
+fn nothing_is_unsafe() {
+    for path in files() {
+        let source = fs::read_to_string(&path).expect("readable source");
+        let code = source.lines().filter(|l| !l.trim_start().starts_with("//"));
+        let found =
+            code.flat_map(|l| l.split(|c: char| !(c.is_alphanumeric() || c == '_'))).find(|w| ["unsafe", "unsafe_code"].contains(w));
+        assert!(found.is_none(), "{}: unsafe code belongs in a crate that is looked after", path.display());
+    }
+}
+
 /// Neither the program nor a build script of a dependency can fetch anything: nothing in the tree speaks HTTP. What downloads is
 /// the user's own pip, when `psescope runtime install` runs it.
 #[test]

@@ -84,7 +84,7 @@ impl ModelArgs {
             gpu_memory_limit: self.gpu_memory_limit,
             fp16: self.fp16,
             update: self.update,
-            listener: Listener::new(|text| super::tell::note(text)),
+            listener: Listener::new(super::tell::note),
             ..RuntimeOptions::default()
         }
     }

@@ -124,11 +124,6 @@ impl Labels {
         &self.names
     }
 
-    /// The names alone.
-    pub fn into_names(self) -> Vec<String> {
-        self.names
-    }
-
     /// Name of a class.
     pub fn name(&self, class: usize) -> String {
         self.names.get(class).cloned().unwrap_or_else(|| format!("class {class}"))
