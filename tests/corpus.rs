@@ -145,6 +145,7 @@ fn the_sentence_names_the_fault() {
         ("two_weights", "two weights"),
         ("two_producers", "two nodes produce"),
         ("external_absolute", "outside its own folder"),
+        ("external_subgraph", "outside its own folder"),
         ("external_parent", "outside its own folder"),
         ("external_missing", "download it too"),
         ("big_image", "more than psescope can hold"),
@@ -156,6 +157,15 @@ fn the_sentence_names_the_fault() {
         let text = sentence(&limited(home.path(), &["inspect", &path]), 3, name);
         assert!(text.contains(word), "{name}: {text}");
     }
+}
+
+/// Texts in a model are nobody's weights: they are carried along and reach the engine.
+#[test]
+fn a_model_with_texts_in_it_runs() {
+    let home = tempfile::tempdir().expect("a folder");
+    let path = root().join("tests/corpus/good/text_weight.onnx").display().to_string();
+    let seen = limited(home.path(), &["attack", &path, &panda(), "--steps", "1"]);
+    assert!(seen.status.success(), "{}", String::from_utf8_lossy(&seen.stderr));
 }
 
 #[cfg(unix)]
