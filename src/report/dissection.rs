@@ -9,7 +9,7 @@ use std::{
 
 use base64::Engine as _;
 use image::{RgbImage, codecs::jpeg::JpegEncoder};
-use ndarray::Axis;
+use ndarray::{Array4, Axis};
 
 use crate::{
     core::{
@@ -175,15 +175,14 @@ fn strips(subject: &Subject, network: &mut dyn Layers, data: &Data, done: &Disse
     // Tiles by unit and place.
     let mut tiles: BTreeMap<(usize, usize), RgbImage> = BTreeMap::new();
     for piece in wanted.chunks(BATCH) {
-        let mut images = Vec::with_capacity(piece.len());
-        for &at in piece {
-            images.extend(data.images(subject, at..at + 1)?);
+        let [c, h, w] = subject.prepared.shape;
+        let mut images = Array4::zeros((piece.len(), c, h, w));
+        for (place, &at) in images.axis_chunks_iter_mut(Axis(0), 1).zip(piece) {
+            data.images_into(subject, at..at + 1, place)?;
         }
-        let views: Vec<_> = images.iter().map(|i| i.view()).collect();
-        let stacked = ndarray::stack(Axis(0), &views).map_err(|e| Error::Engine(format!("the images differ in shape ({e})")))?;
-        let maps = network.activation(stacked.view(), &done.layer.name)?;
+        let maps = network.activation(images.view(), &done.layer.name)?;
         for (slot, &at) in piece.iter().enumerate() {
-            let photo = pixels::to_rgb8(images[slot].view());
+            let photo = pixels::to_rgb8(images.index_axis(Axis(0), slot));
             let small = image::imageops::resize(&photo, TILE as u32, TILE as u32, image::imageops::FilterType::Triangle);
             for (unit, top) in tops.iter().enumerate() {
                 let Some(place) = top.iter().position(|t| t.1 == at) else { continue };
