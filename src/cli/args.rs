@@ -73,6 +73,9 @@ pub struct ModelArgs {
     /// Where an attack's update is computed: host, device (in the graph: the image stays there), auto (device on GPUs).
     #[arg(long, default_value = "auto", value_name = "WHERE", env = "PSESCOPE_UPDATE")]
     pub update: Update,
+    /// Let CUDA record a step of an attack once and replay it (the update has to be on the device).
+    #[arg(long)]
+    pub cuda_graphs: bool,
 }
 
 impl ModelArgs {
@@ -87,6 +90,7 @@ impl ModelArgs {
             gpu_memory_limit: self.gpu_memory_limit,
             fp16: self.fp16,
             update: self.update,
+            cuda_graphs: self.cuda_graphs,
             listener: Listener::new(|text| drop(writeln!(std::io::stderr(), "psescope: note: {text}"))),
             ..RuntimeOptions::default()
         }
@@ -109,13 +113,17 @@ impl ModelArgs {
             ("--ort-lib", self.ort_lib.as_ref().map(file)),
             ("--engine", (self.engine != EngineChoice::default()).then(|| self.engine.to_string())),
             ("--threads", (self.threads != 0).then(|| self.threads.to_string())),
+            ("--gpu-memory-limit", self.gpu_memory_limit.map(|bytes| bytes.to_string())),
+            ("--update", (self.update != Update::default()).then(|| self.update.to_string())),
         ];
+        let switches = [("--fp16", self.fp16), ("--cuda-graphs", self.cuda_graphs)];
         let word = |(name, value): (&str, Option<String>)| Some((name.to_owned(), value?));
         // A value that begins with a dash is joined to its flag.
         given
             .into_iter()
             .filter_map(word)
             .flat_map(|(name, value)| if value.starts_with('-') { vec![format!("{name}={value}")] } else { vec![name, value] })
+            .chain(switches.iter().filter(|s| s.1).map(|s| s.0.to_owned()))
             .collect()
     }
 

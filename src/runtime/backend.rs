@@ -54,6 +54,8 @@ pub struct Shapes<'a> {
     pub usual: usize,
     /// Largest batch.
     pub most: usize,
+    /// Whether its tensors stay where it runs, and it is only run by [`Executor::advance`].
+    pub resident: bool,
 }
 
 /// Stops a run from another thread.
@@ -91,7 +93,8 @@ pub trait Executor: Send {
         Ok(Resident::new(array))
     }
 
-    /// Runs the graph on tensors that stay where they are: the outputs in `keep` stay too, those in `read` come here.
+    /// Runs the graph on tensors that stay where they are: the outputs in `keep` stay too, those in `read` come here. Every resident
+    /// that is still held keeps its value.
     fn advance(&mut self, inputs: &[(&str, Feed)], keep: &[&str], read: &[&str]) -> Result<Advanced> {
         let array = |feed: &Feed| match feed {
             Feed::Held(resident) => resident.get::<Array>().cloned(),

@@ -277,7 +277,7 @@ impl Network {
         let inputs = &names.graph.inputs;
         let most = if backward { self.gradient_batch } else { self.backend.preferred_batch() };
         // Attacks run one image or a few constants at once; maps of cells fill whole batches.
-        Shapes { inputs, usual: if backward { most.min(USUAL) } else { most }, most }
+        Shapes { inputs, usual: if backward { most.min(USUAL) } else { most }, most, resident: spec.update.is_some() }
     }
 
     /// Drops the tapped or gated graph that was not used for the longest time when there are too many.

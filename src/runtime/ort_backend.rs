@@ -24,6 +24,7 @@ use super::{
     backend::{Advanced, Array, Backend, Executor, Feed, Interrupt, Resident, Shapes},
     options::{Device, RuntimeOptions},
     ort_device::{self, explain, provider_name, providers},
+    ort_replay::Replay,
     ort_resident,
     placement::{self, Placed},
     quiet::{guarded, one_line},
@@ -139,6 +140,9 @@ impl OrtBackend {
         if self.device == Device::Auto {
             return self.settle_automatic(&available);
         }
+        if self.options.cuda_graphs && !matches!(self.device, Device::Cuda(_)) {
+            return Err(Error::Parameter(format!("--cuda-graphs is for CUDA; use --device cuda, or leave it out on {}", self.device)));
+        }
         if self.options.fp16 && !matches!(self.device, Device::TensorRt(_)) {
             return Err(Error::Parameter(format!("--fp16 is for TensorRT; use --device tensorrt, or leave --fp16 out on {}", self.device)));
         }
@@ -180,6 +184,9 @@ impl OrtBackend {
                 }
             }
         }
+        if self.options.cuda_graphs && !matches!(self.device, Device::Cuda(_)) {
+            self.notices.push(format!("--cuda-graphs records nothing: CUDA is not in use, {} is", self.device_name()));
+        }
         if self.options.fp16 && !matches!(self.device, Device::TensorRt(_)) {
             self.notices.push(format!("--fp16 has no effect: TensorRT is not in use, {} is", self.device_name()));
         }
@@ -208,7 +215,12 @@ impl OrtBackend {
 
     fn check_session(&self) -> ort::Result<Session> {
         let builder = Session::builder(&self.environment)?.with_disable_cpu_fallback()?;
-        builder.with_execution_providers(providers(self.device, &self.options, None))?.commit_from_memory(&check_graph())
+        builder.with_execution_providers(providers(self.device, &self.options, None, false))?.commit_from_memory(&check_graph())
+    }
+
+    /// Whether the runs of a graph are recorded and replayed.
+    fn replays(&self, shapes: Option<&Shapes>) -> bool {
+        self.options.cuda_graphs && shapes.is_some_and(|s| s.resident)
     }
 
     fn session(&self, model: &[u8], shapes: Option<&Shapes>, profile: Option<&Path>) -> ort::Result<Session> {
@@ -218,7 +230,7 @@ impl OrtBackend {
             .with_intra_threads(self.options.thread_count())?
             .with_intra_op_spinning(false)?
             .with_inter_op_spinning(false)?
-            .with_execution_providers(providers(self.device, &self.options, shapes.map(|s| (model, s))))?;
+            .with_execution_providers(providers(self.device, &self.options, shapes.map(|s| (model, s)), self.replays(shapes)))?;
         if let Some(profile) = profile {
             builder = builder.with_profiling(profile)?;
         }
@@ -229,18 +241,24 @@ impl OrtBackend {
 impl OrtBackend {
     fn executor(&self, model: &[u8], shapes: Option<&Shapes>, profiled: bool) -> Result<OrtExecutor> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let profile = profiled.then(|| {
+        let replays = self.replays(shapes);
+        // What is recorded runs on the GPU or not at all: nothing to look up in a profile.
+        let profile = (profiled && !replays).then(|| {
             std::env::temp_dir().join(format!("psescope-profile-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)))
         });
         let session = self.session(model, shapes, profile.as_deref()).map_err(|e| {
             let text = e.to_string();
-            Error::Engine(if self.device.is_gpu() {
+            Error::Engine(if replays && self.device.is_gpu() {
+                format!("CUDA cannot record the graph, leave --cuda-graphs out: {}", one_line(&text))
+            } else if self.device.is_gpu() {
                 explain(self.device, &text)
             } else {
                 format!("ONNX Runtime cannot load the graph: {}", one_line(&text))
             })
         })?;
-        OrtExecutor::new(session, self.device, profile)
+        let mut executor = OrtExecutor::new(session, self.device, profile)?;
+        executor.replay = replays.then(|| Replay::new(self.device));
+        Ok(executor)
     }
 }
 
@@ -281,7 +299,7 @@ impl Backend for OrtBackend {
 }
 
 /// Loads the library, or returns the one that is loaded.
-fn environment(path: &Path) -> Result<(Environment, u32)> {
+pub(super) fn environment(path: &Path) -> Result<(Environment, u32)> {
     let mut slot = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(loaded) = &*slot {
         if loaded.path == path || same_file(&loaded.path, path) {
@@ -348,6 +366,8 @@ struct OrtExecutor {
     profile: Option<PathBuf>,
     /// What the profile said.
     provider: String,
+    /// Buffers and recordings, where runs are replayed.
+    replay: Option<Replay>,
 }
 
 impl OrtExecutor {
@@ -355,7 +375,7 @@ impl OrtExecutor {
         let options =
             RunOptions::new().map_err(|e| Error::Engine(format!("ONNX Runtime cannot prepare a run: {}", one_line(&e.to_string()))))?;
         let stop = Arc::new(Stop { flag: AtomicBool::new(false), options });
-        Ok(Self { session, stop, device, profile, provider: ort_device::shown(device) })
+        Ok(Self { session, stop, device, profile, provider: ort_device::shown(device), replay: None })
     }
 
     /// Ends the profile and gives its text; `None` when there is none.
@@ -457,7 +477,10 @@ impl Executor for OrtExecutor {
     fn advance(&mut self, inputs: &[(&str, Feed)], keep: &[&str], read: &[&str]) -> Result<Advanced> {
         self.stopped()?;
         let stop = Arc::clone(&self.stop);
-        let advanced = ort_resident::advance(&mut self.session, &stop.options, self.device, inputs, keep, read);
+        let advanced = match &mut self.replay {
+            Some(replay) => replay.advance(&mut self.session, inputs, keep, read),
+            None => ort_resident::advance(&mut self.session, &stop.options, self.device, inputs, keep, read),
+        };
         self.stopped()?;
         let advanced = advanced?;
         self.read_profile()?;
