@@ -15,6 +15,7 @@ use super::{
     open, psr, run,
     screen::{Screen, attack, cam, insight, layers, pixels, triage, units},
     time,
+    widget::table_state::Go,
 };
 
 /// Routes a message.
@@ -113,10 +114,10 @@ fn wheel(model: &mut Model, by: i32) -> Vec<Effect> {
         return dialog::wheel(model, by);
     }
     let action = match model.screen {
-        Screen::Layers => Action::Layers(layers::Msg::Move(by)),
-        Screen::Units => Action::Units(units::Msg::Move(by)),
-        Screen::Insight => Action::Insight(insight::Msg::Move(by)),
-        Screen::Triage => Action::Triage(triage::Msg::Move(by)),
+        Screen::Layers => Action::Layers(layers::Msg::Go(Go::Rows(by))),
+        Screen::Units => Action::Units(units::Msg::Go(Go::Rows(by))),
+        Screen::Insight => Action::Insight(insight::Msg::Go(Go::Rows(by))),
+        Screen::Triage => Action::Triage(triage::Msg::Go(Go::Rows(by))),
         Screen::Attack | Screen::Pixels | Screen::Cam => Action::Time(if by > 0 { time::Msg::Forward } else { time::Msg::Back }),
     };
     act(model, action)

@@ -7,19 +7,22 @@ pub use state::{Show, Sort, State, arrived, export, follow, key, pictured};
 pub use view::{clicked, view};
 
 use crate::engine::command::Command;
-use crate::tui::{effect::Effect, keymap::Binding, model::Model, msg::Action, notice::Severity, run, screen::Screen};
+use crate::tui::{
+    effect::Effect,
+    keymap::Binding,
+    model::Model,
+    msg::Action,
+    notice::Severity,
+    run,
+    screen::Screen,
+    widget::table_state::{Cycle as _, Go},
+};
 
 /// What can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Msg {
-    /// This many rows down, or up when negative.
-    Move(i32),
-    /// A screenful down, or up.
-    Page(i32),
-    /// First row.
-    First,
-    /// Last row.
-    Last,
+    /// Another row.
+    Go(Go),
     /// Open the inspector on the image and attack it.
     Open,
     /// Type a filter.
@@ -53,12 +56,12 @@ const fn key_of(action: Msg, name: &'static str, help: &'static str, hint: &'sta
 /// Keys.
 pub const KEYS: &[Binding] = &[
     key_of(Msg::Open, "triage-open", "Opens the inspector on this image and attacks it.", "inspect", "<enter>"),
-    key_of(Msg::Move(1), "triage-down", "Next image.", "image", "j <down>"),
-    key_of(Msg::Move(-1), "triage-up", "Previous image.", "image", "k <up>"),
-    key_of(Msg::Page(1), "triage-page-down", "A screenful down.", "", "<pgdn> <C-d>"),
-    key_of(Msg::Page(-1), "triage-page-up", "A screenful up.", "", "<pgup> <C-u>"),
-    key_of(Msg::First, "triage-first", "First image.", "", "g <home>"),
-    key_of(Msg::Last, "triage-last", "Last image.", "", "G <end>"),
+    key_of(Msg::Go(Go::Rows(1)), "triage-down", "Next image.", "image", "j <down>"),
+    key_of(Msg::Go(Go::Rows(-1)), "triage-up", "Previous image.", "image", "k <up>"),
+    key_of(Msg::Go(Go::Pages(1)), "triage-page-down", "A screenful down.", "", "<pgdn> <C-d>"),
+    key_of(Msg::Go(Go::Pages(-1)), "triage-page-up", "A screenful up.", "", "<pgup> <C-u>"),
+    key_of(Msg::Go(Go::First), "triage-first", "First image.", "", "g <home>"),
+    key_of(Msg::Go(Go::Last), "triage-last", "Last image.", "", "G <end>"),
     key_of(Msg::Sort, "triage-sort", "Sorts by the next column: weakness, listing, name, confidence, flip, L2, IS lift.", "sort", "s"),
     key_of(Msg::Reverse, "triage-reverse", "Turns the order round.", "", "o"),
     key_of(Msg::Filter, "triage-filter", "Shows images whose path, classes or turning point contain a text.", "filter", "/"),
@@ -80,13 +83,10 @@ pub const FILTER_KEYS: &[Binding] = &[
 /// Does it.
 pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
     match msg {
-        Msg::Move(by) => model.triage.go(by),
-        Msg::Page(by) => {
-            let rows = view::rows_shown(model) as i32;
-            model.triage.go(by * rows.max(1));
+        Msg::Go(to) => {
+            let rows = view::rows_shown(model);
+            model.triage.go(to, rows);
         }
-        Msg::First => model.triage.go(i32::MIN / 2),
-        Msg::Last => model.triage.go(i32::MAX / 2),
         Msg::Filter => model.triage.typing = true,
         Msg::Accept => model.triage.typing = false,
         Msg::Clear => {

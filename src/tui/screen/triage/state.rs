@@ -26,7 +26,15 @@ use crate::{
         },
     },
     report::triage_text,
-    tui::{effect::Effect, keymap::Key, model::Model, notice::Severity, run, screen::Screen},
+    tui::{
+        effect::Effect,
+        keymap::Key,
+        model::Model,
+        notice::Severity,
+        run,
+        screen::Screen,
+        widget::table_state::{Cycle, Go},
+    },
 };
 
 /// Pictures kept.
@@ -52,28 +60,19 @@ pub enum Sort {
     Lift,
 }
 
+impl Cycle for Sort {
+    const ALL: &'static [(Self, &'static str)] = &[
+        (Self::Weakness, "weakness"),
+        (Self::Listing, "listing"),
+        (Self::Name, "name"),
+        (Self::Confidence, "confidence"),
+        (Self::Flip, "flip"),
+        (Self::L2, "L2"),
+        (Self::Lift, "IS lift"),
+    ];
+}
+
 impl Sort {
-    const ALL: [Self; 7] = [Self::Weakness, Self::Listing, Self::Name, Self::Confidence, Self::Flip, Self::L2, Self::Lift];
-
-    /// The next one.
-    pub fn next(self) -> Self {
-        let at = Self::ALL.iter().position(|s| *s == self).map_or(0, |i| i + 1);
-        Self::ALL[at % Self::ALL.len()]
-    }
-
-    /// Word on the screen.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Weakness => "weakness",
-            Self::Listing => "listing",
-            Self::Name => "name",
-            Self::Confidence => "confidence",
-            Self::Flip => "flip",
-            Self::L2 => "L2",
-            Self::Lift => "IS lift",
-        }
-    }
-
     fn compare(self, a: &Row, b: &Row) -> Ordering {
         let number = |v: Option<f32>| v.unwrap_or(f32::INFINITY);
         match self {
@@ -105,25 +104,9 @@ pub enum Show {
     Errors,
 }
 
-impl Show {
-    const ALL: [Self; 5] = [Self::All, Self::Reached, Self::Held, Self::Marked, Self::Errors];
-
-    /// The next one.
-    pub fn next(self) -> Self {
-        let at = Self::ALL.iter().position(|s| *s == self).map_or(0, |i| i + 1);
-        Self::ALL[at % Self::ALL.len()]
-    }
-
-    /// Word on the screen.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::All => "all",
-            Self::Reached => "reached",
-            Self::Held => "held",
-            Self::Marked => "marked",
-            Self::Errors => "errors",
-        }
-    }
+impl Cycle for Show {
+    const ALL: &'static [(Self, &'static str)] =
+        &[(Self::All, "all"), (Self::Reached, "reached"), (Self::Held, "held"), (Self::Marked, "marked"), (Self::Errors, "errors")];
 }
 
 /// The folder, its rows, and how they are looked at.
@@ -214,11 +197,10 @@ impl State {
         self.row().map(|r| PathBuf::from(r.path()))
     }
 
-    /// Moves the selection.
-    pub fn go(&mut self, by: i32) {
+    /// Moves the selection; `room` rows are on the screen.
+    pub fn go(&mut self, to: Go, room: usize) {
         let visible = self.visible();
-        let last = visible.len().saturating_sub(1);
-        let to = (self.position(&visible) as i64 + i64::from(by)).clamp(0, last as i64) as usize;
+        let to = to.to(self.position(&visible), visible.len(), room);
         self.selected = visible.get(to).map(|r| r.path().to_owned());
     }
 
@@ -228,7 +210,7 @@ impl State {
         if !self.marks.remove(&path) {
             self.marks.insert(path);
         }
-        self.go(1);
+        self.go(Go::Rows(1), 1);
     }
 }
 

@@ -13,7 +13,11 @@ use crate::{
         text,
         theme::{Role, Theme},
         view::draw,
-        widget::pixel_grid::{Ink, Placed, Raster},
+        widget::{
+            pixel_grid::{Ink, Placed, Raster},
+            table::{room, top},
+            table_state::{Cycle as _, row_at},
+        },
     },
 };
 
@@ -90,26 +94,14 @@ fn board(body: Rect) -> Board {
 
 /// Rows that fit into the table.
 pub fn rows_shown(model: &Model) -> usize {
-    let shell = layout::shell(Rect::new(0, 0, model.size.0, model.size.1));
-    shell.map_or(1, |s| usize::from(board(s.body).table.height.saturating_sub(1)))
-}
-
-/// First row on the screen, so that the selected one is among them.
-fn top(position: usize, count: usize, room: usize) -> usize {
-    position.saturating_sub(room / 2).min(count.saturating_sub(room))
+    room(board(layout::body(model)).table)
 }
 
 /// A click selects a row.
 pub fn clicked(model: &mut Model, body: Rect, x: u16, y: u16) {
-    let table = board(body).table;
-    if !(table.x..table.right()).contains(&x) || y <= table.y || y >= table.bottom() {
-        return;
-    }
     let visible = model.triage.visible();
-    let room = usize::from(table.height.saturating_sub(1));
-    let at = top(model.triage.position(&visible), visible.len(), room) + usize::from(y - table.y - 1);
-    if let Some(path) = visible.get(at).map(|r| r.path().to_owned()) {
-        model.triage.selected = Some(path);
+    if let Some(at) = row_at(board(body).table, (x, y), model.triage.position(&visible), visible.len()) {
+        model.triage.selected = Some(visible[at].path().to_owned());
     }
 }
 
@@ -178,23 +170,23 @@ fn work_line(model: &Model, area: Rect, buf: &mut Buffer) {
 }
 
 fn table(state: &State, theme: &Theme, visible: &[&Row], area: Rect, buf: &mut Buffer) {
-    let room = area.width.saturating_sub(3);
+    let wide = area.width.saturating_sub(3);
     let mut chosen = vec![false; COLUMNS.len()];
     let mut used = NAME;
     let mut order: Vec<usize> = (0..COLUMNS.len()).collect();
     order.sort_by_key(|i| COLUMNS[*i].rank);
     for at in order {
-        if used + COLUMNS[at].width + 1 > room {
+        if used + COLUMNS[at].width + 1 > wide {
             break;
         }
         used += COLUMNS[at].width + 1;
         chosen[at] = true;
     }
     let columns: Vec<&Column> = COLUMNS.iter().zip(&chosen).filter(|(_, c)| **c).map(|(c, _)| c).collect();
-    let wide = (NAME + (room - used)).min(NAME_MOST);
+    let wide = (NAME + (wide - used)).min(NAME_MOST);
     let title = theme.style(Role::Title);
     line(buf, (area.x, area.y), theme, wide, ("", "image"), columns.iter().map(|c| (*c, c.title.to_owned(), title)), title);
-    let count = usize::from(area.height.saturating_sub(1));
+    let count = room(area);
     let position = state.position(visible);
     let first = top(position, visible.len(), count);
     for (i, row) in visible.iter().enumerate().skip(first).take(count) {
