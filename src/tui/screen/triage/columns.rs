@@ -56,7 +56,7 @@ pub const COMPARED: &[Field] = &[
     outcome("goal 1", 3, |r| goal(r.success, r), |r| goal_role(r.success, r)),
     outcome("goal 2", 4, |r| goal(r.compare_success, r), |r| goal_role(r.compare_success, r)),
     number("flips", 7, 5, flips),
-    words("transfers", 9, 6, |r| r.compare_transfers.map_or("", |yes| if yes { "yes" } else { "no" }).to_owned()),
+    words("transfers", 9, 6, transfers),
     number("L2 1", 5, 8, |r| r.l2.map_or_else(String::new, text::number)),
     number("L2 2", 5, 9, |r| r.compare_l2.map_or_else(String::new, text::number)),
     number("L2 diff", 7, 7, |r| r.l2_difference().map_or_else(String::new, |v| format!("{v:+.2}"))),
@@ -100,4 +100,10 @@ pub fn shares(row: &Row) -> String {
     row.pse_type.as_ref().map_or_else(String::new, |_| {
         format!("{}/{}/{}", percent(row.pse_suppression), percent(row.pse_balanced), percent(row.pse_promotion))
     })
+}
+
+/// Whether the image made for the first model fools the second; `size` where the second takes images of another size.
+fn transfers(row: &Row) -> String {
+    let none = if row.compare_success.is_some() { "size" } else { "" };
+    row.compare_transfers.map_or(none, |yes| if yes { "yes" } else { "no" }).to_owned()
 }
