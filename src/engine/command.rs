@@ -157,6 +157,8 @@ pub enum Command {
     Triage {
         /// Folder of images, or a list.
         folder: PathBuf,
+        /// A second model: the same attack runs on it too, and it sees the images made for the first.
+        rival: Option<PathBuf>,
         /// The attack.
         request: AttackRequest,
         /// Pauses and stops it.

@@ -2,7 +2,7 @@
 
 use std::{any::Any, sync::Arc};
 
-use ndarray::ArrayD;
+use ndarray::{ArrayD, ArrayViewD};
 
 use super::placement::Placed;
 use crate::core::{
@@ -71,6 +71,17 @@ pub trait Executor: Send {
     /// Runs the graph: named inputs, wanted outputs in order.
     fn run(&mut self, inputs: &[(&str, Array)], outputs: &[&str]) -> Result<Vec<ArrayD<f32>>>;
 
+    /// Runs the graph and shows the outputs to `with`, without copying them where they lie in this process's memory; returns what it made of them.
+    fn reduce(
+        &mut self,
+        inputs: &[(&str, Array)],
+        outputs: &[&str],
+        with: &mut dyn FnMut(&[ArrayViewD<f32>]) -> Vec<ArrayD<f32>>,
+    ) -> Result<Vec<ArrayD<f32>>> {
+        let values = self.run(inputs, outputs)?;
+        Ok(with(&values.iter().map(|v| v.view()).collect::<Vec<_>>()))
+    }
+
     /// Handle that stops a run.
     fn interrupt(&self) -> Arc<dyn Interrupt>;
 
@@ -131,8 +142,9 @@ pub trait Backend: Send + Sync {
     /// Batch size with the best throughput per image for one forward run.
     fn preferred_batch(&self) -> usize;
 
-    /// Whether a graph runs once for a whole batch, so that it may compare the samples of a batch with each other.
-    fn relates_samples(&self) -> bool {
+    /// Whether statistics of units should be reduced by the graph, because its values are far away. A graph must then run once for a whole
+    /// batch: it compares the samples of the batch with each other.
+    fn reduces_in_graph(&self) -> bool {
         false
     }
 }

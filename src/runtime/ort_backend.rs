@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use ndarray::ArrayD;
+use ndarray::{ArrayD, ArrayViewD};
 use ort::{
     environment::Environment,
     logging::LogLevel,
@@ -270,7 +270,7 @@ impl Backend for OrtBackend {
         // The first run allocates; the mean of several says more about the rest.
         const RUNS: usize = 3;
         for _ in 0..RUNS {
-            executor.compute(inputs, &[])?;
+            executor.compute(inputs, &[], |_| ())?;
         }
         Ok(executor.profile().map(|text| placement::of_profile(&text, RUNS)))
     }
@@ -283,8 +283,8 @@ impl Backend for OrtBackend {
         if self.device.is_gpu() { 32 } else { 8 }
     }
 
-    fn relates_samples(&self) -> bool {
-        true
+    fn reduces_in_graph(&self) -> bool {
+        self.device.is_gpu()
     }
 }
 
@@ -405,8 +405,8 @@ impl OrtExecutor {
         if self.stop.flag.load(Ordering::SeqCst) { Err(Error::Stopped) } else { Ok(()) }
     }
 
-    /// Computes every output of the graph and returns those asked for: graphs are built with the outputs that are needed.
-    fn compute(&mut self, inputs: &[(&str, Array)], outputs: &[&str]) -> Result<Vec<ArrayD<f32>>> {
+    /// Computes every output of the graph and shows those asked for: graphs are built with the outputs that are needed.
+    fn compute<T>(&mut self, inputs: &[(&str, Array)], outputs: &[&str], with: impl FnOnce(&[Floats]) -> T) -> Result<T> {
         self.stopped()?;
         let inputs: Vec<(&str, Laid)> = inputs.iter().map(|(name, array)| (*name, Laid::of(array))).collect();
         let values = inputs.iter().map(|(name, array)| Ok((Cow::Borrowed(*name), array.value()?))).collect::<ort::Result<Vec<_>>>();
@@ -420,22 +420,36 @@ impl OrtExecutor {
             }
             Err(e) => return Err(Error::Engine(format!("ONNX Runtime could not run the graph: {}", one_line(&e.to_string())))),
         };
-        let arrays = outputs.iter().map(|name| {
-            let value = results.remove(name).ok_or_else(|| Error::Engine(format!("the graph has no output '{name}'")))?;
-            floats(&value).ok_or_else(|| Error::Engine(format!("output '{name}' is not a tensor of numbers")))
-        });
-        let arrays = arrays.collect::<Result<Vec<_>>>();
-        drop(results);
+        let values =
+            outputs.iter().map(|name| results.remove(name).ok_or_else(|| Error::Engine(format!("the graph has no output '{name}'"))));
+        let values = values.collect::<Result<Vec<DynValue>>>()?;
+        let arrays = values
+            .iter()
+            .zip(outputs)
+            .map(|(value, name)| floats(value).ok_or_else(|| Error::Engine(format!("output '{name}' is not a tensor of numbers"))));
+        let made = with(&arrays.collect::<Result<Vec<Floats>>>()?);
+        drop((values, results));
         self.stopped()?;
-        arrays
+        Ok(made)
     }
 }
 
 impl Executor for OrtExecutor {
     fn run(&mut self, inputs: &[(&str, Array)], outputs: &[&str]) -> Result<Vec<ArrayD<f32>>> {
-        let arrays = self.compute(inputs, outputs)?;
+        let arrays = self.compute(inputs, outputs, |values| values.iter().map(|v| v.to_owned()).collect())?;
         self.read_profile()?;
         Ok(arrays)
+    }
+
+    fn reduce(
+        &mut self,
+        inputs: &[(&str, Array)],
+        outputs: &[&str],
+        with: &mut dyn FnMut(&[ArrayViewD<f32>]) -> Vec<ArrayD<f32>>,
+    ) -> Result<Vec<ArrayD<f32>>> {
+        let made = self.compute(inputs, outputs, |values| with(&values.iter().map(|v| v.view()).collect::<Vec<_>>()))?;
+        self.read_profile()?;
+        Ok(made)
     }
 
     fn interrupt(&self) -> Arc<dyn Interrupt> {
@@ -490,15 +504,18 @@ impl<'a> Laid<'a> {
     }
 }
 
+/// Floats in the engine's memory, or converted.
+pub(super) type Floats<'a> = ndarray::CowArray<'a, f32, ndarray::IxDyn>;
+
 /// A tensor of numbers as floats.
-pub(super) fn floats(value: &DynValue) -> Option<ArrayD<f32>> {
+pub(super) fn floats(value: &DynValue) -> Option<Floats<'_>> {
     if let Ok(a) = value.try_extract_array::<f32>() {
-        return Some(a.to_owned());
+        return Some(a.into());
     }
     if let Ok(a) = value.try_extract_array::<f64>() {
-        return Some(a.mapv(|v| v as f32));
+        return Some(a.mapv(|v| v as f32).into());
     }
-    value.try_extract_array::<i64>().ok().map(|a| a.mapv(|v| v as f32))
+    value.try_extract_array::<i64>().ok().map(|a| a.mapv(|v| v as f32).into())
 }
 
 /// `y = relu(x + x)`: loads and runs in every version, on every provider.

@@ -67,7 +67,7 @@ pub(super) fn fetch_tensor(value: &DynTensor) -> Result<ArrayD<f32>> {
         return value.try_extract_array::<f32>().map(|a| a.to_owned()).map_err(failed);
     }
     let copy = value.to(AllocationDevice::CPU, 0).map_err(failed)?;
-    floats(&copy.into_dyn()).ok_or_else(not_numbers)
+    floats(&copy.into_dyn()).map(|f| f.into_owned()).ok_or_else(not_numbers)
 }
 
 /// Runs a session once on bound tensors. Outputs are bound anew for each run: one that stayed bound would be written over by the
@@ -104,7 +104,8 @@ pub fn advance(
     let mut arrays = Vec::new();
     for name in read {
         let value = take(name)?;
-        arrays.push(floats(&value).ok_or_else(|| Error::Engine(format!("output '{name}' is not a tensor of numbers")))?);
+        let array = floats(&value).ok_or_else(|| Error::Engine(format!("output '{name}' is not a tensor of numbers")))?;
+        arrays.push(array.into_owned());
     }
     Ok((kept, arrays))
 }

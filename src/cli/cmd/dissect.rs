@@ -135,6 +135,7 @@ impl DissectCommand {
             out: out.to_owned(),
             tops: usize::from(self.tops),
             keep_activations: self.keep_activations,
+            keep_results: true,
             force: self.force,
         };
         let images = plan.limit.unwrap_or(usize::MAX).min(data.broden.images.len());

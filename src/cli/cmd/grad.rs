@@ -69,7 +69,7 @@ impl GradCommand {
         let taps = self.taps.iter().map(|t| (t.clone(), TapKind::ValueAndGradient)).collect();
         let coverage = graph::coverage(&subject.prepared);
         let built =
-            graph::instrument(&subject.prepared, &Instrumentation { loss, image_gradient: true, taps, gates: vec![], update: None })?;
+            graph::instrument(&subject.prepared, &Instrumentation { loss, image_gradient: true, taps, ..Instrumentation::default() })?;
         save(output, &write::to_bytes(&built.graph))?;
         let check = self.check.then(|| checked(&subject, &self.model_args)).transpose()?;
         if self.json {

@@ -23,6 +23,7 @@ use crate::{
         explain::psr::{self, Mode},
     },
     engine::{
+        keep,
         subject::Subject,
         triage::{
             self, Item, Row, Settings, Shard,
@@ -34,7 +35,7 @@ use crate::{
             summary::{Summary, weakest},
         },
     },
-    report::{triage_html, triage_text},
+    report::{facts, triage_html, triage_settings::COMMAND, triage_text},
 };
 
 /// Rows in the summary's table.
@@ -166,9 +167,11 @@ impl TriageCommand {
         let mut metadata = setup::metadata(&job, shard)?;
         metadata.insert("images".into(), total.to_string());
         metadata.insert("source".into(), images.display().to_string());
+        metadata.insert(COMMAND.into(), facts::shell(&keep::command_line()));
         output_dir(out)?;
-        let (mut journal, old) = self.begin(out, shard, &metadata)?;
+        let (mut journal, old, provider) = self.begin(out, shard, &metadata)?;
         let (mut rows, left) = setup::left(old, items);
+        metadata.extend(provider.map(|p| ("provider".to_owned(), p)));
         let kept = rows.len();
         if !left.is_empty() {
             let setup = Setup::open(&job, &self.model_args.runtime(), self.pace(), left.len())?;
@@ -201,23 +204,26 @@ impl TriageCommand {
         Ok(Finished { rows, metadata, parquet, kept, seconds: begun.elapsed().as_secs_f64() })
     }
 
-    /// The journal, and the rows of earlier processes: of the journal, or of the finished part when it is to be written again.
-    fn begin(&self, out: &Path, shard: Shard, metadata: &Metadata) -> anyhow::Result<(Journal, Vec<Row>)> {
+    /// The journal, and the rows of earlier processes: of the journal, or of the finished part when it is to be written again, then with
+    /// the engine that made it.
+    fn begin(&self, out: &Path, shard: Shard, metadata: &Metadata) -> anyhow::Result<(Journal, Vec<Row>, Option<String>)> {
+        let mut provider = None;
         let (journal, mut rows) = Journal::open(&part::journal(out, shard), metadata)?;
         let finished = part::parquet(out, shard);
         if rows.is_empty() && finished.exists() {
             let (old, then) = triage::table::read(&finished)?;
-            if let Some((key, then, now)) = triage::journal::difference(&then, metadata) {
+            if let Some((key, was, now)) = triage::journal::difference(&then, metadata) {
                 journal.finish()?;
                 return Err(Error::Parameter(format!(
-                    "{} was made with another {key} ({then}; now {now}); give the same settings, or another --out folder",
+                    "{} was made with another {key} ({was}; now {now}); give the same settings, or another --out folder",
                     finished.display()
                 ))
                 .into());
             }
             rows = old;
+            provider = then.get("provider").cloned();
         }
-        Ok((journal, rows))
+        Ok((journal, rows, provider))
     }
 
     fn job(&self, model: &Path) -> anyhow::Result<Job> {

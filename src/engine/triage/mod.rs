@@ -9,6 +9,7 @@
 
 pub mod assess;
 pub mod background;
+pub mod difference;
 pub mod drive;
 mod footer;
 pub mod gather;

@@ -101,6 +101,10 @@ pub fn merged(folder: &Path) -> Result<(Vec<Row>, Metadata)> {
         return Err(Error::Input(format!("parts {named}{more} of {count} are not finished yet; run them with --shard I/{count}")));
     }
     rows.sort_by_key(|r| r.index);
+    let mut metadata = metadata;
+    if count > 1 {
+        metadata.insert("parts".into(), count.to_string());
+    }
     Ok((rows, metadata))
 }
 
