@@ -1,13 +1,11 @@
 //! Flags that several subcommands share.
 
-use std::{
-    io::Write as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use ndarray::ArrayView1;
+use serde_json::Value;
 
 use super::config;
 use crate::{
@@ -91,7 +89,7 @@ impl ModelArgs {
             fp16: self.fp16,
             update: self.update,
             cuda_graphs: self.cuda_graphs,
-            listener: Listener::new(|text| drop(writeln!(std::io::stderr(), "psescope: note: {text}"))),
+            listener: Listener::new(super::tell::note),
             ..RuntimeOptions::default()
         }
     }
@@ -315,6 +313,35 @@ fn parse_layout(text: &str) -> Result<Layout, String> {
 /// A number or a fraction such as 8/255, for flags.
 pub fn parse_number(text: &str) -> Result<f32, String> {
     fraction(text).map(|v| v as f32).ok_or_else(|| format!("'{text}' is no number"))
+}
+
+/// How a command prints its result; text for people without a flag.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Output")]
+pub struct Print {
+    /// Print one JSON object.
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+    /// Print comma-separated values.
+    #[arg(long)]
+    csv: bool,
+}
+
+impl Print {
+    /// Whether the result is for people.
+    pub fn is_text(self) -> bool {
+        !self.json && !self.csv
+    }
+
+    /// Prints what is asked for, and makes only that.
+    pub fn say(self, json: impl FnOnce() -> Value, csv: impl FnOnce() -> String, text: impl FnOnce() -> String) -> std::io::Result<()> {
+        match (self.json, self.csv) {
+            (true, _) => say_json!(json()),
+            (false, true) => say!("{}", csv().trim_end()),
+            (false, false) => say!("{}", text().trim_end()),
+        }
+        Ok(())
+    }
 }
 
 /// Creates a folder for output, saying what to do when that fails.

@@ -47,11 +47,6 @@ struct Loaded {
 /// Kept for the life of the process.
 static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
 
-/// The library this process has loaded, if any.
-pub fn loaded_library() -> Option<PathBuf> {
-    LOADED.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|l| l.path.clone())
-}
-
 /// Minor version of a library that this process can use; or why it cannot.
 pub fn usable(path: &Path) -> Result<u32, String> {
     if let Some(loaded) = &*LOADED.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -118,11 +113,6 @@ impl OrtBackend {
     /// The library's file.
     pub fn library(&self) -> &Path {
         &self.path
-    }
-
-    /// Device in use: never `Auto`.
-    pub fn device(&self) -> Device {
-        self.device
     }
 
     /// Device as the header shows it.
