@@ -30,8 +30,6 @@ pub enum Target {
     Second,
     /// The class with the lowest logit on the clean image.
     LeastLikely,
-    /// The class with this rank (from 1) on the clean image, the true one left out.
-    Rank(usize),
 }
 
 /// Everything an attack needs besides model and image.

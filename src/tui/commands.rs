@@ -103,7 +103,7 @@ pub static COMMANDS: &[Command] = &[
         ..command("map", "exact | linear | path", "evaluates promotion and suppression", map)
     },
     Command {
-        offers: |_| METHODS.iter().map(|m| (m.name.to_owned(), m.title.to_owned())).collect(),
+        offers: |_| METHODS.iter().map(|m| (m.name.to_owned(), m.summary.to_owned())).collect(),
         accepts: |_, typed| METHODS.iter().any(|m| m.name == typed),
         ..command("method", "NAME", "chooses the activation map", method)
     },

@@ -57,8 +57,6 @@ pub enum Msg {
     Recent(Vec<Recent>),
     /// The system asks the program to end.
     Terminate,
-    /// An action of the table.
-    Do(Action),
 }
 
 /// An action of the key table; each part of the interface has its own.

@@ -77,7 +77,6 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
             Vec::new()
         }
         Msg::Terminate => vec![Effect::Quit],
-        Msg::Do(action) => act(model, action),
     };
     effects.extend(psr::follow(model));
     effects.extend(cam::follow(model));

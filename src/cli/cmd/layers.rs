@@ -24,7 +24,7 @@ use crate::{
 pub struct LayersCommand {
     #[command(flatten)]
     case: CaseArgs,
-    /// Layers: auto (those that everything passes through: ends of blocks), all, or parts of names separated by commas.
+    /// Layers: auto (ends of blocks that everything passes through), all, or parts of names separated by commas.
     #[arg(long, value_name = "SELECTION", default_value = "auto", help_heading = "Comparison")]
     layers: String,
     /// Step of the run; its result without it. The nearest step whose picture was kept is taken.

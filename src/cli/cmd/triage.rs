@@ -1,7 +1,7 @@
 //! `psescope triage`: every image of a folder predicted, attacked and explained; one row each.
 
 use std::{
-    io::{IsTerminal as _, Read as _, Write as _},
+    io::{IsTerminal as _, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -16,6 +16,7 @@ use crate::{
         exit::Done,
         progress,
         session::interruptible,
+        tell,
     },
     core::{
         error::Error,
@@ -176,7 +177,7 @@ impl TriageCommand {
             let setup = Setup::open(&job, &self.model_args.runtime(), self.pace(), left.len())?;
             metadata.insert("provider".into(), setup.provider.clone());
             for notice in job.subject.notices.iter().chain(&setup.notices) {
-                let _ = writeln!(std::io::stderr(), "psescope: note: {notice}");
+                tell::note(notice);
             }
             let control = interruptible();
             let mut progress = Progress::new(kept, kept + left.len());
@@ -189,7 +190,7 @@ impl TriageCommand {
             progress.finish();
             if let Err(Error::Stopped) = outcome {
                 let text = format!("stopped with {} of {} images done; the same command goes on from there", rows.len(), kept + left.len());
-                let _ = writeln!(std::io::stderr(), "psescope: note: {text}");
+                tell::note(text);
             }
             outcome?;
         }
@@ -271,7 +272,7 @@ impl TriageCommand {
             if let (Some(object), serde_json::Value::Object(more)) = (object.as_object_mut(), more) {
                 object.extend(more);
             }
-            say!("{object}");
+            say_json!(object);
         } else {
             say!("{}", triage_text::summary(&summary, &worst, &finished.metadata).trim_end());
             say!("written   {}", finished.parquet.display());
@@ -324,7 +325,7 @@ impl Progress {
             let rate = (self.done - self.kept) as f64 / self.begun.elapsed().as_secs_f64().max(1e-9);
             let left = (self.total - self.done) as f64 / rate.max(1e-9);
             let text = format!("{} of {} images, {rate:.2} a second, {left:.0} s left, {} with errors", self.done, self.total, self.errors);
-            let _ = writeln!(std::io::stderr(), "psescope: note: {text}");
+            tell::note(text);
         }
     }
 

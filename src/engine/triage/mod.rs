@@ -21,6 +21,7 @@ pub mod setup;
 pub mod shard;
 pub mod summary;
 pub mod table;
+mod thrift;
 
 pub use assess::Settings;
 pub use listing::Item;

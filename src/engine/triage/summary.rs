@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{Row, difference::Difference};
+use crate::core::stats;
 
 /// Counts, rates and medians over the images without errors. A rate over no images is null.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -92,14 +93,8 @@ fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => None,
-        n if n % 2 == 1 => Some(values[middle]),
-        _ => Some((values[middle - 1] + values[middle]) / 2.0),
-    }
+fn median(values: Vec<f64>) -> Option<f64> {
+    (!values.is_empty()).then(|| stats::median(&values))
 }
 
 #[cfg(test)]

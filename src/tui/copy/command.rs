@@ -208,12 +208,7 @@ impl Line {
 
     /// The attack of a run, with everything that was resolved meanwhile.
     fn run(&mut self, model: &Model, run: &Run) -> &mut Self {
-        // A rank has no name of its own outside.
-        let target = match (&run.request.target, run.target) {
-            (Target::Rank(_), Some(class)) => Target::Class(class),
-            (target, _) => target.clone(),
-        };
-        self.attack(model, &run.request, &target, Some(run.label))
+        self.attack(model, &run.request, &run.request.target, Some(run.label))
     }
 
     fn attack(&mut self, model: &Model, request: &AttackRequest, target: &Target, label: Option<usize>) -> &mut Self {
@@ -227,7 +222,7 @@ impl Line {
             }
         }
         let target = match target {
-            Target::Untargeted | Target::Rank(_) => None,
+            Target::Untargeted => None,
             Target::Class(class) => Some(class.to_string()),
             Target::Random => Some("random".to_owned()),
             Target::Second => Some("second".to_owned()),
