@@ -49,10 +49,11 @@ impl ShowCommand {
         if self.json {
             return Err(Error::Parameter("--json describes a recorded run (.pse), not a picture".into()).into());
         }
-        in_terminal("this one is a file already")?;
         let bytes = std::fs::read(&self.file)
             .map_err(|e| Error::Input(format!("cannot read {}: {e}; give an image or a run", self.file.display())))?;
-        print_picture(&pixels::decode(&bytes)?)?;
+        let picture = pixels::decode(&bytes)?;
+        in_terminal("this one is a file already")?;
+        print_picture(&picture)?;
         Ok(Done::Yes)
     }
 }
