@@ -63,7 +63,7 @@ impl Units for Network {
         match reference.map(|r| r.insert_axis(Axis(0))) {
             None if self.reduces_in_graph => self.reduced(images, &layers, false, piece),
             Some(reference) if self.reduces_in_graph => self.shifts_in_graph(images, reference, &layers),
-            None => self.from_values(images, &layers, None, piece),
+            None => self.statistics_of(images, &layers, None, piece),
             Some(reference) => self.shifts_from_values(images, reference, &layers, piece),
         }
     }
@@ -166,11 +166,11 @@ impl Network {
             Some(kept) => kept,
             None => {
                 let mut maps = Vec::new();
-                let own = self.from_values(reference, layers, Some(&mut Base::Keep(&mut maps)), piece)?;
+                let own = self.statistics_of(reference, layers, Some(&mut Base::Keep(&mut maps)), piece)?;
                 Reference { pixels: reference.to_owned(), layers: layers.to_vec(), maps, own }
             }
         };
-        let rest = self.from_values(images, layers, Some(&mut Base::Known(&kept.maps)), piece);
+        let rest = self.statistics_of(images, layers, Some(&mut Base::Known(&kept.maps)), piece);
         let own = kept.own.clone();
         if kept.maps.iter().map(|m| m.len() * size_of::<f32>()).sum::<usize>() <= KEPT_BYTES {
             self.reference = Some(kept);
@@ -179,7 +179,7 @@ impl Network {
     }
 
     /// Statistics of the layers' values, one pass each.
-    fn from_values(
+    fn statistics_of(
         &mut self,
         images: ArrayView4<f32>,
         layers: &[UnitLayer],
