@@ -118,7 +118,7 @@ fn a_second_model_that_cannot_be_used_ends_it_with_its_reason() {
     t.engine(Event::Triage(t.model.triage.number, Box::new(ended)));
     t.model.notices = Default::default();
     let text = t.text(100, 30);
-    assert!(text.contains("the second model: it is no model") && text.contains("images · ended"), "{text}");
+    assert!(text.contains("the second model: it is no model") && text.contains("images | ended"), "{text}");
     assert!(t.keys("C").commands().iter().any(|c| matches!(c, Command::Triage { rival: None, .. })), "{:?}", t.effects);
 }
 
