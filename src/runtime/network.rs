@@ -6,6 +6,7 @@
 
 mod finite;
 mod measure;
+mod objective;
 mod placement;
 mod recover;
 mod stepper;
@@ -13,7 +14,9 @@ mod units;
 
 use std::{ops::Range, sync::Arc, time::Instant};
 
-use ndarray::{Array1, Array2, Array4, ArrayD, ArrayView2, ArrayView4, ArrayViewD, Axis, Dimension, Ix1, Ix2, Ix4, Slice};
+use ndarray::{Array1, Array2, Array4, ArrayD, ArrayView4, ArrayViewD, Axis, Dimension, Ix1, Ix2, Ix4, Slice};
+
+use objective::{check_objective, objective_inputs, objective_spec};
 
 use super::{
     affine::Affine,
@@ -97,16 +100,6 @@ fn passing(spec: &Instrumentation) -> bool {
 /// The request for the gradient of a linear combination of logits: what an exported graph answers too.
 fn linear() -> Instrumentation {
     Instrumentation { image_gradient: true, ..Instrumentation::default() }
-}
-
-/// The request that answers an objective.
-fn objective_spec(objective: &Objective) -> Instrumentation {
-    let loss = match objective {
-        Objective::CrossEntropy { .. } => Loss::CrossEntropy,
-        Objective::Linear { .. } => Loss::None,
-        Objective::Margin { .. } => Loss::Margin,
-    };
-    Instrumentation { loss, ..linear() }
 }
 
 impl Network {
@@ -516,61 +509,6 @@ impl Network {
             || results.next().map(|v| self.channels_first(layer, v)).ok_or_else(|| Error::Engine("a gradient is missing".into()));
         Ok((logits, next()?, next()?))
     }
-}
-
-fn check_objective(objective: &Objective, n: usize, classes: usize) -> Result<()> {
-    let (Objective::CrossEntropy { labels } | Objective::Margin { labels, .. }) = objective else {
-        let Objective::Linear { cotangent } = objective else { return Ok(()) };
-        let fits = cotangent.dim() == (n, classes);
-        return if fits {
-            Ok(())
-        } else {
-            Err(Error::Parameter(format!("the cotangent has shape {:?} instead of [{n}, {classes}]", cotangent.shape())))
-        };
-    };
-    if labels.len() != n {
-        return Err(Error::Parameter(format!("{} labels were given for {n} images", labels.len())));
-    }
-    if let Some(label) = labels.iter().find(|l| **l >= classes) {
-        return Err(Error::Parameter(format!("class {label} does not exist; the model has classes 0 to {}", classes.saturating_sub(1))));
-    }
-    if let Objective::Margin { kappa, .. } = objective
-        && !(kappa.is_finite() && *kappa >= 0.0)
-    {
-        return Err(Error::Parameter(format!("kappa is {kappa}; it must be at least 0")));
-    }
-    Ok(())
-}
-
-/// The inputs of one piece besides the image.
-fn objective_inputs(g: &Instrumented, objective: &Objective, range: Range<usize>) -> Result<Inputs> {
-    let n = range.len();
-    let per_sample = |value: f32| Array::F32(Array1::from_elem(n, value).into_dyn());
-    let labelled = |labels: &[usize]| -> Result<Inputs> {
-        let (labels_name, weights_name) = part(&g.labels, "labels input")?;
-        let labels: Array1<i64> = labels[range.clone()].iter().map(|&l| l as i64).collect();
-        Ok(vec![(labels_name, Array::I64(labels.into_dyn())), (weights_name, per_sample(1.0))])
-    };
-    match objective {
-        Objective::CrossEntropy { labels } => labelled(labels),
-        Objective::Linear { cotangent } => {
-            let rows: ArrayView2<f32> = cotangent.slice_axis(Axis(0), Slice::from(range.clone()));
-            Ok(vec![(part(&g.cotangent, "cotangent input")?, Array::F32(rows.to_owned().into_dyn()))])
-        }
-        Objective::Margin { labels, targeted, kappa } => {
-            let mut inputs = labelled(labels)?;
-            inputs.push((head_input(g, "kappa")?, Array::F32(ndarray::arr0(*kappa).into_dyn())));
-            inputs.push((head_input(g, "direction")?, per_sample(if *targeted { 1.0 } else { -1.0 })));
-            Ok(inputs)
-        }
-    }
-}
-
-/// An input of the loss head by its role: metadata says its name when that differs from the role.
-fn head_input(g: &Instrumented, role: &str) -> Result<String> {
-    let name = g.graph.metadata.get(&format!("psescope.{role}")).map_or(role, String::as_str);
-    let input = g.graph.inputs.iter().find(|i| i.name == name);
-    input.map(|i| i.name.clone()).ok_or_else(|| Error::Engine(format!("the instrumented graph has no {role} input")))
 }
 
 fn part<T: Clone>(part: &Option<T>, what: &str) -> Result<T> {
