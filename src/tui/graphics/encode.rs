@@ -4,12 +4,15 @@ use std::{sync::Arc, thread};
 
 use anyhow::Context as _;
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use image::{DynamicImage, Rgba, RgbaImage};
+use image::{
+    DynamicImage, ExtendedColorType, ImageEncoder as _, Rgba, RgbaImage,
+    codecs::png::{CompressionType, FilterType, PngEncoder},
+};
 use ndarray::{Array3, s};
 use ratatui::layout::Size;
 use ratatui_image::protocol::{self, iterm2::Iterm2, kitty::Kitty, sixel::Sixel};
 
-use super::{Protocol, Setup, rest::Key};
+use super::{Protocol, Setup, placed, rest::Key};
 use crate::{engine::trace::Frame, tui::widget::pixel_grid::Raster};
 
 /// Where the pixels come from.
@@ -43,7 +46,15 @@ pub struct Done {
     /// Its number in the terminal.
     pub id: u32,
     /// The picture, or why there is none.
-    pub picture: Result<protocol::Protocol, String>,
+    pub picture: Result<Picture, String>,
+}
+
+/// An encoded picture.
+pub enum Picture {
+    /// Lies in the cells of the screen like text.
+    Cells(protocol::Protocol),
+    /// Is sent once by this sequence, and then put over blank cells by its number ([`placed`]).
+    Placed(String),
 }
 
 /// The thread, seen from outside: pictures in, encoded pictures out.
@@ -83,17 +94,28 @@ impl Encoder {
     }
 }
 
-fn encode(job: &Job) -> anyhow::Result<protocol::Protocol> {
+fn encode(job: &Job) -> anyhow::Result<Picture> {
     let setup = &job.setup;
     let size = Size::new(job.key.cells.0, job.key.cells.1);
     let canvas = [u32::from(size.width) * u32::from(setup.cell.0), u32::from(size.height) * u32::from(setup.cell.1)];
-    let image = DynamicImage::ImageRgba8(canvas_of(&native(job), canvas, setup.limit));
-    Ok(match setup.protocol {
+    let pixels = canvas_of(&native(job), canvas, setup.limit);
+    if setup.placed() {
+        return Ok(Picture::Placed(placed::transmission(job.id, &png(&pixels)?)));
+    }
+    let image = DynamicImage::ImageRgba8(pixels);
+    Ok(Picture::Cells(match setup.protocol {
         Protocol::Kitty => protocol::Protocol::Kitty(Kitty::new(image, size, job.id, setup.tmux, setup.compress, false)?),
         Protocol::Iterm2 => protocol::Protocol::ITerm2(Iterm2::new(image, size, setup.tmux)?),
         Protocol::Sixel => protocol::Protocol::Sixel(Sixel::new(image, size, setup.tmux)?),
         Protocol::Blocks => anyhow::bail!("half blocks need no encoding"),
-    })
+    }))
+}
+
+fn png(image: &RgbaImage) -> anyhow::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    let encoder = PngEncoder::new_with_quality(&mut out, CompressionType::Fast, FilterType::NoFilter);
+    encoder.write_image(image.as_raw(), image.width(), image.height(), ExtendedColorType::Rgba8)?;
+    Ok(out)
 }
 
 /// The pixels of the part that is shown, one for one.
@@ -208,12 +230,20 @@ mod tests {
             encoder.jobs.send(vec![Job { key, source: source.clone(), id: 7, setup }]).expect("it listens");
             let done = encoder.done.recv().expect("it answers");
             let picture = done.picture.expect("encoded");
-            assert_eq!((done.key, picture.size()), (key, Size::new(4, 2)));
+            assert_eq!(done.key, key);
             let text = match &picture {
-                protocol::Protocol::Kitty(_) => continue,
-                protocol::Protocol::ITerm2(p) => &p.data,
-                protocol::Protocol::Sixel(p) => &p.data,
-                protocol::Protocol::Halfblocks(_) => panic!("asked for something else"),
+                Picture::Placed(text) => {
+                    assert!(protocol == Protocol::Kitty && text.starts_with("\x1b_Ga=t,i=7,f=100,q=2"), "{text:?}");
+                    continue;
+                }
+                Picture::Cells(cells) => {
+                    assert_eq!(cells.size(), Size::new(4, 2));
+                    match cells {
+                        protocol::Protocol::ITerm2(p) => &p.data,
+                        protocol::Protocol::Sixel(p) => &p.data,
+                        _ => panic!("asked for something else"),
+                    }
+                }
             };
             assert!(text.contains(if protocol == Protocol::Iterm2 { "\x1b]1337;File=inline=1" } else { "\x1bP" }));
         }

@@ -5,6 +5,7 @@
 //! ([`probe`]). Nothing outside this program is changed for it, in particular no option of tmux.
 
 pub mod encode;
+pub mod placed;
 pub mod probe;
 pub mod rest;
 pub mod typed;
@@ -19,7 +20,7 @@ use probe::Answers;
 pub enum Protocol {
     /// Half blocks (or what the colour depth allows): text.
     Blocks,
-    /// Kitty's, with placeholder characters.
+    /// Kitty's: pictures that are put over the text by number; inside tmux with placeholder characters.
     Kitty,
     /// iTerm2's inline images.
     Iterm2,
@@ -212,6 +213,12 @@ pub fn choose(wish: Wish, depth: Depth, around: &Surroundings, answers: Option<&
 }
 
 impl Setup {
+    /// Whether pictures are sent once and then put over the cells by number. Every terminal with kitty's protocol does that; placeholder
+    /// characters, which lie in the cells, came later and not everywhere, but are the only way through tmux.
+    pub fn placed(&self) -> bool {
+        self.protocol == Protocol::Kitty && !self.tmux
+    }
+
     /// The next protocol; what to say about it.
     pub fn cycle(&mut self) -> String {
         if self.offered.len() < 2 {
