@@ -40,6 +40,8 @@ use ratatui::{
     style::{Color, Modifier},
 };
 
+#[path = "typing/closer.rs"]
+mod closer;
 #[path = "typing/dialogs.rs"]
 mod dialogs;
 #[path = "typing/every_key.rs"]

@@ -255,8 +255,8 @@ impl Model {
     /// Contexts in which keys are looked up, nearest first.
     pub fn contexts(&self) -> Vec<Context> {
         use Context::{
-            Always, App, Attack, Cam, Cells, Confirm, Export, Files, Filter, Form, Help, Insight, Layers, Line, Log, Palette, Picker,
-            PixelCursor, Pixels, Prompt, Psr, Run, Time, Triage, Units,
+            Always, App, Attack, Cam, Cells, Closer, Confirm, Export, Files, Filter, Form, Help, Insight, Layers, Line, Log, Palette,
+            Picker, PixelCursor, Pixels, Prompt, Psr, Run, Time, Triage, Units,
         };
         match self.dialogs.last() {
             Some(Dialog::Form(_)) => vec![Form, Always],
@@ -270,10 +270,11 @@ impl Model {
             Some(Dialog::Log(_)) => vec![Log, Always],
             None => match self.screen {
                 Screen::Attack => vec![Attack, Run, Time, Psr, App, Always],
-                Screen::Pixels if self.pixels.in_pixels => vec![PixelCursor, Pixels, Psr, Time, Run, App, Always],
-                Screen::Pixels if self.pixels.in_cells => vec![Cells, Pixels, Psr, Time, Run, App, Always],
-                Screen::Pixels => vec![Pixels, Psr, Time, Run, App, Always],
-                Screen::Cam => vec![Cam, Time, Run, App, Always],
+                Screen::Pixels if self.pixels.in_pixels => vec![PixelCursor, Pixels, Closer, Psr, Time, Run, App, Always],
+                Screen::Pixels if self.pixels.in_cells => vec![Cells, Pixels, Closer, Psr, Time, Run, App, Always],
+                Screen::Pixels => vec![Pixels, Closer, Psr, Time, Run, App, Always],
+                Screen::Cam if self.pixels.in_pixels => vec![PixelCursor, Cam, Closer, Time, Run, App, Always],
+                Screen::Cam => vec![Cam, Closer, Time, Run, App, Always],
                 Screen::Layers | Screen::Units if self.network.typing.is_some() => vec![Line, Always],
                 Screen::Layers => vec![Layers, Time, Run, App, Always],
                 Screen::Units => vec![Units, Time, Run, App, Always],

@@ -13,7 +13,7 @@ use super::{
     network,
     notice::Severity,
     open, psr, run,
-    screen::{Screen, attack, cam, insight, layers, pixels, triage, units},
+    screen::{Screen, attack, cam, closer, insight, layers, pixels, triage, units},
     time,
 };
 
@@ -131,6 +131,7 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::Psr(msg) => psr::update(model, msg),
         Action::Attack(msg) => attack::update(model, msg),
         Action::Pixels(msg) => pixels::update(model, msg),
+        Action::Closer(msg) => closer::update(model, msg),
         Action::Cam(msg) => cam::update(model, msg),
         Action::Layers(msg) => layers::update(model, msg),
         Action::Units(msg) => units::update(model, msg),

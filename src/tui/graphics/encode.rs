@@ -12,7 +12,12 @@ use ndarray::{Array3, s};
 use ratatui::layout::Size;
 use ratatui_image::protocol::{self, iterm2::Iterm2, kitty::Kitty, sixel::Sixel};
 
-use super::{Protocol, Setup, placed, rest::Key};
+use super::{
+    Protocol, Setup,
+    drawn::{Drawn, Painter},
+    placed,
+    rest::Key,
+};
 use crate::{engine::trace::Frame, tui::widget::pixel_grid::Raster};
 
 /// Where the pixels come from.
@@ -24,6 +29,8 @@ pub enum Source {
     Adversarial(Arc<Frame>),
     /// The perturbation of a step, amplified.
     Change(Arc<Frame>, u32),
+    /// A map over a picture; it knows its part itself.
+    Map(Painter),
 }
 
 /// A picture to be encoded.
@@ -98,7 +105,9 @@ fn encode(job: &Job) -> anyhow::Result<Picture> {
     let setup = &job.setup;
     let size = Size::new(job.key.cells.0, job.key.cells.1);
     let canvas = [u32::from(size.width) * u32::from(setup.cell.0), u32::from(size.height) * u32::from(setup.cell.1)];
-    let pixels = canvas_of(&native(job), canvas, setup.limit);
+    let drawn = native(job);
+    let (mut pixels, lies) = canvas_of(&drawn.raster, canvas, setup.limit);
+    drawn.finish(&mut pixels, lies);
     if setup.placed() {
         return Ok(Picture::Placed(placed::transmission(job.id, &png(&pixels)?)));
     }
@@ -119,7 +128,7 @@ fn png(image: &RgbaImage) -> anyhow::Result<Vec<u8>> {
 }
 
 /// The pixels of the part that is shown, one for one.
-fn native(job: &Job) -> Raster {
+fn native(job: &Job) -> Drawn {
     let whole;
     let (pixels, gain) = match &job.source {
         Source::Image(image) => (image.view(), None),
@@ -128,15 +137,16 @@ fn native(job: &Job) -> Raster {
             whole = frame;
             (whole.delta.view(), Some(*gain))
         }
+        Source::Map(painter) => return painter.paint(),
     };
     let (_, h, w) = pixels.dim();
     let [top, left, ph, pw] = job.key.part.unwrap_or([0, 0, h, w]);
     let view = pixels.slice(s![.., top..(top + ph).min(h), left..(left + pw).min(w)]);
     let (_, h, w) = view.dim();
-    match gain {
+    Drawn::plain(match gain {
         Some(gain) => Raster::perturbation(view, gain as f32, w, h),
         None => Raster::photo(view, w, h),
-    }
+    })
 }
 
 /// How often each pixel is repeated, if all alike: only where that leaves at most a quarter of the side empty.
@@ -147,8 +157,9 @@ fn repeats(from: [u32; 2], room: [u32; 2]) -> Option<u32> {
 }
 
 /// The picture in the middle of a transparent canvas. Every pixel is repeated a whole number of times; where one number for all would
-/// leave much of the room empty, neighbours may differ by one. A picture larger than the room loses pixels evenly.
-fn canvas_of(raster: &Raster, canvas: [u32; 2], limit: u32) -> RgbaImage {
+/// leave much of the room empty, neighbours may differ by one. A picture larger than the room loses pixels evenly. Also says where it
+/// lies: left, top, width, height.
+fn canvas_of(raster: &Raster, canvas: [u32; 2], limit: u32) -> (RgbaImage, [u32; 4]) {
     let from = [raster.w as u32, raster.h as u32];
     let room = canvas.map(|side| side.min(limit).max(1));
     let [w, h] = match repeats(from, room) {
@@ -168,7 +179,7 @@ fn canvas_of(raster: &Raster, canvas: [u32; 2], limit: u32) -> RgbaImage {
             image.put_pixel(left + x, top + y, Rgba([r, g, b, 255]));
         }
     }
-    image
+    (image, [left, top, w, h])
 }
 
 #[cfg(test)]
@@ -187,7 +198,7 @@ mod tests {
 
     #[test]
     fn pixels_are_repeated_equally_where_there_is_room() {
-        let image = canvas_of(&raster(100, 100), [220, 230], 640);
+        let (image, _) = canvas_of(&raster(100, 100), [220, 230], 640);
         assert_eq!((image.dimensions(), opaque(&image)), ((220, 230), (200, 200)));
         for (x, y, pixel) in image.enumerate_pixels().filter(|(_, _, p)| p[3] == 255) {
             assert_eq!(pixel.0, [((x - 10) / 2) as u8, ((y - 15) / 2) as u8, 7, 255]);
@@ -197,7 +208,7 @@ mod tests {
     #[test]
     fn no_pixel_is_blended_lost_or_invented_when_enlarging() {
         for room in [[97, 97], [150, 200], [189, 190], [191, 380]] {
-            let image = canvas_of(&raster(95, 95), room, 640);
+            let (image, _) = canvas_of(&raster(95, 95), room, 640);
             let mut counts = vec![0u32; 95];
             let middle = image.height() / 2;
             for x in 0..image.width() {
@@ -215,7 +226,8 @@ mod tests {
     #[test]
     fn pictures_stay_within_canvas_and_limit() {
         for (canvas, limit, expected) in [([2000, 2000], 640, (600, 600)), ([50, 50], 640, (50, 50)), ([300, 100], 640, (100, 100))] {
-            let image = canvas_of(&raster(100, 100), canvas, limit);
+            let (image, lies) = canvas_of(&raster(100, 100), canvas, limit);
+            assert_eq!(lies[2..], [expected.0, expected.1]);
             assert_eq!((image.dimensions(), opaque(&image)), ((canvas[0], canvas[1]), expected));
         }
     }

@@ -4,6 +4,7 @@
 //! Which protocol is decided once at the start ([`choose`]): by the flag, by the environment, else by asking the terminal
 //! ([`probe`]). Nothing outside this program is changed for it, in particular no option of tmux.
 
+pub mod drawn;
 pub mod encode;
 pub mod placed;
 pub mod probe;

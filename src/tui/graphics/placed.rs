@@ -58,8 +58,10 @@ mod tests {
         for length in [0, 1, 3000, 3072, 3073, 20_000] {
             let png: Vec<u8> = (0..length).map(|i| (i * 7 % 251) as u8).collect();
             let sent = transmission(9, &png);
-            let pieces: Vec<(&str, &str)> =
-                sent.split_terminator("\x1b\\").map(|s| s.strip_prefix("\x1b_G").and_then(|s| s.split_once(';')).expect("a piece")).collect();
+            let pieces: Vec<(&str, &str)> = sent
+                .split_terminator("\x1b\\")
+                .map(|s| s.strip_prefix("\x1b_G").and_then(|s| s.split_once(';')).expect("a piece"))
+                .collect();
             assert!(pieces[0].0.starts_with("a=t,i=9,f=100,q=2,m="));
             for (i, (keys, part)) in pieces.iter().enumerate() {
                 assert!(part.len() <= CHUNK);

@@ -55,7 +55,7 @@ pub struct Gallery {
     active: bool,
     now: Duration,
     still_since: Duration,
-    spots: Vec<(Key, Rect, Source)>,
+    spots: Vec<(Key, Rect, Option<Source>)>,
     before: Vec<(Key, Rect)>,
     kept: HashMap<Key, Kept>,
     asked: HashSet<Key>,
@@ -91,10 +91,17 @@ impl Gallery {
         }
     }
 
-    /// Notes that a picture was drawn here, as text.
-    pub fn place(&mut self, content: Content, part: Option<[usize; 4]>, area: Rect, source: Source) {
+    /// Whether pictures may be sent at all, so that a place is worth naming.
+    pub fn active(&self) -> bool {
+        self.active
+    }
+
+    /// Notes that a picture was drawn here, as text. Its source is asked for when it has to be encoded.
+    pub fn place(&mut self, content: Content, part: Option<[usize; 4]>, area: Rect, source: impl FnOnce() -> Source) {
         if self.active && area.width > 0 && area.height > 0 {
-            self.spots.push((Key { content, part, cells: (area.width, area.height) }, area, source));
+            let key = Key { content, part, cells: (area.width, area.height) };
+            let known = self.kept.contains_key(&key) || self.asked.contains(&key);
+            self.spots.push((key, area, (!known).then(source)));
         }
     }
 
@@ -135,7 +142,9 @@ impl Gallery {
                         over.push((kept.id, area));
                     }
                 }
-            } else if self.asked.insert(key) {
+            } else if let Some(source) = source
+                && self.asked.insert(key)
+            {
                 self.last_id = self.last_id % 0x00ff_fffe + 1;
                 let id = first_id() ^ self.last_id;
                 self.wanted.push(Job { key, source, id, setup: setup.clone() });
@@ -242,7 +251,7 @@ mod tests {
             self.now += later;
             let mut buf = Buffer::filled(Rect::new(0, 0, 20, 6), ratatui::buffer::Cell::new("\u{2580}"));
             self.gallery.begin(setup, Duration::from_millis(self.now), covered);
-            self.gallery.place(Content::Clean(content), None, Rect::new(2, 1, 8, 4), source());
+            self.gallery.place(Content::Clean(content), None, Rect::new(2, 1, 8, 4), source);
             self.gallery.end(&mut buf);
             buf
         }
