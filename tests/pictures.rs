@@ -36,7 +36,7 @@ fn kitty_pictures_at_rest_and_text_while_stepping() {
     let sent = t.writes_since(0, SENT);
     t.writes_since(sent, SHOWN);
     // Blank cells under it; the half blocks are gone.
-    t.hides("▀▀▀▀");
+    t.hides("▀▀▀▀▀▀▀▀▀▀▀▀");
     let before = t.bytes();
     t.types(" ");
     t.shows("step 10/10");
@@ -46,18 +46,18 @@ fn kitty_pictures_at_rest_and_text_while_stepping() {
     for _ in 0..3 {
         at = t.writes_since(at, SENT);
     }
-    t.hides("▀▀▀▀");
+    t.hides("▀▀▀▀▀▀▀▀▀▀▀▀");
     // A dialog lies over text, and nothing of the pictures stays.
     let before = t.bytes();
     t.types("?");
     t.shows("Attack screen");
-    t.shows("▀▀▀▀");
+    t.shows("▀▀▀▀▀▀▀▀▀▀▀▀");
     (0..4).fold(before, |at, _| t.writes_since(at, TAKEN));
     let before = t.bytes();
     t.types("\x1b");
     t.hides("Attack screen");
     (0..4).fold(before, |at, _| t.writes_since(at, SHOWN));
-    t.hides("▀▀▀▀");
+    t.hides("▀▀▀▀▀▀▀▀▀▀▀▀");
     assert!(t.wrote_since(before, SENT).is_none(), "the terminal has the pictures already");
     // Another step is another picture; the first frame of it is text.
     let before = t.bytes();
@@ -71,11 +71,11 @@ fn kitty_pictures_at_rest_and_text_while_stepping() {
     t.writes_since(before, b"a=d,d=I");
     let sent = t.writes_since(before, SENT);
     t.writes_since(sent, SHOWN);
-    t.hides("▀▀▀▀");
+    t.hides("▀▀▀▀▀▀▀▀▀▀▀▀");
     // The key goes back to text for good.
     t.types("\x07");
     t.shows("half blocks");
-    t.shows("▀▀▀▀");
+    t.shows("▀▀▀▀▀▀▀▀▀▀▀▀");
     let before = t.bytes();
     t.types("\x07");
     t.shows("kitty graphics");

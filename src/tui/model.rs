@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{
+    ahead,
     dialog::Dialog,
     graphics::Setup,
     keymap::{Context, Keymap},
@@ -162,6 +163,8 @@ pub struct Model {
     pub request: AttackRequest,
     /// Open screen.
     pub screen: Screen,
+    /// What is asked for before anybody wants it.
+    pub ahead: ahead::State,
     /// Screen 1.
     pub attack: attack::State,
     /// Screen 2.
@@ -231,6 +234,7 @@ impl Model {
             request,
             screen: Screen::Attack,
             attack: attack::State::default(),
+            ahead: ahead::State::default(),
             pixels: pixels::State::default(),
             cam: cam::State::default(),
             layers: layers::State::default(),

@@ -3,7 +3,7 @@
 use crossterm::event::KeyCode;
 
 use super::{
-    app_keys,
+    ahead, app_keys,
     dialog::{self, Dialog, confirm, export, files, form, help, log, palette, picker, prompt},
     effect::Effect,
     engine_events,
@@ -81,6 +81,9 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
     effects.extend(cam::follow(model));
     effects.extend(network::follow(model));
     effects.extend(triage::follow(model));
+    if effects.is_empty() {
+        effects.extend(ahead::follow(model));
+    }
     effects
 }
 

@@ -69,8 +69,8 @@ impl Drawn {
             return;
         }
         // Odd, so that there is a middle.
-        let long = ((room * 0.4).min(15.0) as u32).max(3) | 1;
-        let thick = (long / 4).max(1) | 1;
+        let long = ((room * 0.36).min(13.0) as u32).max(3) | 1;
+        let thick = (long / 5).max(1) | 1;
         for ([x, y], sign) in &self.signs {
             let (x, y) = (left + (x * scale[0]) as u32, top + (y * scale[1]) as u32);
             let Some(under) = image.get_pixel_checked(x, y).map(|p| [p[0], p[1], p[2]]) else { continue };

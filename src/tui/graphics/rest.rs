@@ -204,9 +204,10 @@ impl Gallery {
     }
 }
 
-/// Numbers of this process's pictures differ from those of another one in the same terminal, most likely.
+/// Numbers of this process's pictures differ from those of another one in the same terminal, most likely. Not above 2^31: Konsole reads
+/// larger ones as nothing.
 fn first_id() -> u32 {
-    (std::process::id() & 0xff) << 24 | 0x0001_0000
+    (std::process::id() & 0x7f) << 24 | 0x0001_0000
 }
 
 /// Takes the text away, so that transparent margins show the terminal's own background.

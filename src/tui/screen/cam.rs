@@ -89,6 +89,8 @@ pub struct State {
     has_linear_head: bool,
     pub(super) maps: HashMap<Ask, Arc<CamMap>>,
     asked: HashSet<Ask>,
+    /// Asked for before anybody wanted them.
+    ahead: HashSet<Ask>,
     scores: HashMap<(Ask, RunId, usize), Vec<Option<Interpretability>>>,
     pub(super) rest: Option<(usize, Duration)>,
     pending: Vec<(Ask, Control)>,
@@ -115,6 +117,7 @@ impl Default for State {
             has_linear_head: false,
             maps: HashMap::new(),
             asked: HashSet::new(),
+            ahead: HashSet::new(),
             scores: HashMap::new(),
             rest: None,
             pending: Vec::new(),
@@ -419,6 +422,32 @@ pub fn follow(model: &mut Model) -> Vec<Effect> {
     effects
 }
 
+/// A map of a step beside the one on the screen, for whoever asks ahead; nothing when they are there, or take long.
+pub fn ahead(model: &mut Model, step: usize, control: &Control) -> Option<Command> {
+    if model.cam.method == Method::ScoreCam {
+        return None;
+    }
+    let (at, method, layer, class) = wanted(model)
+        .into_iter()
+        .skip(2)
+        .map(|(at, method, layer, class)| (beside(at, step), method, layer, class))
+        .find(|a| !model.cam.maps.contains_key(a))?;
+    model.cam.ahead.insert((at, method, layer.clone(), class));
+    Some(Command::Cam { at, method, layer, class, control: control.clone() })
+}
+
+fn beside(at: At, step: usize) -> At {
+    match at {
+        At::Step(run, _) => At::Step(run, step),
+        At::Clean => At::Clean,
+    }
+}
+
+/// Whether every map of the step on the screen is there.
+pub fn at_rest(model: &Model) -> bool {
+    model.cam.pending.is_empty() && !missing(model)
+}
+
 /// Stops maps that nobody looks at any more.
 fn abandon(model: &mut Model, wanted: &[Ask]) -> Vec<Effect> {
     let state = &mut model.cam;
@@ -513,10 +542,12 @@ pub fn arrived(model: &mut Model, at: At, map: Arc<CamMap>) {
     if state.maps.len() > KEPT {
         state.maps.retain(|(a, ..), _| *a == At::Clean);
         state.asked.retain(|(a, ..)| *a == At::Clean);
+        state.ahead.clear();
     }
     for key in [named, usual] {
         state.pending.retain(|(ask, _)| *ask != key);
-        if state.asked.contains(&key) && !state.maps.contains_key(&key) {
+        let expected = state.asked.contains(&key) || state.ahead.remove(&key);
+        if expected && !state.maps.contains_key(&key) {
             state.maps.insert(key, Arc::clone(&map));
         }
     }
