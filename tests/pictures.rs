@@ -51,7 +51,6 @@ fn kitty_pictures_at_rest_and_text_while_stepping() {
     let before = t.bytes();
     t.types("?");
     t.shows("Attack screen");
-    t.shows("▀▀▀▀▀▀▀▀▀▀▀▀");
     (0..4).fold(before, |at, _| t.writes_since(at, TAKEN));
     let before = t.bytes();
     t.types("\x1b");

@@ -96,3 +96,22 @@ fn a_wish_that_was_overtaken_is_asked_again_but_not_for_ever() {
     t.keys("<left>").wait(300);
     assert!(t.commands().iter().any(|c| matches!(c, Command::Psr { step: 9, .. })), "{:?}", t.commands());
 }
+
+#[test]
+fn measuring_a_map_ends_when_nobody_looks_at_the_result() {
+    for away in ["f", "4", "i"] {
+        let mut t = Typist::attacked(Depth::True, false);
+        settle(&mut t);
+        t.keys("3");
+        settle(&mut t);
+        t.keys("f").wait(300);
+        let measuring = |t: &Typist| {
+            t.commands().into_iter().find_map(|c| if let Command::Faithfulness { control, .. } = c { Some(control.clone()) } else { None })
+        };
+        assert!(measuring(&t).is_some());
+        t.keys(away);
+        assert!(t.effects.iter().any(|e| matches!(e, Effect::Stop(_))), "{away}: {:?}", t.effects);
+        t.keys(if away == "4" { "3" } else { "f" }).wait(300);
+        assert!(measuring(&t).is_some(), "{away}: looked at again, measured again");
+    }
+}

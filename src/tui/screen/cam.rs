@@ -96,7 +96,7 @@ pub struct State {
     pending: Vec<(Ask, Control)>,
     region: Option<Cut>,
     pub(super) believed: HashMap<Ask, Arc<Faithfulness>>,
-    doubted: Option<Ask>,
+    doubted: Option<(Ask, Control)>,
 }
 
 impl Default for State {
@@ -287,10 +287,7 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
         Msg::LevelUp => state.level = ((state.level * 20.0).round() + 1.0).min(19.0) / 20.0,
         Msg::Scores => state.toggle(Chart::Scores),
         Msg::Compare => state.toggle(Chart::Compare),
-        Msg::Faithfulness => {
-            state.doubted = None;
-            state.toggle(Chart::Faithfulness);
-        }
+        Msg::Faithfulness => state.toggle(Chart::Faithfulness),
         Msg::Inside => return cam_charts::attack_inside(model),
         Msg::Zoom => state.zoom = !state.zoom,
         Msg::Next => state.focus = (state.focus + 1) % 4,
@@ -380,6 +377,7 @@ pub fn follow(model: &mut Model) -> Vec<Effect> {
         _ => Vec::new(),
     };
     let mut effects = abandon(model, &wanted);
+    effects.extend(give_up(model));
     if wanted.is_empty() || model.flowing() {
         return effects;
     }
@@ -485,12 +483,21 @@ fn doubt(model: &mut Model) -> Vec<Effect> {
     }
     let Some(ask) = wanted(model).get(model.cam.focus).cloned() else { return Vec::new() };
     let Some(map) = model.cam.maps.get(&ask).map(Arc::clone) else { return Vec::new() };
-    if model.cam.believed.contains_key(&ask) || model.cam.doubted.as_ref() == Some(&ask) {
+    if model.cam.believed.contains_key(&ask) || model.cam.doubted.as_ref().is_some_and(|(doubted, _)| *doubted == ask) {
         return Vec::new();
     }
-    let at = ask.0;
-    model.cam.doubted = Some(ask);
-    vec![Effect::Engine(Command::Faithfulness { at, map, control: Control::default() })]
+    let (at, control) = (ask.0, Control::default());
+    model.cam.doubted = Some((ask, control.clone()));
+    vec![Effect::Engine(Command::Faithfulness { at, map, control })]
+}
+
+/// Stops measuring a map when nobody looks at the result any more: it takes long, and everything else would wait for it.
+fn give_up(model: &mut Model) -> Option<Effect> {
+    if model.screen == Screen::Cam && model.cam.chart == Chart::Faithfulness {
+        return None;
+    }
+    let (ask, control) = model.cam.doubted.take()?;
+    (!model.cam.believed.contains_key(&ask)).then_some(Effect::Stop(control))
 }
 
 /// A map was measured.

@@ -63,7 +63,7 @@ pub fn view(model: &Model, opened: &Opened, cache: &mut ViewCache, body: Rect, b
     }
     if let Some(area) = board.side.filter(|_| chart == Chart::None || board.wide.is_some()) {
         if model.pixels.in_pixels {
-            closer::panel(model, opened, under_cursor(model, opened, &maps), area, buf);
+            closer::panel(model, opened, under_cursor(model, opened, &maps, area.width >= 40), area, buf);
         } else {
             panel(model, &maps, limit, area, buf);
         }
@@ -71,14 +71,16 @@ pub fn view(model: &Model, opened: &Opened, cache: &mut ViewCache, body: Rect, b
 }
 
 /// The values of the four maps at the pixel cursor, enlarged as they are drawn.
-fn under_cursor(model: &Model, opened: &Opened, maps: &[Option<Arc<CamMap>>]) -> Vec<String> {
+fn under_cursor(model: &Model, opened: &Opened, maps: &[Option<Arc<CamMap>>], wide: bool) -> Vec<String> {
     let ([y, x], (_, h, w)) = (model.pixels.pixel, opened.image.dim());
     let at = |map: &Option<Arc<CamMap>>| {
         let map = map.as_ref().filter(|_| y < h && x < w)?;
         bilinear_part(map.raw.view(), [h, w], [y, x, 1, 1], [1, 1]).first().copied()
     };
     let named = maps.iter().zip(["C(x0,t0)", "C(x0,t)", "C(x',t0)", "C(x',t)"]);
-    named.filter_map(|(map, name)| Some(format!("{name:<8} {}", text::signed(at(map)?)))).collect()
+    let values: Vec<String> = named.filter_map(|(map, name)| Some(format!("{name:<8} {}", text::signed(at(map)?)))).collect();
+    // Both classes of an image in one line where there is room.
+    if wide { values.chunks(2).map(|pair| pair.iter().map(|v| format!("{v:<18}")).collect()).collect() } else { values }
 }
 
 /// `C(x',c) - C(x0,c)` for the panes of x' when differences are wanted.
@@ -258,7 +260,7 @@ fn panel(model: &Model, maps: &[Option<Arc<CamMap>>], limit: f32, area: Rect, bu
         if let Some(s) = score_of(model, ask) {
             let lift = s.lift.map(|l| format!(" lift {l:.2}")).unwrap_or_default();
             let even = if inner.width >= 32 { format!(" even {:.2}", s.baseline) } else { String::new() };
-            let value = if inner.width >= 24 { format!("IS {:.2}{even}{lift}", s.score) } else { format!("IS {:.2}", s.score) };
+            let value = if inner.width >= 26 { format!("IS {:.2}{even}{lift}", s.score) } else { format!("IS {:.2}", s.score) };
             rows.push((name, value, Role::Text));
         }
     }

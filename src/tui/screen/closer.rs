@@ -191,11 +191,20 @@ pub fn panel(model: &Model, opened: &Opened, more: Vec<String>, area: Rect, buf:
     let inner = draw::frame(theme, area, &format!("pixel x {x}, y {y}"), "", true, buf);
     let now = adversarial(model, opened);
     let (channels, h, w) = opened.image.dim();
-    let mut lines = vec![(format!("   {:>7} {:>7} {:>10}", "x0", "x'", "d"), Role::Dim)];
+    let narrow = inner.width < 34;
+    let heads =
+        if narrow { format!("  {:>6} {:>6} {:>6}", "x0", "x'", "d/255") } else { format!("   {:>7} {:>7} {:>10}", "x0", "x'", "d") };
+    let mut lines = vec![(heads, Role::Dim)];
     for c in 0..channels.min(usize::from(inner.height.saturating_sub(2))) {
         let name = if channels == 3 { ["R", "G", "B"][c].to_owned() } else { c.to_string() };
         let (before, after) = (opened.image[[c, y.min(h - 1), x.min(w - 1)]], now[[c, y.min(h - 1), x.min(w - 1)]]);
-        lines.push((format!("{name:<2} {before:>7.4} {after:>7.4} {:>+6.2}/255", (after - before) * 255.0), Role::Text));
+        let d = (after - before) * 255.0;
+        let line = if narrow {
+            format!("{name:<2}{before:>6.3} {after:>6.3} {d:>+6.1}")
+        } else {
+            format!("{name:<2} {before:>7.4} {after:>7.4} {d:>+6.2}/255")
+        };
+        lines.push((line, Role::Text));
     }
     lines.extend(more.into_iter().map(|line| (line, Role::Text)));
     let [ch, cw] = psr::cell(model);

@@ -269,6 +269,7 @@ pub fn view(model: &Model, opened: &Opened, cache: &mut ViewCache, body: Rect, b
     let summary = psr::Summary::of(&shown.map);
     let scale = if board.picture.width >= 56 { format!("  colours to {} logits", text::number(summary.limit)) } else { String::new() };
     let legend = match model.pixels.view {
+        View::Map if board.picture.width < 38 => "+ prom - supp = both".into(),
         View::Map => format!("+ promotes  - suppresses  = both{scale}"),
         View::Beside => "clean beside adversarial".into(),
         View::Blink => "clean and adversarial in turn".into(),
