@@ -104,14 +104,14 @@ fn measuring_a_map_ends_when_nobody_looks_at_the_result() {
         settle(&mut t);
         t.keys("3");
         settle(&mut t);
-        t.keys("f").wait(300);
+        t.keys("f");
         let measuring = |t: &Typist| {
             t.commands().into_iter().find_map(|c| if let Command::Faithfulness { control, .. } = c { Some(control.clone()) } else { None })
         };
         assert!(measuring(&t).is_some());
         t.keys(away);
         assert!(t.effects.iter().any(|e| matches!(e, Effect::Stop(_))), "{away}: {:?}", t.effects);
-        t.keys(if away == "4" { "3" } else { "f" }).wait(300);
+        t.keys(if away == "4" { "3" } else { "f" });
         assert!(measuring(&t).is_some(), "{away}: looked at again, measured again");
     }
 }
