@@ -5,7 +5,7 @@
 For each model `psescope grad --loss ce` writes the gradient graph; forward, gradient and (where installed) torch and onnx-ad run
 in turn, so that whatever else the machine does falls on all of them. Minimum and median CPU time over the repetitions, in ms.
 --torch gives the torch network of a model by file stem: `resnet18=torchvision:resnet18` or `deit_tiny=timm:deit_tiny_patch16_224`;
-it runs eagerly and in channels_last. --profile prints the operators that take the time instead.
+it runs eagerly and in channels_last, with --compile through torch.compile too (which takes minutes a model). --profile prints the operators that take the time instead.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def onnx_runner(path, size):
     return lambda: s.run(None, inputs)
 
 
-def torch_runner(spec, size, channels_last):
+def torch_runner(spec, size, channels_last, compiled=False):
     import torch
 
     torch.set_num_threads(1)
@@ -71,6 +71,8 @@ def torch_runner(spec, size, channels_last):
     if channels_last:
         net, x = net.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
     label = torch.tensor([3])
+    if compiled:
+        net = torch.compile(net)
 
     def run():
         z = x.detach().requires_grad_(True)
@@ -147,10 +149,13 @@ def main():
     parser.add_argument("--repetitions", type=int, default=25)
     parser.add_argument("--seconds", type=float, default=20, help="per model, once there are 15 repetitions")
     parser.add_argument("--torch", nargs="*", default=[], metavar="STEM=SOURCE:NAME")
+    parser.add_argument("--compile", action="store_true", help="torch.compile as well, in channels_last")
     parser.add_argument("--profile", action="store_true")
     args = parser.parse_args()
     networks = dict(t.split("=", 1) for t in args.torch)
-    columns = ["forward", "gradient", "torch", "torch channels_last", "onnx-ad"]
+    # A file called model.onnx is known by its folder.
+    named = lambda model: model.parent.name if model.stem == "model" else model.stem
+    columns = ["forward", "gradient", "torch", "torch channels_last", "torch compiled", "onnx-ad"]
     if not args.profile:
         print("| model | " + " | ".join(f"{c}, ms" for c in columns) + " | gradient / forward (min, median) | build, s |")
         print("|---" * (len(columns) + 3) + "|")
@@ -161,22 +166,24 @@ def main():
             subprocess.run([args.psescope, "grad", model, "-o", out, "--loss", "ce"], check=True, stdout=subprocess.DEVNULL)
             built = time.time() - start
             if args.profile:
-                print(f"{model.stem}: forward")
+                print(f"{named(model)}: forward")
                 profile(str(model), args.size, folder)
-                print(f"{model.stem}: gradient")
+                print(f"{named(model)}: gradient")
                 profile(out, args.size, folder)
                 continue
             runners = {"forward": onnx_runner(str(model), args.size), "gradient": onnx_runner(out, args.size)}
-            if model.stem in networks:
-                runners["torch"] = torch_runner(networks[model.stem], args.size, False)
-                runners["torch channels_last"] = torch_runner(networks[model.stem], args.size, True)
+            if named(model) in networks:
+                runners["torch"] = torch_runner(networks[named(model)], args.size, False)
+                runners["torch channels_last"] = torch_runner(networks[named(model)], args.size, True)
+                if args.compile:
+                    runners["torch compiled"] = torch_runner(networks[named(model)], args.size, True, True)
             peer = onnx_ad_runner(str(model), folder, args.size)
             if peer:
                 runners["onnx-ad"] = peer
             times = dict(zip(runners, interleave(list(runners.values()), args.repetitions, args.seconds)))
             cells = [f"{times[c].min():.1f}" if c in times else "-" for c in columns]
             f, g = times["forward"], times["gradient"]
-            print(f"| {model.stem} | {' | '.join(cells)} | {g.min() / f.min():.2f}, {np.median(g / f):.2f} | {built:.2f} |", flush=True)
+            print(f"| {named(model)} | {' | '.join(cells)} | {g.min() / f.min():.2f}, {np.median(g / f):.2f} | {built:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

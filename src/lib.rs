@@ -14,6 +14,10 @@
 //!
 //! `tests/architecture.rs` keeps imports pointing this way.
 
+// Unit tests share code with the integration tests, which call the crate by its name.
+#[cfg(test)]
+extern crate self as psescope;
+
 pub mod cli;
 pub mod core;
 pub mod engine;

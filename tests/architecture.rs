@@ -157,6 +157,55 @@ fn the_pure_layer_touches_no_machine() {
     assert!(wrong.is_empty(), "core may not use:\n{}", wrong.join("\n"));
 }
 
+/// The lint can be switched off by the line that breaks it; this cannot.
+#[test]
+fn nothing_is_unsafe() {
+    for path in files() {
+        let source = fs::read_to_string(&path).expect("readable source");
+        let code = source.lines().filter(|l| !l.trim_start().starts_with("//"));
+        let found =
+            code.flat_map(|l| l.split(|c: char| !(c.is_alphanumeric() || c == '_'))).find(|w| ["unsafe", "unsafe_code"].contains(w));
+        assert!(found.is_none(), "{}: unsafe code belongs in a crate that is looked after", path.display());
+    }
+}
+
+/// Neither the program nor a build script of a dependency can fetch anything: nothing in the tree speaks HTTP. What downloads is
+/// the user's own pip, when `psescope runtime install` runs it.
+#[test]
+fn nothing_here_can_download() {
+    let lock = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock")).expect("the lock file is kept");
+    let lock: toml::Table = lock.parse().expect("TOML");
+    let packages = lock["package"].as_array().expect("packages");
+    assert!(packages.len() > 100);
+    let clients = ["attohttpc", "curl", "curl-sys", "hyper", "isahc", "minreq", "native-tls", "openssl-sys", "reqwest", "rustls", "ureq"];
+    for package in packages {
+        let name = package["name"].as_str().expect("a name");
+        assert!(!clients.contains(&name), "{name} came with some feature: leave it out");
+        let source = package.get("source").and_then(|s| s.as_str());
+        let from_registry = source.is_some_and(|s| s.starts_with("registry+https://github.com/rust-lang/crates.io-index"));
+        assert!(from_registry || (name == "psescope" && source.is_none()), "{name} does not come from the registry");
+    }
+}
+
+/// `fuzz/` is built by nobody in the everyday, but what its targets do is: each is a function that the mutation test calls.
+#[test]
+fn every_fuzz_target_is_tested_without_the_fuzzer() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| fs::read_to_string(here.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let manifest: toml::Table = read("fuzz/Cargo.toml").parse().expect("TOML");
+    let (readers, mutations) = (read("fuzz/readers.rs"), read("tests/mutations.rs"));
+    let targets = manifest["bin"].as_array().expect("targets");
+    assert_eq!(targets.len(), fs::read_dir(here.join("fuzz/fuzz_targets")).expect("targets").count());
+    for target in targets {
+        let name = target["name"].as_str().expect("a name");
+        assert!(
+            read(target["path"].as_str().map(|p| format!("fuzz/{p}")).expect("a path").as_str())
+                .contains(&format!("readers::{name}(data)"))
+        );
+        assert!(readers.contains(&format!("pub fn {name}(data: &[u8])")) && mutations.contains(&format!("readers::{name}")), "{name}");
+    }
+}
+
 #[test]
 fn the_reader_of_imports_sees_groups() {
     let source = "use crate::{core::{a, b}, runtime::x};\nuse crate::tui::y;\n// crate::comment";

@@ -19,7 +19,9 @@ use psescope::{
         keymap::{Key, Keymap},
         model::{Attacks, Model},
         msg::Msg,
-        network, psr,
+        network,
+        open::Purpose,
+        psr,
         theme::{Depth, Theme},
         update,
     },
@@ -58,7 +60,7 @@ impl Person {
                 Effect::Engine(command) => self.engine.commands.send(command).expect("the worker lives"),
                 Effect::Stop(control) => control.stop(),
                 Effect::Copy(text) => self.copied = Some(text),
-                Effect::Find(text, kind) => self.send(Msg::Found(browse::find(&text, kind).map_err(|e| e.to_string()))),
+                Effect::Find(text, kind, purpose) => self.send(Msg::Found(purpose, browse::find(&text, kind).map_err(|e| e.to_string()))),
                 Effect::Load(path) => self.send(Msg::Loaded(Recorded::open(&path, None).map(Arc::new).map_err(|e| e.to_string()))),
                 Effect::Keep(path, kept, trace) => keep::save_new(&path, &kept.0, &trace, &kept.1).expect("saved"),
                 _ => {}
@@ -241,4 +243,34 @@ fn images_runs_and_models_are_opened_without_leaving() {
     std::fs::write(&text, "no run").expect("written");
     person.keys(&format!(":run<space>{}<enter>", text.display()));
     assert!(person.model.notices.shown().expect("said").text.contains("broken.pse") && person.model.run.is_some());
+}
+
+#[test]
+fn a_folder_on_two_models_is_copied_too() {
+    let home = TempDir::new().expect("a folder");
+    let photos = home.path().join("photos");
+    std::fs::create_dir(&photos).expect("a folder");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for name in ["panda.jpg", "dog.jpg"] {
+        std::fs::copy(root.join("samples").join(name), photos.join(name)).expect("copied");
+    }
+    let mut person = Person::new();
+    person.until("model", |m| m.opened.is_some());
+    // Another input size and another list of classes: images cannot be handed over.
+    person.send(Msg::Found(Purpose::Compare, Ok((browse::Kind::Model, root.join("tests/corpus/good/tiny.onnx")))));
+    person.send(Msg::Found(Purpose::Open, Ok((browse::Kind::Folder, photos))));
+    person.until("end of the triage", |m| m.triage.ended.is_some());
+    assert_eq!(person.model.triage.ended, Some(None));
+    let (line, json) = person.run(&home);
+    assert!(line.contains("psescope triage") && line.contains("tiny.onnx"), "{line}");
+    let (rows, state) = (json["weakest"].as_array().expect("rows"), &person.model.triage);
+    assert_eq!((rows.len(), state.rows.len()), (2, 2), "{line}");
+    for row in rows {
+        let ours = state.rows.iter().find(|r| Some(r.path()) == row["path"].as_str()).expect("the same image");
+        assert!(ours.error.is_none() && ours.compare_success.is_some() && ours.compare_transfers.is_none(), "{ours:?}");
+        assert_eq!(row["compare_predicted_name"].as_str(), ours.compare_predicted_name.as_deref());
+        assert_eq!(row["flipped_at"].as_i64(), ours.flipped_at);
+        assert!(same(number(row, "/l2"), ours.l2.unwrap_or(0.0).into()), "{line}");
+        assert!(same(number(row, "/compare_l2"), ours.compare_l2.unwrap_or(0.0).into()), "{line}");
+    }
 }

@@ -145,6 +145,7 @@ fn the_sentence_names_the_fault() {
         ("two_weights", "two weights"),
         ("two_producers", "two nodes produce"),
         ("external_absolute", "outside its own folder"),
+        ("external_subgraph", "outside its own folder"),
         ("external_parent", "outside its own folder"),
         ("external_missing", "download it too"),
         ("big_image", "more than psescope can hold"),
@@ -156,6 +157,15 @@ fn the_sentence_names_the_fault() {
         let text = sentence(&limited(home.path(), &["inspect", &path]), 3, name);
         assert!(text.contains(word), "{name}: {text}");
     }
+}
+
+/// Texts in a model are nobody's weights: they are carried along and reach the engine.
+#[test]
+fn a_model_with_texts_in_it_runs() {
+    let home = tempfile::tempdir().expect("a folder");
+    let path = root().join("tests/corpus/good/text_weight.onnx").display().to_string();
+    let seen = limited(home.path(), &["attack", &path, &panda(), "--steps", "1"]);
+    assert!(seen.status.success(), "{}", String::from_utf8_lossy(&seen.stderr));
 }
 
 #[cfg(unix)]
@@ -185,4 +195,57 @@ fn a_weight_or_an_answer_that_is_no_number_is_reported_where_it_begins() {
     let text = sentence(&limited(home.path(), &["attack", &path, &panda(), "--steps", "1"]), 3, "infinite");
     assert!(text.contains("not a number") && text.contains("'head' (Gemm)"), "{text}");
     assert!(limited(home.path(), &["attack", &tiny(), &panda(), "--steps", "1"]).status.success());
+}
+
+/// Whatever files, folders and what stands in them are called: a terminal shows it and obeys none of it, and JSON keeps it.
+#[test]
+fn hostile_names_reach_the_terminal_as_text_only() {
+    let home = tempfile::tempdir().expect("a folder");
+    let (model, image) = ("m\u{1b}[31m<b>\".onnx", "i\u{1b}]0;title\u{7}\u{9b}1m<i>\u{202e}.jpg");
+    fs::copy(tiny(), home.path().join(model)).expect("copied");
+    fs::create_dir_all(home.path().join("pictures")).expect("a folder");
+    for name in [image.to_owned(), format!("pictures/{image}")] {
+        fs::copy(panda(), home.path().join(name)).expect("copied");
+    }
+    fs::write(home.path().join("labels.json"), r#"["\u001b[31mred", "<script>x</script>", "c", "d"]"#).expect("written");
+    let missing = format!("none {image}");
+    let run = |args: &[&str], code: i32| {
+        let output = limited(home.path(), args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        for stream in [&output.stdout, &output.stderr] {
+            let text = String::from_utf8_lossy(stream);
+            let bad = text.chars().find(|c| (c.is_control() && !"\n\t".contains(*c)) || *c == '\u{202e}');
+            assert!(bad.is_none(), "{args:?} lets {bad:?} through: {text:?}");
+        }
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    run(&["inspect", model, "-v"], 0);
+    run(&["attack", model, image, "--steps", "1", "--labels", "labels.json", "--out", "run.pse", "-vv"], 0);
+    let object: serde_json::Value = serde_json::from_str(&run(&["attack", model, image, "--steps", "1", "--json"], 0)).expect("JSON");
+    assert!(object.to_string().contains(&serde_json::json!(image).to_string()), "{object}");
+    for args in [
+        &["show", "run.pse", "--json"][..],
+        &["insight", "run.pse", "--model", model],
+        &["layers", "run.pse", "--model", model],
+        &["doctor", "--ort-lib", image],
+    ] {
+        run(args, 0);
+    }
+    run(&["triage", model, "pictures", "--out", "out", "--steps", "1"], 0);
+    run(&["triage", "--merge", "out"], 0);
+    for args in [
+        &["inspect", image][..],
+        &["attack", model, &missing],
+        &["attack", model, image, "--labels", image],
+        &["attack", model, image, "--preprocess", image],
+        &["show", &missing],
+        &["triage", "--merge", &missing],
+    ] {
+        run(args, 3);
+    }
+    run(&["--config", image, "inspect", model], 2);
+    // Pages and figures are read by browsers, which obey other things.
+    run(&["export", "run.pse", "--html", "run.html"], 0);
+    let page = fs::read_to_string(home.path().join("run.html")).expect("written");
+    assert!(page.contains("&lt;b&gt;") && !page.contains("<b>\"") && !page.contains("<script>x") && !page.contains('\u{1b}'));
 }

@@ -13,6 +13,7 @@ use psescope::{
             field::Extent,
             mask::{Upsampler, Upsampling},
             quantile::{Quantiles, level},
+            survey::summaries,
             tally::{Rule, Tally, Vocabulary},
         },
         tensor::image::read_npy,
@@ -34,7 +35,7 @@ fn counts_are_numpys() {
     let (images, units, h, w) = maps.dim();
     let labels: Vec<_> = (0..images).map(|i| data.labels(i).unwrap()).collect();
     let mut quantiles = Quantiles::new(units, images, h * w, level(0.02), 1 << 16);
-    quantiles.push(0, maps.view()).unwrap();
+    quantiles.push(0, maps.view(), &summaries(maps.as_slice().unwrap(), h * w)).unwrap();
     assert!(quantiles.is_exact());
     let thresholds = quantiles.finish();
     for (got, want) in thresholds.iter().zip(expected["thresholds"].as_array().unwrap()) {

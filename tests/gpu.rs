@@ -87,9 +87,11 @@ fn devices_that_are_not_here_and_flags_that_do_not_fit_are_refused() {
         assert_eq!(code, 2, "{text}");
         assert!(text.contains(what), "{text}");
     }
-    let output = psescope(&home).args(["attack", &model, &image, "--preprocess", "unit", "--fp16", "--steps", "1"]).assert().success();
-    let said = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
-    assert!(said.contains("--fp16 has no effect"), "{said}");
+    for (flag, note) in [("--fp16", "--fp16 has no effect"), ("--cuda-graphs", "--cuda-graphs")] {
+        let output = psescope(&home).args(["attack", &model, &image, "--preprocess", "unit", flag, "--steps", "1"]).assert().success();
+        let said = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
+        assert!(said.contains(note), "{said}");
+    }
 }
 
 #[test]

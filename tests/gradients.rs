@@ -307,6 +307,13 @@ const ROWS: &[Row] = &[
     ("resize crop", "!y = Resize(x ~0,0,0.2,0.1,1,1,0.8,1.2 _ #2,3,4,5) mode='linear' coordinate_transformation_mode='tf_crop_and_resize'", MAP, ANY, 17),
     ("upsample", "y = Upsample(x ~1,1,2,2) mode='nearest'", &[2, 3, 3, 4], ANY, 9),
     // Attention.
+    ("lstm", "t = Transpose(x) perm=1,0,2 ; y = LSTM(t $1,16,5 $1,16,4 $1,32) hidden_size=4", &[2, 3, 5], WIDE, 17),
+    ("lstm both ways", "t = Transpose(x) perm=1,0,2 ; y = LSTM(t $2,12,5 $2,12,3) hidden_size=3 direction='bidirectional'", &[2, 4, 5], WIDE, 17),
+    ("lstm backwards from given states", "t = Transpose(x) perm=1,0,2 ; f = Slice(t #0 #1 #0) ; h = MatMul(f $5,4) ; c = Tanh(h) ; y = LSTM(t $1,16,5 $1,16,4 $1,32 _ h c) hidden_size=4 direction='reverse'", &[2, 3, 5], WIDE, 17),
+    ("lstm last states", "t = Transpose(x) perm=1,0,2 ; _ h c = LSTM(t $2,12,5 $2,12,3 $2,24) hidden_size=3 direction='bidirectional' ; y = Mul(h c)", &[2, 3, 5], WIDE, 17),
+    ("lstm all outputs", "t = Transpose(x) perm=1,0,2 ; a h c = LSTM(t $1,12,5 $1,12,3 $1,24) hidden_size=3 ; m = Mul(a h) ; y = Add(m c)", &[2, 3, 5], WIDE, 17),
+    ("lstm one step", "t = Transpose(x) perm=1,0,2 ; y = LSTM(t $1,12,5 $1,12,3 $1,24) hidden_size=3", &[3, 1, 5], WIDE, 17),
+    ("lstm one step from a state", "t = Transpose(x) perm=1,0,2 ; h = MatMul(t $5,3) ; y = LSTM(t $1,12,5 $1,12,3 $1,24 _ h h) hidden_size=3", &[3, 1, 5], WIDE, 17),
     ("attention", "q = Mul(x $3) ; v = Mul(x x) ; y = Attention(q x v)", &[2, 2, 4, 3], ANY, 23),
     ("attention causal", "q = Mul(x $3) ; y = Attention(q x x) is_causal=1 scale=0.7", &[2, 2, 4, 3], ANY, 23),
     ("attention mask", "q = Mul(x $3) ; y = Attention(q x x $4,4)", &[2, 2, 4, 3], ANY, 23),

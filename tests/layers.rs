@@ -10,11 +10,14 @@ use common::{engines, root};
 use ndarray::{Array2, Array3, Array4, Axis};
 use psescope::{
     core::{
+        error::Error,
         explain::{
             layers::{self, Settings},
             psr,
             units::{self, Case, Fill},
         },
+        graph,
+        onnx::read,
         oracle::{Gated, Layers as _, Objective, Oracle as _, Replacement, UnitGate, Units as _},
     },
     engine::subject::{Subject, SubjectOptions},
@@ -107,9 +110,51 @@ fn patching_a_passage_back_to_clean_restores_the_clean_logits() {
 }
 
 #[test]
+fn automatic_layers_are_the_ends_of_blocks() {
+    let fires = (2..=9).map(|i| format!("fire{i}"));
+    let expected: Vec<String> = std::iter::once("conv1.relu".to_owned()).chain(fires).collect();
+    let main = cases().swap_remove(0).0.main_layers();
+    assert_eq!(main, expected, "the stem and every block, not the squeezing inside");
+    let of = |case: &str| {
+        let path = root().join("tests/zoo").join(case).join("model.onnx");
+        let bytes = std::fs::read(&path).expect("the model of a case");
+        let prepared =
+            graph::normalise(read::parse(bytes.into(), &mut |_| Err(Error::Stopped)).expect("it parses"), &graph::Options::default());
+        let prepared = prepared.expect("it is understood");
+        let all = graph::unit_layers(&prepared);
+        let main = graph::block_ends(&prepared, &all);
+        let passages = graph::passages(&prepared);
+        assert!(!main.is_empty() && main.iter().all(|m| passages.contains(m)), "{case}");
+        let chosen: Vec<_> = all.iter().filter(|l| main.contains(&l.info.name)).map(|l| (l.info.op.clone(), l.info.units)).collect();
+        (chosen, all.len())
+    };
+    for case in ["mobilenet_v2", "efficientnet", "densenet", "swin", "convnext", "regnet_y", "inception3"] {
+        println!("{case} {:?}", of(case));
+    }
+}
+
+#[test]
+fn a_reference_is_remembered_and_not_mistaken() {
+    for (mut network, clean, moved) in cases() {
+        let names = ["fire5", HEAD];
+        let mut ask = |image: &Array3<f32>, reference: &Array3<f32>, names: &[&str]| {
+            network.responses(one(image).view(), names, Some(reference.view())).expect("responses")
+        };
+        let first = ask(&moved, &clean, &names);
+        assert_eq!(ask(&moved, &clean, &names), first, "the same again");
+        let back = ask(&clean, &moved, &names);
+        assert_eq!(back.layers[0].mean.row(0), first.layers[0].mean.row(1), "another reference");
+        let fewer = ask(&moved, &clean, &names[1..]);
+        assert_eq!(fewer.layers[0], first.layers[1], "other layers");
+    }
+}
+
+#[test]
 fn statistics_in_the_graph_are_those_of_the_maps() {
     let mut found: Vec<Vec<layers::LayerChange>> = Vec::new();
-    for (mut network, clean, moved) in cases() {
+    // On the faster engine reduced by the graph too, as GPUs do.
+    let in_graph = cases().into_iter().rev().take(1).map(|(network, clean, moved)| (network.with_statistics_in_graph(true), clean, moved));
+    for (mut network, clean, moved) in cases().into_iter().chain(in_graph) {
         let infos = layers::select(&network, "fire2,fire9").expect("layers");
         let names: Vec<&str> = infos.iter().map(|l| l.name.as_str()).collect();
         let both = ndarray::stack(Axis(0), &[moved.view(), clean.view()]).expect("same size");

@@ -44,6 +44,8 @@ use ratatui::{
 mod ahead;
 #[path = "typing/closer.rs"]
 mod closer;
+#[path = "typing/compare.rs"]
+mod compare;
 #[path = "typing/dialogs.rs"]
 mod dialogs;
 #[path = "typing/every_key.rs"]
@@ -795,6 +797,7 @@ fn triage_opens_the_inspector_on_an_image_and_attacks_it() {
     assert!(typist.effects.iter().any(|e| matches!(e, Effect::Pause(_, true))));
     typist.keys("e");
     assert!(matches!(&typist.effects[..], [Effect::Table(stem, rows, _)] if stem.ends_with("psescope-triage-photos") && rows.len() == 3));
+    typist.model.request.seed += 1;
     typist.keys("A");
     assert!(typist.commands().iter().any(|c| matches!(c, Command::Triage { .. })) && typist.model.triage.rows.is_empty());
 }

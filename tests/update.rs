@@ -23,7 +23,7 @@ use psescope::{
         selftest::models::{self, SIDE},
         trace::Trace,
     },
-    runtime::{Affine, Network, backend::Backend},
+    runtime::{Affine, EngineChoice, Network, Runtime, RuntimeOptions, backend::Backend},
 };
 
 fn affine(bgr: bool) -> Affine {
@@ -173,6 +173,35 @@ fn ead_agrees_to_rounding_also_with_several_constants_at_once() {
             let both = both(&backend, &model, false, "ead", &params, &problem);
             agree(&both, 1e-6, &format!("{} {search}", backend.describe()));
         }
+    }
+}
+
+/// What `--cuda-graphs` does, without the recording: tensors that stay cycle through buffers that are never freed.
+#[test]
+fn loops_that_keep_their_buffers_agree_too() {
+    let options = RuntimeOptions { engine: EngineChoice::OnnxRuntime, threads: 1, cuda_graphs: true, ..RuntimeOptions::default() };
+    let Ok(runtime) = Runtime::open(&options) else {
+        assert!(std::env::var("PSESCOPE_TEST_ORT").as_deref() != Ok("required"), "ONNX Runtime is required here");
+        eprintln!("skipped: no ONNX Runtime here");
+        return;
+    };
+    assert!(runtime.report().notices.iter().any(|n| n.contains("--cuda-graphs") || n.contains("CUDA")), "{:?}", runtime.report().notices);
+    let (backend, model) = (runtime.backend(), Arc::new(models::network("residual").unwrap()));
+    let problem = problem(&backend, &model, false, true, false);
+    let open = || Network::new(Arc::clone(&model), Arc::clone(&backend), affine(false)).unwrap();
+    let (mut here, mut there) = (open().with_resident(false), open().with_resident(true));
+    // One network for all: later loops meet buffers of earlier ones, batches of one those of several. Not C&W's batched search: its
+    // largest constants take the same path, and which of them is recorded hangs on the last bit.
+    for (attack, params, tolerance) in [
+        ("ifgsm", vec![("steps", "7")], 0.0),
+        ("mifgsm", vec![("steps", "7")], 0.0),
+        ("ifgsm", vec![("steps", "7"), ("random-start", "yes")], 0.0),
+        ("cw", vec![("steps", "9"), ("search-steps", "3"), ("c0", "0.1"), ("search", "sequential")], 2e-4),
+        ("ead", vec![("steps", "9"), ("search-steps", "3"), ("c0", "0.1"), ("search", "batched")], 1e-6),
+        ("cw", vec![("steps", "9"), ("search-steps", "3"), ("c0", "0.1"), ("search", "sequential")], 2e-4),
+    ] {
+        let both = Both { host: run(&mut here, attack, &params, &problem), device: run(&mut there, attack, &params, &problem) };
+        agree(&both, tolerance, attack);
     }
 }
 

@@ -42,7 +42,7 @@ fn logits_and_gradients_agree_with_float64_autograd() {
         let prepared = graph::normalise(loaded.graph, &graph::Options::default()).unwrap_or_else(|e| panic!("{name}: {e}"));
         let tap = meta["intermediate"]["tensor"].as_str().map(str::to_owned);
         let taps = tap.iter().map(|t| (t.clone(), TapKind::ValueAndGradient)).collect();
-        let spec = Instrumentation { loss: Loss::None, image_gradient: true, taps, gates: vec![], update: None };
+        let spec = Instrumentation { loss: Loss::None, image_gradient: true, taps, ..Instrumentation::default() };
         let built = graph::instrument(&prepared, &spec).unwrap_or_else(|e| panic!("{name}: {e}"));
         let bytes = write::to_bytes(&built.graph);
         let inputs = [

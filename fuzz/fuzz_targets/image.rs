@@ -1,17 +1,8 @@
-//! Pictures and arrays, under the limits of the loader.
+//! Pictures and arrays.
 #![no_main]
+#![allow(dead_code, reason = "the other targets use the rest of the readers")]
 
-use libfuzzer_sys::fuzz_target;
-use psescope::core::tensor::{Preprocess, image};
+#[path = "../readers.rs"]
+mod readers;
 
-fuzz_target!(|data: &[u8]| {
-    if image::is_npy(data) {
-        let _ = image::read_npy(data);
-        let _ = image::from_npy(data, [3, 2, 2]);
-    }
-    let preprocess = Preprocess::preset("imagenet", [8, 8]).expect("a preset");
-    if let Ok(array) = image::load(data, &preprocess) {
-        assert_eq!(array.dim(), (3, 8, 8));
-        assert!(array.iter().all(|v| (0.0..=1.0).contains(v)));
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| readers::image(data));

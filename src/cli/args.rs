@@ -1,13 +1,11 @@
 //! Flags that several subcommands share.
 
-use std::{
-    io::Write as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use ndarray::ArrayView1;
+use serde_json::Value;
 
 use super::config;
 use crate::{
@@ -73,6 +71,9 @@ pub struct ModelArgs {
     /// Where an attack's update is computed: host, device (in the graph: the image stays there), auto (device on GPUs).
     #[arg(long, default_value = "auto", value_name = "WHERE", env = "PSESCOPE_UPDATE")]
     pub update: Update,
+    /// Let CUDA record a step of an attack once and replay it (the update has to be on the device).
+    #[arg(long)]
+    pub cuda_graphs: bool,
 }
 
 impl ModelArgs {
@@ -87,7 +88,8 @@ impl ModelArgs {
             gpu_memory_limit: self.gpu_memory_limit,
             fp16: self.fp16,
             update: self.update,
-            listener: Listener::new(|text| drop(writeln!(std::io::stderr(), "psescope: note: {text}"))),
+            cuda_graphs: self.cuda_graphs,
+            listener: Listener::new(super::tell::note),
             ..RuntimeOptions::default()
         }
     }
@@ -109,13 +111,17 @@ impl ModelArgs {
             ("--ort-lib", self.ort_lib.as_ref().map(file)),
             ("--engine", (self.engine != EngineChoice::default()).then(|| self.engine.to_string())),
             ("--threads", (self.threads != 0).then(|| self.threads.to_string())),
+            ("--gpu-memory-limit", self.gpu_memory_limit.map(|bytes| bytes.to_string())),
+            ("--update", (self.update != Update::default()).then(|| self.update.to_string())),
         ];
+        let switches = [("--fp16", self.fp16), ("--cuda-graphs", self.cuda_graphs)];
         let word = |(name, value): (&str, Option<String>)| Some((name.to_owned(), value?));
         // A value that begins with a dash is joined to its flag.
         given
             .into_iter()
             .filter_map(word)
             .flat_map(|(name, value)| if value.starts_with('-') { vec![format!("{name}={value}")] } else { vec![name, value] })
+            .chain(switches.iter().filter(|s| s.1).map(|s| s.0.to_owned()))
             .collect()
     }
 
@@ -307,6 +313,35 @@ fn parse_layout(text: &str) -> Result<Layout, String> {
 /// A number or a fraction such as 8/255, for flags.
 pub fn parse_number(text: &str) -> Result<f32, String> {
     fraction(text).map(|v| v as f32).ok_or_else(|| format!("'{text}' is no number"))
+}
+
+/// How a command prints its result; text for people without a flag.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Output")]
+pub struct Print {
+    /// Print one JSON object.
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+    /// Print comma-separated values.
+    #[arg(long)]
+    csv: bool,
+}
+
+impl Print {
+    /// Whether the result is for people.
+    pub fn is_text(self) -> bool {
+        !self.json && !self.csv
+    }
+
+    /// Prints what is asked for, and makes only that.
+    pub fn say(self, json: impl FnOnce() -> Value, csv: impl FnOnce() -> String, text: impl FnOnce() -> String) -> std::io::Result<()> {
+        match (self.json, self.csv) {
+            (true, _) => say_json!(json()),
+            (false, true) => say!("{}", csv().trim_end()),
+            (false, false) => say!("{}", text().trim_end()),
+        }
+        Ok(())
+    }
 }
 
 /// Creates a folder for output, saying what to do when that fails.

@@ -449,10 +449,7 @@ pub fn parse(command: &dyn Fn() -> Command, args: &[OsString]) -> Result<ArgMatc
             match Config::load(named.map(PathBuf::as_path)) {
                 // doctor must work when the configuration is what is wrong.
                 Err(error) if name == Some("doctor") => {
-                    let _ = std::io::Write::write_fmt(
-                        &mut std::io::stderr(),
-                        format_args!("psescope: note: the configuration is not used: {error}\n"),
-                    );
+                    super::tell::note(format_args!("the configuration is not used: {error}"));
                     Config::default()
                 }
                 loaded => loaded?,

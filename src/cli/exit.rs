@@ -1,12 +1,13 @@
 //! Exit codes: a contract that scripts rely on.
 
-use std::{io::Write as _, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::CommandFactory;
 
 use super::{
     Cli,
     config::{self, Stop},
+    tell,
 };
 use crate::{core::error::Error, engine::subject::GRAD_MODEL_HINT};
 
@@ -30,7 +31,7 @@ pub fn run_and_exit_code() -> ExitCode {
             return ExitCode::from(u8::from(error.use_stderr()) * 2);
         }
         Err(Stop::Config(error)) => {
-            complain(&error);
+            tell::complain(error);
             return ExitCode::from(2);
         }
     };
@@ -40,15 +41,10 @@ pub fn run_and_exit_code() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let hint = matches!(error.downcast_ref(), Some(Error::MissingRules(_))).then(|| format!("; {GRAD_MODEL_HINT}"));
-            complain(&format!("{error:#}{}", hint.unwrap_or_default()));
+            tell::complain(format_args!("{error:#}{}", hint.unwrap_or_default()));
             ExitCode::from(code(&error))
         }
     }
-}
-
-/// One line on stderr. When that is gone too (a dropped connection) there is nobody left to tell.
-fn complain(what: &dyn std::fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "psescope: {what}");
 }
 
 fn code(error: &anyhow::Error) -> u8 {

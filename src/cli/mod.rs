@@ -7,7 +7,14 @@ use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcom
 /// Writes a line to standard output. A reader that went away is an error, not a panic, so this needs `?`'s company.
 macro_rules! say {
     ($($line:tt)*) => {
-        std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{}\n", format_args!($($line)*)))?
+        $crate::cli::tell::line(format_args!($($line)*))?
+    };
+}
+
+/// Writes an object to standard output.
+macro_rules! say_json {
+    ($value:expr) => {
+        $crate::cli::tell::object(&$value)?
     };
 }
 
@@ -22,6 +29,7 @@ mod log;
 mod progress;
 mod recorded;
 mod session;
+mod tell;
 
 pub use exit::run_and_exit_code;
 

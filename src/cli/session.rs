@@ -1,10 +1,10 @@
 //! What every headless command opens: an engine, a model, an image, and a way to be interrupted.
 
-use std::{io::Write as _, path::Path, sync::Arc, thread};
+use std::{path::Path, sync::Arc, thread};
 
 use ndarray::{Array1, Array3, Axis};
 
-use super::args::ModelArgs;
+use super::{args::ModelArgs, tell};
 use crate::{
     core::{attack, error::Result, oracle::Oracle as _},
     engine::{command::AttackRequest, control::Control, subject::Subject},
@@ -35,9 +35,9 @@ impl Session {
         let runtime = Runtime::open(&args.runtime())?;
         let backend = runtime.backend();
         for notice in subject.notices.iter().chain(&runtime.report().notices) {
-            let _ = writeln!(std::io::stderr(), "psescope: note: {notice}");
+            tell::note(notice);
         }
-        let say = |text| drop(writeln!(std::io::stderr(), "psescope: note: {text}"));
+        let say = |text| tell::note(text);
         let network = subject.network(&backend)?.with_listener(Arc::new(say));
         let provider = format!("{} ({})", network.provider(), backend.describe());
         Ok(Self { subject, network, provider, model: model.display().to_string(), device: args.device.to_string(), update: args.update })
@@ -48,7 +48,7 @@ impl Session {
         let able = attack::find(&request.attack).is_none_or(attack::Attack::on_device);
         if self.update == Update::Device && !able {
             let name = &request.attack;
-            let _ = writeln!(std::io::stderr(), "psescope: note: {name} has no update in the graph; its steps are computed on the host");
+            tell::note(format_args!("{name} has no update in the graph; its steps are computed on the host"));
         }
     }
 

@@ -189,7 +189,8 @@ pub trait Units: Layers {
     /// `[T, 1]`) and hidden vectors (`[1, 1]`). The logits are not among them.
     fn unit_layers(&self) -> Vec<LayerInfo>;
 
-    /// Names of those layers that everything passes through on its way to the logits: the ends of blocks.
+    /// Names of those layers that end a block and that everything passes through on its way to the logits; all that everything passes
+    /// through in a network without blocks.
     fn main_layers(&self) -> Vec<String>;
 
     /// Maps of a layer's units, `[N, C, H, W]` wherever the model keeps them: `[N, C, T, 1]` for tokens, `[N, C, 1, 1]` for
@@ -199,8 +200,8 @@ pub trait Units: Layers {
     /// The same with the gradient of `Z[class]` there, per sample.
     fn unit_gradient(&mut self, images: ArrayView4<f32>, layer: &str, class: usize) -> Result<LayerGradient>;
 
-    /// Logits and the responses of all units of many layers, from one run per piece of the batch; statistics are reduced in
-    /// the graph. With a `reference` image, row 0 of every result belongs to it, the images follow, and `shift` is the
+    /// Logits and the responses of all units of many layers, from one run per piece of the batch; statistics are reduced where the
+    /// network runs. With a `reference` image, row 0 of every result belongs to it, the images follow, and `shift` is the
     /// distance of each image's maps to the reference's.
     fn responses(&mut self, images: ArrayView4<f32>, layers: &[&str], reference: Option<ArrayView3<f32>>) -> Result<Responses>;
 

@@ -30,8 +30,6 @@ pub enum Target {
     Second,
     /// The class with the lowest logit on the clean image.
     LeastLikely,
-    /// The class with this rank (from 1) on the clean image, the true one left out.
-    Rank(usize),
 }
 
 /// Everything an attack needs besides model and image.
@@ -159,6 +157,8 @@ pub enum Command {
     Triage {
         /// Folder of images, or a list.
         folder: PathBuf,
+        /// A second model: the same attack runs on it too, and it sees the images made for the first.
+        rival: Option<PathBuf>,
         /// The attack.
         request: AttackRequest,
         /// Pauses and stops it.

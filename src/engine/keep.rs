@@ -91,11 +91,16 @@ pub fn meta(about: About, request: &AttackRequest, trace: &Trace) -> RunMeta {
         names: classes.into_iter().filter_map(|c| about.labels.get(c).map(|n| (c, n.clone()))).collect(),
         clean_logits: about.clean_logits.to_vec(),
         marks: Vec::new(),
-        command: std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect(),
+        command: command_line(),
         written: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok().map(|d| d.as_secs()),
         system: system(),
         steps,
     }
+}
+
+/// The words this process was started with.
+pub fn command_line() -> Vec<String> {
+    std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect()
 }
 
 /// Operating system, processor family and number of hardware threads, in words.

@@ -61,7 +61,6 @@ fn resolve_target(target: &Target, logits: ArrayView1<f32>, label: usize, seed: 
     let rule = match target {
         Target::Untargeted => return Ok(None),
         Target::Class(class) => return Ok(Some(*class)),
-        Target::Rank(rank) => return targets::ranked(logits, label, *rank).map(Some),
         Target::Random => Rule::Random,
         Target::Second => Rule::Second,
         Target::LeastLikely => Rule::LeastLikely,

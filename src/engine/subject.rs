@@ -72,7 +72,7 @@ impl Subject {
     /// Reads and prepares a model.
     pub fn open(path: &Path, options: &SubjectOptions) -> Result<Self> {
         let mut loaded = match sample::bytes(path) {
-            Some(bytes) => model_file::from_bytes(path, bytes)?,
+            Some(bytes) => model_file::from_bytes(bytes)?,
             None => model_file::load(path)?,
         };
         // A gradient graph given as the model holds its own forward graph.

@@ -174,7 +174,7 @@ struct Worker {
     runs: Vec<(RunId, Arc<Trace>)>,
     running: Option<(Control, thread::JoinHandle<()>)>,
     /// The triage in the background, and how many there were.
-    triage: Option<Control>,
+    triage: Option<(Control, thread::JoinHandle<()>)>,
     triages: u64,
 }
 
@@ -203,7 +203,7 @@ impl Worker {
             }
         }
         self.stop_running();
-        if let Some(control) = self.triage.take() {
+        if let Some((control, _)) = self.triage.take() {
             control.stop();
         }
     }
@@ -218,7 +218,7 @@ impl Worker {
             Command::Open { model, image } => self.open(&model, &image),
             Command::OpenImage(image) => self.open_image(&image),
             Command::Attack { run, request, control } => self.attack(run, request, control),
-            Command::Triage { folder, request, control } => self.triage(folder, request, control),
+            Command::Triage { folder, rival, request, control } => self.triage(folder, rival, request, control),
             Command::Thumbnail(path) => {
                 let image = self.open.as_ref().and_then(|open| open.subject.image(&path).ok());
                 self.tell(Event::Thumbnail(path, image.map(Arc::new)));
@@ -382,18 +382,23 @@ impl Worker {
         Ok(())
     }
 
-    /// Starts a triage on a thread and networks of its own; it is not waited for, because its journal may end at any line.
-    fn triage(&mut self, folder: PathBuf, request: AttackRequest, control: Control) -> Result<()> {
-        if let Some(before) = self.triage.replace(control.clone()) {
-            before.stop();
+    /// Starts a triage on a thread and networks of its own, after the one before has let go of its journal; it is not waited for, because
+    /// a journal may end at any line.
+    fn triage(&mut self, folder: PathBuf, rival: Option<PathBuf>, request: AttackRequest, control: Control) -> Result<()> {
+        self.triages += 1;
+        let before = self.triage.take();
+        if let Some((control, _)) = &before {
+            control.stop();
         }
         let open = self.open.as_ref().ok_or_else(|| Error::Input("open a model first".into()))?;
-        self.triages += 1;
-        let (number, events, subject, options) =
-            (self.triages, self.events.clone(), Arc::clone(&open.subject), self.options.runtime.clone());
+        let work = background::Work { subject: Arc::clone(&open.subject), rival, folder, request };
+        let (number, events, options, stop) = (self.triages, self.events.clone(), self.options.clone(), control.clone());
         let job = move || {
+            if let Some((_, thread)) = before {
+                let _ = thread.join();
+            }
             let mut tell = |news| drop(events.send(Event::Triage(number, Box::new(news))));
-            let done = catch_unwind(AssertUnwindSafe(|| background::run(subject, &options, &folder, request, &control, &mut tell)));
+            let done = catch_unwind(AssertUnwindSafe(|| background::run(work, &options, &control, &mut tell)));
             tell(News::Ended(match done {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.to_string()),
@@ -401,7 +406,9 @@ impl Worker {
             }));
         };
         let started = thread::Builder::new().name("psescope-triage".into()).spawn(job);
-        started.map(drop).map_err(|e| Error::Engine(format!("cannot start a thread: {e}")))
+        let thread = started.map_err(|e| Error::Engine(format!("cannot start a thread: {e}")))?;
+        self.triage = Some((stop, thread));
+        Ok(())
     }
 
     /// Checks a request, and cuts out the region it is restricted to.

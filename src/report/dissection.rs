@@ -9,7 +9,8 @@ use std::{
 
 use base64::Engine as _;
 use image::{RgbImage, codecs::jpeg::JpegEncoder};
-use ndarray::Axis;
+use ndarray::{Array4, Axis};
+use rayon::prelude::*;
 
 use crate::{
     core::{
@@ -175,18 +176,16 @@ fn strips(subject: &Subject, network: &mut dyn Layers, data: &Data, done: &Disse
     // Tiles by unit and place.
     let mut tiles: BTreeMap<(usize, usize), RgbImage> = BTreeMap::new();
     for piece in wanted.chunks(BATCH) {
-        let mut images = Vec::with_capacity(piece.len());
-        for &at in piece {
-            images.extend(data.images(subject, at..at + 1)?);
-        }
-        let views: Vec<_> = images.iter().map(|i| i.view()).collect();
-        let stacked = ndarray::stack(Axis(0), &views).map_err(|e| Error::Engine(format!("the images differ in shape ({e})")))?;
-        let maps = network.activation(stacked.view(), &done.layer.name)?;
-        for (slot, &at) in piece.iter().enumerate() {
-            let photo = pixels::to_rgb8(images[slot].view());
+        let [c, h, w] = subject.prepared.shape;
+        let mut images = Array4::zeros((piece.len(), c, h, w));
+        let places = images.axis_chunks_iter_mut(Axis(0), 1).into_par_iter().zip(piece);
+        places.try_for_each(|(place, &at)| data.images_into(subject, at..at + 1, place))?;
+        let maps = network.activation(images.view(), &done.layer.name)?;
+        let of_image = |(slot, &at): (usize, &usize)| -> Vec<((usize, usize), RgbImage)> {
+            let photo = pixels::to_rgb8(images.index_axis(Axis(0), slot));
             let small = image::imageops::resize(&photo, TILE as u32, TILE as u32, image::imageops::FilterType::Triangle);
-            for (unit, top) in tops.iter().enumerate() {
-                let Some(place) = top.iter().position(|t| t.1 == at) else { continue };
+            let tile = |(unit, top): (usize, &Vec<(f32, usize)>)| {
+                let place = top.iter().position(|t| t.1 == at)?;
                 let map: Vec<f32> = maps.index_axis(Axis(0), slot).index_axis(Axis(0), unit).iter().copied().collect();
                 let threshold = done.details.thresholds[unit];
                 let mut tile = small.clone();
@@ -195,12 +194,13 @@ fn strips(subject: &Subject, network: &mut dyn Layers, data: &Data, done: &Disse
                         pixel.0 = pixel.0.map(|v| (f32::from(v) * DIM) as u8);
                     }
                 }
-                tiles.insert((unit, place), tile);
-            }
-        }
+                Some(((unit, place), tile))
+            };
+            tops.iter().enumerate().filter_map(tile).collect()
+        };
+        tiles.par_extend(piece.par_iter().enumerate().flat_map_iter(of_image));
     }
-    let mut strips = BTreeMap::new();
-    for (unit, top) in tops.iter().enumerate() {
+    let strip = |(unit, top): (usize, &Vec<(f32, usize)>)| -> Result<(usize, String)> {
         let mut strip = RgbImage::new((top.len() * (TILE + 2)) as u32, TILE as u32);
         for place in 0..top.len() {
             if let Some(tile) = tiles.get(&(unit, place)) {
@@ -211,9 +211,9 @@ fn strips(subject: &Subject, network: &mut dyn Layers, data: &Data, done: &Disse
         JpegEncoder::new_with_quality(&mut jpeg, 75)
             .encode_image(&strip)
             .map_err(|e| Error::Input(format!("the tiles of unit {unit} cannot be encoded ({e})")))?;
-        strips.insert(unit, base64::engine::general_purpose::STANDARD.encode(jpeg));
-    }
-    Ok(strips)
+        Ok((unit, base64::engine::general_purpose::STANDARD.encode(jpeg)))
+    };
+    tops.par_iter().enumerate().map(strip).collect()
 }
 
 /// A category fit for a class name.

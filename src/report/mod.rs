@@ -20,6 +20,7 @@ pub mod sensitivity;
 pub mod svg;
 pub mod text;
 pub mod triage_html;
+pub mod triage_settings;
 pub mod triage_text;
 
 use crate::{core::error::Result, engine::findings::Findings};

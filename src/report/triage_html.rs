@@ -1,14 +1,20 @@
-//! A triage as one HTML file: a table that can be read without a script and sorted with a few lines of one; thumbnails inside.
+//! A triage as one HTML file: a table that can be read without a script and sorted with a few lines of one; thumbnails inside; then how it
+//! was made.
 
 use std::{fmt::Write as _, io::Cursor, io::Write, path::Path};
 
 use base64::Engine as _;
 use image::{ImageFormat, imageops::FilterType};
 
-use super::svg::escape;
+use super::{
+    html,
+    svg::escape,
+    triage_settings::{COMMAND, settings},
+};
 use crate::{
     core::{error::Result, tensor::image as pixels},
     engine::{
+        sample,
         subject::image_bytes,
         triage::{
             COLUMNS, Row,
@@ -19,129 +25,240 @@ use crate::{
 };
 
 /// Longer side of a thumbnail in pixels.
-const THUMB: u32 = 64;
-/// Thumbnails for at most this many images: about 6 MB.
+const THUMB: u32 = 128;
+/// Thumbnails for at most this many images: about 8 MB.
 const PICTURED: usize = 2000;
 
-const STYLE: &str = "
-:root{color-scheme:light dark;--line:#8884;--soft:#8882}
-body{font:15px/1.45 system-ui,sans-serif;margin:1.5rem;max-width:110rem}
-h1{font-size:1.4rem;margin:0 0 .3rem}dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem 1rem;margin:1rem 0}
-dt{font-weight:600}dd{margin:0;overflow-wrap:anywhere}.wide{overflow-x:auto}
-table{border-collapse:collapse;width:100%}caption{text-align:left;padding:.3rem 0}
-th,td{padding:.3rem .5rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:middle}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
-th{position:sticky;top:0;background:Canvas}th button{font:inherit;font-weight:600;background:none;border:0;padding:0;cursor:pointer;color:inherit}
-th[aria-sort=ascending] button::after{content:' \\2191'}th[aria-sort=descending] button::after{content:' \\2193'}
-tr:hover td{background:var(--soft)}img{display:block;max-width:4rem;border-radius:2px}
-.bar{display:inline-flex;width:6rem;height:.8rem;border:1px solid var(--line)}.bar i{display:block;height:100%}
-.s{background:#2b6cb0}.p{background:#c05a00}.b{background:#888}small{opacity:.8}";
+const STYLE: &str = concat!(include_str!("html.css"), include_str!("triage.css"));
 
+/// Sorting: by a click on a heading, or, where a phone shows no headings, by a list.
 const SCRIPT: &str = "
-document.querySelectorAll('th').forEach(function(th,at){var b=document.createElement('button');b.type='button';
-while(th.firstChild)b.appendChild(th.firstChild);th.appendChild(b);
-b.addEventListener('click',function(){var up=th.getAttribute('aria-sort')!=='ascending',body=th.closest('table').tBodies[0];
-var key=function(tr){var td=tr.cells[at],v=td.dataset.v===undefined?td.textContent.trim():td.dataset.v;return v};
+(function(){var table=document.querySelector('#images table'),heads=Array.from(table.tHead.rows[0].cells),body=table.tBodies[0];
+function sort(at,up){var key=function(tr){var c=tr.cells[at],v=c.dataset.v===undefined?c.textContent.trim():c.dataset.v;return v};
 var rows=Array.from(body.rows).sort(function(x,y){var a=key(x),b=key(y);if(a===''||b==='')return (a==='')-(b==='');
 var d=a-b;if(isNaN(d))d=a.localeCompare(b);return up?d:-d});
 rows.forEach(function(r){body.appendChild(r)});
-th.parentNode.querySelectorAll('th').forEach(function(o){o.removeAttribute('aria-sort')});
-th.setAttribute('aria-sort',up?'ascending':'descending')})});";
+heads.forEach(function(o){o.removeAttribute('aria-sort')});heads[at].setAttribute('aria-sort',up?'ascending':'descending')}
+var choice=document.createElement('select');choice.setAttribute('aria-label','Order of the images');
+choice.add(new Option('weakest first',''));
+heads.forEach(function(th,at){choice.add(new Option(th.textContent+', ascending',at+' 1'));choice.add(new Option(th.textContent+', descending',at+' 0'));
+var b=document.createElement('button');b.type='button';while(th.firstChild)b.appendChild(th.firstChild);th.appendChild(b);
+b.addEventListener('click',function(){sort(at,th.getAttribute('aria-sort')!=='ascending')})});
+var first=Array.from(body.rows);
+choice.addEventListener('change',function(){var v=choice.value.split(' ');if(v[0]==='')first.forEach(function(r){body.appendChild(r)});else sort(+v[0],v[1]==='1')});
+var place=document.querySelector('.order');place.append('Order: ',choice)})();";
+
+/// A column of the table: heading, whether numbers, and its cell.
+struct Column {
+    head: &'static str,
+    number: bool,
+    cell: fn(&Row) -> Cell,
+}
+
+/// What stands in a cell, as HTML, and what it is sorted by where that differs.
+struct Cell {
+    html: String,
+    sort: Option<String>,
+}
+
+const fn words(head: &'static str, cell: fn(&Row) -> Cell) -> Column {
+    Column { head, number: false, cell }
+}
+
+const fn number(head: &'static str, cell: fn(&Row) -> Cell) -> Column {
+    Column { head, number: true, cell }
+}
+
+/// After the picture and the image's name.
+const ALONE: &[Column] = &[
+    words("Clean", |r| name(&r.predicted_name)),
+    number("Prob.", |r| float(r.predicted_prob, 3)),
+    words("Adversarial", |r| name(&r.adversarial_name)),
+    number("Prob. after", |r| float(r.adversarial_prob, 3)),
+    words("Goal", |r| goal(r.success)),
+    number("Flip", |r| int(r.flipped_at)),
+    number("Steps", |r| int(r.steps)),
+    number("L0", |r| int(r.l0)),
+    number("L2", |r| float(r.l2, 3)),
+    number("L∞", |r| float(r.linf, 4)),
+    words("Cells", cells),
+    number("IS", |r| float(r.is_score, 3)),
+    number("IS lift", |r| float(r.is_lift, 2)),
+    words("Turning point", |r| text(r.turning_point.as_deref().unwrap_or(""))),
+];
+
+/// With a second model.
+const COMPARED: &[Column] = &[
+    words("Differs", |r| text(r.difference().map_or("", |d| d.word()))),
+    words("Clean, 2nd", |r| name(&r.compare_predicted_name)),
+    number("Prob., 2nd", |r| float(r.compare_predicted_prob, 3)),
+    words("Goal, 2nd", |r| goal(r.compare_success)),
+    number("Flip, 2nd", |r| int(r.compare_flipped_at)),
+    number("L2, 2nd", |r| float(r.compare_l2, 3)),
+    words("Transfers", |r| text(r.compare_transfers.map_or("", |v| if v { "yes" } else { "no" }))),
+    words("Taken by 2nd for", |r| name(&r.compare_transfer_name)),
+];
+
+fn text(text: &str) -> Cell {
+    Cell { html: escape(text), sort: None }
+}
+
+fn name(label: &Option<String>) -> Cell {
+    text(label.as_deref().and_then(|t| t.split(',').next()).unwrap_or(""))
+}
+
+fn float(value: Option<f32>, digits: usize) -> Cell {
+    Cell {
+        html: value.map_or_else(String::new, |v| format!("{v:.digits$}")),
+        sort: Some(value.map_or_else(String::new, |v| v.to_string())),
+    }
+}
+
+fn int(value: Option<i64>) -> Cell {
+    Cell { html: value.map_or_else(String::new, |v| v.to_string()), sort: None }
+}
+
+fn goal(success: Option<bool>) -> Cell {
+    text(success.map_or("", |s| if s { "reached" } else { "held" }))
+}
 
 /// Writes the page. Rows are ordered from the weakest image to the strongest.
 pub fn write(path: &Path, rows: &[Row], metadata: &Metadata) -> Result<()> {
     part::atomically(path, |out| {
+        let summary = Summary::of(rows);
         let mut rows: Vec<&Row> = rows.iter().collect();
         rows.sort_by(|a, b| weakness(a, b));
-        out.write_all(head(&rows, metadata).as_bytes())?;
+        let compared = summary.compare_differ.is_some();
+        let columns: Vec<&Column> = ALONE.iter().chain(COMPARED.iter().filter(|_| compared)).collect();
+        out.write_all(head(&rows, &summary, metadata, &columns).as_bytes())?;
+        let source = metadata.get("source").map(Path::new);
         for (at, row) in rows.iter().enumerate() {
-            out.write_all(line(row, at < PICTURED).as_bytes())?;
+            out.write_all(line(row, &columns, source, at < PICTURED).as_bytes())?;
         }
-        write!(out, "</tbody></table></div>\n{}<script>{SCRIPT}</script>\n</body></html>\n", glossary())?;
+        write!(out, "</tbody></table></div>\n{}", made(metadata))?;
+        let version = env!("CARGO_PKG_VERSION");
+        write!(
+            out,
+            "{}</main>\n<footer><p>Written by psescope {version}.</p></footer>\n<script>{SCRIPT}</script>\n</body></html>\n",
+            glossary()
+        )?;
         Ok(())
     })
 }
 
-fn head(rows: &[&Row], metadata: &Metadata) -> String {
-    let owned: Vec<Row> = rows.iter().map(|r| (*r).clone()).collect();
-    let summary = Summary::of(&owned);
-    let compared = summary.transfers.is_some();
-    let mut out = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
-         <title>psescope triage</title><style>{STYLE}</style></head><body>\n<h1>Triage of {} images</h1>\n<p>{} attacks of {} reached their goal; \
-         {} images could not be worked on. The weakest images come first; a click on a heading sorts.</p>\n<dl>",
-        summary.images,
-        summary.successes,
-        rows.iter().filter(|r| r.success.is_some()).count(),
-        summary.errors
-    );
-    for (key, value) in metadata {
-        let _ = write!(out, "<dt>{}</dt><dd>{}</dd>", escape(key), escape(value));
+fn head(rows: &[&Row], summary: &Summary, metadata: &Metadata, columns: &[&Column]) -> String {
+    let get = |key: &str| metadata.get(key).map_or("", String::as_str);
+    let attacked = rows.iter().filter(|r| r.success.is_some()).count();
+    let images = if summary.images == 1 { "1 image".to_owned() } else { format!("{} images", summary.images) };
+    let mut lead = format!("{} of {attacked} attacks reached their goal.", summary.successes);
+    if summary.errors > 0 {
+        let _ = write!(lead, " {} could not be worked on; the last rows say why.", summary.errors);
     }
-    let estimate = if rows.iter().any(|r| r.pse_mode.as_deref() == Some("linear")) { " (linear estimate)" } else { "" };
-    let _ = write!(
-        out,
-        "</dl>\n<div class=\"wide\"><table><caption>One row an image</caption><thead><tr><th scope=\"col\">Picture</th><th scope=\"col\">Image</th>\
-         <th scope=\"col\">Clean</th><th scope=\"col\" class=\"n\">Prob.</th><th scope=\"col\">Adversarial</th><th scope=\"col\" class=\"n\">Prob.</th>\
-         <th scope=\"col\">Goal</th><th scope=\"col\" class=\"n\">Flip</th><th scope=\"col\" class=\"n\">Steps</th><th scope=\"col\" class=\"n\">L0</th>\
-         <th scope=\"col\" class=\"n\">L2</th><th scope=\"col\" class=\"n\">L&#8734;</th><th scope=\"col\">Cells{estimate}</th>\
-         <th scope=\"col\" class=\"n\">IS</th><th scope=\"col\" class=\"n\">IS lift</th><th scope=\"col\">Turning point</th>{}<th scope=\"col\">Note</th></tr></thead><tbody>\n",
-        if compared { "<th scope=\"col\">Second model</th><th scope=\"col\">Transfers</th>" } else { "" }
+    if let (Some(differ), Some(successes)) = (summary.compare_differ, summary.compare_successes) {
+        let _ = write!(
+            lead,
+            " The second model, {}, differs on {differ}; the attack reaches its goal there on {successes}",
+            file(get("compare"))
+        );
+        let _ = match summary.transfers {
+            Some(transfers) => write!(lead, ", and {transfers} images made for the first model fool it too."),
+            None => write!(lead, "; images could not be handed over, since it takes another size."),
+        };
+    }
+    let estimate = rows.iter().any(|r| r.pse_mode.as_deref() == Some("linear"));
+    let cells = "Cells: share of suppression- (S), promotion- (P) dominated and balanced (B) cells";
+    let note = format!("{cells}{}. The weakest images come first.", if estimate { ", a first-order estimate" } else { "" });
+    let mut out = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>psescope triage</title>\n<style>\n{STYLE}{}</style>\n</head>\n<body>\n<main>\n\
+         <header>\n<h1>Triage of {images}: {} on {}</h1>\n<p class=\"lead\">{}</p>\n<p class=\"dim\">{}</p>\n</header>\n<p class=\"order\"></p>\n",
+        labels(columns),
+        escape(get("attack")),
+        escape(&file(get("model"))),
+        escape(&lead),
+        escape(&note),
     );
+    out.push_str(
+        "<div class=\"wide\" id=\"images\"><table><caption>One row an image; a click on a heading sorts</caption><thead><tr>\
+         <th scope=\"col\">Picture</th><th scope=\"col\">Image</th>",
+    );
+    for column in columns {
+        let class = if column.number { " class=\"n\"" } else { "" };
+        let _ = write!(out, "<th scope=\"col\"{class}>{}</th>", column.head);
+    }
+    out.push_str("</tr></thead><tbody>\n");
     out
 }
 
-fn line(row: &Row, pictured: bool) -> String {
-    let name = |v: &Option<String>| escape(v.as_deref().and_then(|t| t.split(',').next()).unwrap_or(""));
-    let float = |v: Option<f32>, digits: usize| match v {
-        Some(v) => format!("<td class=\"n\" data-v=\"{v}\">{v:.digits$}</td>"),
-        None => "<td class=\"n\" data-v=\"\"></td>".to_owned(),
-    };
-    let int = |v: Option<i64>| format!("<td class=\"n\">{}</td>", v.map_or_else(String::new, |v| v.to_string()));
-    let yes = |v: Option<bool>| v.map_or("", |v| if v { "yes" } else { "no" });
+fn file(path: &str) -> String {
+    sample::title(Path::new(path))
+}
+
+/// Headings before the values, for narrow screens.
+fn labels(columns: &[&Column]) -> String {
+    let heads = columns.iter().map(|c| c.head);
+    let rules: String =
+        heads.enumerate().map(|(i, head)| format!("#images td:nth-child({})::before {{ content: '{head}: '; }}\n", i + 3)).collect();
+    format!("@media (max-width: 44rem) {{\n{rules}}}\n")
+}
+
+fn line(row: &Row, columns: &[&Column], source: Option<&Path>, pictured: bool) -> String {
     let picture = pictured.then(|| thumbnail(Path::new(row.path()))).flatten();
     let picture = picture.map_or_else(String::new, |url| format!("<img src=\"{url}\" alt=\"\" loading=\"lazy\">"));
-    let mut out = format!(
-        "<tr><td data-v=\"{}\">{picture}</td><td>{}</td><td>{}</td>{}<td>{}</td>{}<td>{}</td>{}{}{}{}{}{}{}{}<td>{}</td>",
-        row.index.unwrap_or_default(),
-        escape(row.path()),
-        name(&row.predicted_name),
-        float(row.predicted_prob, 3),
-        name(&row.adversarial_name),
-        float(row.adversarial_prob, 3),
-        row.success.map_or("", |s| if s { "reached" } else { "held" }),
-        int(row.flipped_at),
-        int(row.steps),
-        int(row.l0),
-        float(row.l2, 3),
-        float(row.linf, 4),
-        cells(row),
-        float(row.is_score, 3),
-        float(row.is_lift, 2),
-        escape(row.turning_point.as_deref().unwrap_or("")),
-    );
-    if row.compare_predicted_index.is_some() {
-        let _ = write!(out, "<td>{}</td><td>{}</td>", name(&row.compare_predicted_name), yes(row.compare_transfers));
+    let path = Path::new(row.path());
+    let inside = source.and_then(|s| path.strip_prefix(s).ok()).filter(|p| !p.as_os_str().is_empty()).unwrap_or(path);
+    let mut out = format!("<tr><td data-v=\"{}\">{picture}</td>", row.index.unwrap_or_default());
+    let error = row.error.as_ref().map_or_else(String::new, |e| format!("<br><small class=\"error\">{}</small>", escape(e)));
+    let name = escape(&inside.to_string_lossy());
+    let _ = write!(out, "<th scope=\"row\" data-v=\"{name}\">{name}{error}</th>");
+    for column in columns {
+        let cell = (column.cell)(row);
+        let class = if column.number { " class=\"n\"" } else { "" };
+        let sort = cell.sort.map_or_else(String::new, |v| format!(" data-v=\"{v}\""));
+        let _ = write!(out, "<td{class}{sort}>{}</td>", cell.html);
     }
-    let _ = writeln!(out, "<td><small>{}</small></td></tr>", escape(row.error.as_deref().unwrap_or("")));
+    out.push_str("</tr>\n");
     out
 }
 
-/// Shares as a bar with its numbers in words, for eyes and for screen readers.
-fn cells(row: &Row) -> String {
+/// Shares as a bar with its numbers in words, for eyes and for screen readers; sorted by promotion over suppression.
+fn cells(row: &Row) -> Cell {
     let (Some(s), Some(b), Some(p)) = (row.pse_suppression, row.pse_balanced, row.pse_promotion) else {
-        return "<td data-v=\"\"></td>".into();
+        return Cell { html: String::new(), sort: Some(String::new()) };
     };
     let percent = |v: f32| (v * 100.0).round();
-    format!(
-        "<td data-v=\"{}\"><span class=\"bar\" aria-hidden=\"true\"><i class=\"s\" style=\"width:{2}%\"></i><i class=\"b\" style=\"width:{3}%\"></i>\
-         <i class=\"p\" style=\"width:{4}%\"></i></span> <small>{1}: S {2}% B {3}% P {4}%</small></td>",
-        p - s,
+    let html = format!(
+        "<span class=\"bar\" aria-hidden=\"true\"><i class=\"s\" style=\"width:{1}%\"></i><i class=\"b\" style=\"width:{2}%\"></i>\
+         <i class=\"p\" style=\"width:{3}%\"></i></span> <small>{0}: S&nbsp;{1}% B&nbsp;{2}% P&nbsp;{3}%</small>",
         escape(row.pse_type.as_deref().unwrap_or("")),
         percent(s),
         percent(b),
         percent(p)
-    )
+    );
+    Cell { html, sort: Some((p - s).to_string()) }
+}
+
+/// The command and the settings.
+fn made(metadata: &Metadata) -> String {
+    let mut out = String::from("<section aria-labelledby=\"made\" id=\"settings\">\n<h2 id=\"made\">How it was made</h2>\n");
+    if let Some(command) = metadata.get(COMMAND) {
+        let which = match metadata.get("parts") {
+            Some(parts) => format!("The command of the first of {} parts:", escape(parts)),
+            None => "The command:".into(),
+        };
+        let _ = writeln!(out, "<p>{which}</p>\n<pre tabindex=\"0\"><code>{}</code></pre>", escape(command));
+    }
+    let rows: Vec<Vec<String>> = settings(metadata).into_iter().map(|s| vec![s.name, s.value, s.unit, s.meaning]).collect();
+    if !rows.is_empty() {
+        html::table(
+            "Settings, defaults included",
+            &[("Setting", false), ("Value", false), ("Unit", false), ("Meaning", false)],
+            &rows,
+            &mut out,
+        );
+    }
+    out.push_str("</section>\n");
+    out
 }
 
 /// A small JPEG inside a URL; nothing for a file that is no picture any more.
@@ -189,5 +306,38 @@ mod tests {
         assert!(!page.contains("<img src=x") && !page.contains("http"), "no foreign markup, nothing from elsewhere");
         assert_eq!(page.matches("data:image/jpeg;base64,").count(), 1);
         assert_eq!(page.matches("<tr>").count(), 3);
+        assert!(page.contains("cannot read</small>") && !page.contains("2nd"), "columns that nothing would stand in are left out");
+    }
+
+    #[test]
+    fn settings_and_command_are_readable() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("t.html");
+        let metadata: Metadata = [
+            ("attack", "pgd"),
+            ("params", r#"{"eps":"8/255"}"#),
+            ("model", "nets/a.onnx"),
+            ("compare", "nets/b.onnx"),
+            ("source", "photos"),
+            ("command", "psescope triage 'a b' <x>"),
+        ]
+        .map(|(k, v)| (k.into(), v.into()))
+        .into();
+        let row = Row {
+            path: Some("photos/deep/1.png".into()),
+            predicted_name: Some("cat".into()),
+            compare_predicted_name: Some("dog, hound".into()),
+            compare_predicted_index: Some(1),
+            ..Row::default()
+        };
+        write(&file, &[row], &metadata).unwrap();
+        let page = std::fs::read_to_string(&file).unwrap();
+        assert!(
+            page.contains("<code>psescope triage &#39;a b&#39; &lt;x&gt;</code>")
+                || page.contains("<code>psescope triage 'a b' &lt;x&gt;</code>")
+        );
+        assert!(page.contains("<th scope=\"row\">pgd: eps</th><td>8/255</td><td>pixel value</td>"), "{page}");
+        assert!(page.contains(">deep/1.png<") && page.contains("<td>class</td><td>dog</td>") && page.contains("1 image: pgd on a.onnx"));
+        assert!(!page.contains("{&quot;"), "no JSON in the page");
     }
 }

@@ -46,8 +46,12 @@ pub fn summary(summary: &Summary, weakest: &[&Row], metadata: &Metadata) -> Stri
     if let Some(lift) = summary.median_is_lift {
         line("IS lift", format!("median {lift:.2} (1 is a perturbation spread evenly)"));
     }
-    if let (Some(transfers), Some(successes)) = (summary.transfers, summary.compare_successes) {
-        line("compared", format!("{}: {transfers} images transfer, its own attack succeeds on {successes}", get("compare")));
+    if let (Some(differ), Some(successes)) = (summary.compare_differ, summary.compare_successes) {
+        let transfers = match summary.transfers {
+            Some(count) => format!("{count} images transfer"),
+            None => "images cannot be handed over (another input size)".into(),
+        };
+        line("compared", format!("{}: {transfers}, its own attack succeeds on {successes}, {differ} differ", get("compare")));
     }
     if !weakest.is_empty() {
         out.push_str(&table(weakest));

@@ -61,7 +61,14 @@ impl Affine {
 
     /// Pixels `[N, C, H, W]` to the model's input in its layout, row-major.
     pub fn forward(&self, pixels: ArrayView4<f32>, layout: Layout) -> ArrayD<f32> {
-        let mut out = Array4::zeros(pixels.raw_dim());
+        self.forward_into(pixels, layout, None)
+    }
+
+    /// The same in the memory of an earlier input where that fits: fresh memory costs as much as the arithmetic.
+    pub fn forward_into(&self, pixels: ArrayView4<f32>, layout: Layout, memory: Option<ArrayD<f32>>) -> ArrayD<f32> {
+        let memory = memory.and_then(|m| m.into_dimensionality::<Ix4>().ok());
+        let fits = |m: &Array4<f32>| layout == Layout::Nchw && m.is_standard_layout() && m.dim() == pixels.dim();
+        let mut out = memory.filter(fits).unwrap_or_else(|| Array4::zeros(pixels.raw_dim()));
         for (m, mut plane) in out.axis_iter_mut(Axis(1)).enumerate() {
             let (scale, offset) = (self.scale[m], self.offset[m]);
             plane.zip_mut_with(&pixels.index_axis(Axis(1), self.channel(m)), |o, p| *o = p * scale + offset);
@@ -104,6 +111,19 @@ mod tests {
 
     fn pixels() -> Array4<f32> {
         Array4::from_shape_fn((2, 3, 2, 4), |(n, c, h, w)| 0.01 * (n * 24 + c * 8 + h * 4 + w) as f32)
+    }
+
+    #[test]
+    fn memory_is_used_again_where_it_fits() {
+        let affine = Affine::normalise(&[0.1, 0.2, 0.3], &[0.5, 0.6, 0.7], true);
+        let pixels = pixels();
+        for layout in [Layout::Nchw, Layout::Nhwc] {
+            let fresh = affine.forward(pixels.view(), layout);
+            for shape in [&[2, 3, 2, 4][..], &[2, 2, 4, 3], &[1, 3, 2, 4], &[5]] {
+                let used = ArrayD::from_elem(shape, f32::NAN);
+                assert_eq!(affine.forward_into(pixels.view(), layout, Some(used)), fresh);
+            }
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{any::Any, sync::Arc};
 
-use ndarray::ArrayD;
+use ndarray::{ArrayD, ArrayViewD};
 
 use super::placement::Placed;
 use crate::core::{
@@ -54,6 +54,8 @@ pub struct Shapes<'a> {
     pub usual: usize,
     /// Largest batch.
     pub most: usize,
+    /// Whether its tensors stay where it runs, and it is only run by [`Executor::advance`].
+    pub resident: bool,
 }
 
 /// Stops a run from another thread.
@@ -69,6 +71,17 @@ pub trait Executor: Send {
     /// Runs the graph: named inputs, wanted outputs in order.
     fn run(&mut self, inputs: &[(&str, Array)], outputs: &[&str]) -> Result<Vec<ArrayD<f32>>>;
 
+    /// Runs the graph and shows the outputs to `with`, without copying them where they lie in this process's memory; returns what it made of them.
+    fn reduce(
+        &mut self,
+        inputs: &[(&str, Array)],
+        outputs: &[&str],
+        with: &mut dyn FnMut(&[ArrayViewD<f32>]) -> Vec<ArrayD<f32>>,
+    ) -> Result<Vec<ArrayD<f32>>> {
+        let values = self.run(inputs, outputs)?;
+        Ok(with(&values.iter().map(|v| v.view()).collect::<Vec<_>>()))
+    }
+
     /// Handle that stops a run.
     fn interrupt(&self) -> Arc<dyn Interrupt>;
 
@@ -80,7 +93,8 @@ pub trait Executor: Send {
         Ok(Resident::new(array))
     }
 
-    /// Runs the graph on tensors that stay where they are: the outputs in `keep` stay too, those in `read` come here.
+    /// Runs the graph on tensors that stay where they are: the outputs in `keep` stay too, those in `read` come here. Every resident
+    /// that is still held keeps its value.
     fn advance(&mut self, inputs: &[(&str, Feed)], keep: &[&str], read: &[&str]) -> Result<Advanced> {
         let array = |feed: &Feed| match feed {
             Feed::Held(resident) => resident.get::<Array>().cloned(),
@@ -128,8 +142,9 @@ pub trait Backend: Send + Sync {
     /// Batch size with the best throughput per image for one forward run.
     fn preferred_batch(&self) -> usize;
 
-    /// Whether a graph runs once for a whole batch, so that it may compare the samples of a batch with each other.
-    fn relates_samples(&self) -> bool {
+    /// Whether statistics of units should be reduced by the graph, because its values are far away. A graph must then run once for a whole
+    /// batch: it compares the samples of the batch with each other.
+    fn reduces_in_graph(&self) -> bool {
         false
     }
 }

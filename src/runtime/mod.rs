@@ -23,6 +23,7 @@ pub mod open;
 pub mod options;
 pub mod ort_backend;
 mod ort_device;
+mod ort_replay;
 mod ort_resident;
 pub mod paths;
 pub mod placement;

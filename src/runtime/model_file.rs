@@ -36,8 +36,6 @@ pub struct LoadedModel {
     /// SHA-256 over the model file and everything it keeps in other files; equal to `sha256` when there is nothing. Names
     /// computed things in the cache.
     pub fingerprint: String,
-    /// The file, as it was given.
-    pub path: PathBuf,
 }
 
 /// Reads and parses a model.
@@ -51,15 +49,15 @@ pub fn load(path: &Path) -> Result<LoadedModel> {
         other => other,
     })?;
     let fingerprint = external.fingerprint().unwrap_or_else(|| sha256.clone());
-    Ok(LoadedModel { graph, sha256, fingerprint, path: path.to_path_buf() })
+    Ok(LoadedModel { graph, sha256, fingerprint })
 }
 
-/// Parses a model that is in memory already and keeps nothing in other files; `path` only names it.
-pub fn from_bytes(path: &Path, bytes: &'static [u8]) -> Result<LoadedModel> {
+/// Parses a model that is in memory already and keeps nothing in other files.
+pub fn from_bytes(bytes: &'static [u8]) -> Result<LoadedModel> {
     let sha256 = hex(&Sha256::digest(bytes));
     let outside = |e: &External| Err(Error::Model(format!("'{}' is outside this model, which must be complete", clean(&e.location))));
     let graph = read::parse(Bytes::from_static(bytes), &mut |e| outside(e))?;
-    Ok(LoadedModel { graph, fingerprint: sha256.clone(), sha256, path: path.to_path_buf() })
+    Ok(LoadedModel { graph, fingerprint: sha256.clone(), sha256 })
 }
 
 /// SHA-256 of a file, in hexadecimal: what tells whether it is the model that something was recorded on.

@@ -5,6 +5,7 @@
 //! back. Batches larger than [`Oracle::batch`] run in pieces.
 
 mod finite;
+mod measure;
 mod placement;
 mod recover;
 mod stepper;
@@ -12,7 +13,7 @@ mod units;
 
 use std::{ops::Range, sync::Arc, time::Instant};
 
-use ndarray::{Array1, Array2, Array4, ArrayD, ArrayView2, ArrayView4, Axis, Dimension, Ix1, Ix2, Ix4, Slice};
+use ndarray::{Array1, Array2, Array4, ArrayD, ArrayView2, ArrayView4, ArrayViewD, Axis, Dimension, Ix1, Ix2, Ix4, Slice};
 
 use super::{
     affine::Affine,
@@ -77,7 +78,16 @@ pub struct Network {
     cache: Option<GraphCache>,
     /// Whether images stay where the graph runs while an attack goes on.
     resident: bool,
+    /// The last input, whose memory serves the next one of its shape.
+    input: Option<ArrayD<f32>>,
+    /// Whether statistics of units are reduced by the graph rather than from the values.
+    reduces_in_graph: bool,
+    /// The image that others were last compared with.
+    reference: Option<units::Reference>,
 }
+
+/// Makes small arrays, with the batch first, of a piece's outputs.
+type Reduce<'a> = &'a mut dyn FnMut(&[ArrayViewD<f32>]) -> Vec<ArrayD<f32>>;
 
 /// Whether a graph belongs to one layer that is looked at, rather than to the whole session.
 fn passing(spec: &Instrumentation) -> bool {
@@ -143,8 +153,12 @@ impl Network {
             agreed: false,
             cache: None,
             resident: false,
+            input: None,
+            reduces_in_graph: false,
+            reference: None,
         };
         network.resident = network.backend.prefers_resident();
+        network.reduces_in_graph = network.backend.reduces_in_graph();
         network.session(&Instrumentation::default())?;
         Ok(network)
     }
@@ -158,6 +172,12 @@ impl Network {
     /// Leaves an attack's update to the graph, or not, whatever the engine prefers.
     pub fn with_resident(mut self, resident: bool) -> Self {
         self.resident = resident;
+        self
+    }
+
+    /// Has statistics of units reduced by the graph, or from the values, whatever the engine prefers.
+    pub fn with_statistics_in_graph(mut self, in_graph: bool) -> Self {
+        self.reduces_in_graph = in_graph;
         self
     }
 
@@ -192,7 +212,7 @@ impl Network {
     /// Values of several layers for a batch, from one run; spatial ones as `[N, C, H, W]`.
     pub fn activations(&mut self, images: ArrayView4<f32>, layers: &[String]) -> Result<Vec<ArrayD<f32>>> {
         let taps = layers.iter().map(|l| (l.clone(), TapKind::Value)).collect();
-        let spec = Instrumentation { taps, ..Instrumentation::default() };
+        let spec = Instrumentation { taps, cut: true, ..Instrumentation::default() };
         let outputs = |g: &Instrumented| Ok(g.taps.iter().map(|t| t.0.clone()).collect());
         let results = self.run(&spec, images, self.gradient_batch, &|_, _| Ok(Vec::new()), &outputs)?;
         Ok(results.into_iter().zip(layers).map(|(value, layer)| self.channels_first(layer, value)).collect())
@@ -257,7 +277,7 @@ impl Network {
         let inputs = &names.graph.inputs;
         let most = if backward { self.gradient_batch } else { self.backend.preferred_batch() };
         // Attacks run one image or a few constants at once; maps of cells fill whole batches.
-        Shapes { inputs, usual: if backward { most.min(USUAL) } else { most }, most }
+        Shapes { inputs, usual: if backward { most.min(USUAL) } else { most }, most, resident: spec.update.is_some() }
     }
 
     /// Drops the tapped or gated graph that was not used for the longest time when there are too many.
@@ -279,6 +299,19 @@ impl Network {
         extra: &dyn Fn(&Instrumented, Range<usize>) -> Result<Inputs>,
         outputs: &dyn Fn(&Instrumented) -> Result<Vec<String>>,
     ) -> Result<Vec<ArrayD<f32>>> {
+        self.run_with(spec, images, piece, extra, outputs, None)
+    }
+
+    /// The same; with `reduce` it is that function's arrays that are joined.
+    fn run_with(
+        &mut self,
+        spec: &Instrumentation,
+        images: ArrayView4<f32>,
+        piece: usize,
+        extra: &dyn Fn(&Instrumented, Range<usize>) -> Result<Inputs>,
+        outputs: &dyn Fn(&Instrumented) -> Result<Vec<String>>,
+        mut reduce: Option<Reduce>,
+    ) -> Result<Vec<ArrayD<f32>>> {
         let n = images.len_of(Axis(0));
         if n == 0 || images.shape()[1..] != self.prepared.shape {
             let text =
@@ -293,7 +326,7 @@ impl Network {
             }
             let end = n.min(start + piece.min(self.limit.unwrap_or(piece)).max(1));
             let pixels = images.slice_axis(Axis(0), Slice::from(start..end));
-            match self.run_piece(spec, pixels, start..end, extra, outputs) {
+            match self.run_piece(spec, pixels, start..end, extra, outputs, &mut reduce) {
                 Ok(values) => {
                     columns.resize_with(values.len(), Vec::new);
                     columns.iter_mut().zip(values).for_each(|(column, value)| column.push(value));
@@ -313,15 +346,23 @@ impl Network {
         range: Range<usize>,
         extra: &dyn Fn(&Instrumented, Range<usize>) -> Result<Inputs>,
         outputs: &dyn Fn(&Instrumented) -> Result<Vec<String>>,
+        reduce: &mut Option<Reduce>,
     ) -> Result<Vec<ArrayD<f32>>> {
         let at = self.session(spec)?;
         let loaded = &mut self.loaded[at];
         let outputs = outputs(&loaded.names)?;
         let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
         let more = extra(&loaded.names, range)?;
-        let mut inputs = vec![(loaded.names.image.as_str(), Array::F32(self.affine.forward(pixels, loaded.layout)))];
+        let image = Array::F32(self.affine.forward_into(pixels, loaded.layout, self.input.take()));
+        let mut inputs = vec![(loaded.names.image.as_str(), image)];
         inputs.extend(more.iter().map(|(name, array)| (name.as_str(), array.clone())));
-        let values = loaded.executor.run(&inputs, &outputs)?;
+        let values = match reduce {
+            Some(reduce) => loaded.executor.reduce(&inputs, &outputs, *reduce)?,
+            None => loaded.executor.run(&inputs, &outputs)?,
+        };
+        if let (_, Array::F32(image)) = inputs.swap_remove(0) {
+            self.input = Some(image);
+        }
         loaded.worked = true;
         Ok(values)
     }

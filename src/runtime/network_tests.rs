@@ -220,65 +220,14 @@ fn big_activations_mean_small_pieces() {
     assert_eq!(gradient_batch(&p, 8), 1);
 }
 
-/// Fails as it is told to: runs of more than `most` images are out of memory, and run number `broken` fails once.
-struct Faulty {
-    inner: Embedded,
-    most: usize,
-    broken: usize,
-    runs: Arc<AtomicUsize>,
-    loads: AtomicUsize,
-}
+#[path = "../../tests/common/faulty.rs"]
+#[allow(dead_code, missing_docs, reason = "shared with the integration tests, which use more of it")]
+mod faulty;
 
-struct FaultyExecutor {
-    inner: Box<dyn Executor>,
-    most: usize,
-    broken: usize,
-    runs: Arc<AtomicUsize>,
-    /// A device that failed stays failed until a new session is opened.
-    dead: bool,
-}
+use faulty::{Fault, Faulty};
 
-impl Backend for Faulty {
-    fn describe(&self) -> String {
-        "faulty".into()
-    }
-
-    fn load(&self, model: &[u8]) -> Result<Box<dyn Executor>> {
-        self.loads.fetch_add(1, Ordering::SeqCst);
-        let (inner, runs) = (self.inner.load(model)?, Arc::clone(&self.runs));
-        Ok(Box::new(FaultyExecutor { inner, most: self.most, broken: self.broken, runs, dead: false }))
-    }
-
-    fn preferred_batch(&self) -> usize {
-        8
-    }
-}
-
-impl Executor for FaultyExecutor {
-    fn run(&mut self, inputs: &[(&str, Array)], outputs: &[&str]) -> Result<Vec<ArrayD<f32>>> {
-        let images = inputs.iter().find_map(|(_, a)| if let Array::F32(a) = a { Some(a.shape()[0]) } else { None });
-        if images.is_some_and(|n| n > self.most) {
-            return Err(Error::Engine("CUDA failure 2: out of memory".into()));
-        }
-        self.dead |= self.runs.fetch_add(1, Ordering::SeqCst) + 1 == self.broken;
-        if self.dead {
-            return Err(Error::Engine("CUDA failure 700: an illegal memory access was encountered".into()));
-        }
-        self.inner.run(inputs, outputs)
-    }
-
-    fn interrupt(&self) -> Arc<dyn Interrupt> {
-        self.inner.interrupt()
-    }
-
-    fn provider(&self) -> String {
-        self.inner.provider()
-    }
-}
-
-fn faulty(most: usize, broken: usize) -> (Network, Arc<Faulty>, Arc<std::sync::Mutex<Vec<String>>>) {
-    let (runs, loads) = (Arc::default(), AtomicUsize::new(0));
-    let backend = Arc::new(Faulty { inner: Embedded::new(2).unwrap(), most, broken, runs, loads });
+fn faulty(fault: Fault) -> (Network, Arc<Faulty>, Arc<std::sync::Mutex<Vec<String>>>) {
+    let backend = Arc::new(Faulty::new(Arc::new(Embedded::new(2).unwrap()), fault));
     let said: Arc<std::sync::Mutex<Vec<String>>> = Arc::default();
     let heard = Arc::clone(&said);
     let net = Network::new(Arc::new(prepared(Layout::Nchw)), backend.clone(), Affine::identity(3)).unwrap();
@@ -287,8 +236,8 @@ fn faulty(most: usize, broken: usize) -> (Network, Arc<Faulty>, Arc<std::sync::M
 
 #[test]
 fn out_of_memory_halves_the_batch_and_says_so() {
-    let (mut whole, ..) = faulty(usize::MAX, 0);
-    let (mut net, backend, said) = faulty(3, 0);
+    let (mut whole, ..) = faulty(Fault::Memory(usize::MAX));
+    let (mut net, backend, said) = faulty(Fault::Memory(3));
     let x = images(8);
     assert_eq!(net.logits(x.view()).unwrap(), whole.logits(x.view()).unwrap());
     let texts = said.lock().unwrap().clone();
@@ -297,15 +246,15 @@ fn out_of_memory_halves_the_batch_and_says_so() {
     // It does not try the large batch again, and keeps its session.
     net.logits(x.view()).unwrap();
     assert_eq!((said.lock().unwrap().len(), backend.loads.load(Ordering::SeqCst)), (2, 1));
-    let (mut none, _, said) = faulty(0, 0);
+    let (mut none, _, said) = faulty(Fault::Memory(0));
     assert!(none.logits(x.view()).unwrap_err().to_string().contains("--device"));
     assert_eq!(said.lock().unwrap().len(), 3, "8, 4, 2, 1");
 }
 
 #[test]
 fn a_provider_that_fails_in_the_middle_gets_a_new_session() {
-    let (mut whole, ..) = faulty(usize::MAX, 0);
-    let (mut net, backend, said) = faulty(usize::MAX, 3);
+    let (mut whole, ..) = faulty(Fault::Memory(usize::MAX));
+    let (mut net, backend, said) = faulty(Fault::Run(3));
     let x = images(1);
     let expected = whole.logits(x.view()).unwrap();
     for _ in 0..5 {
@@ -315,7 +264,7 @@ fn a_provider_that_fails_in_the_middle_gets_a_new_session() {
     let texts = said.lock().unwrap().clone();
     assert!(texts.len() == 1 && texts[0].contains("failure 700") && texts[0].contains("opened again"), "{texts:?}");
     // What fails from the beginning is an error at once.
-    let (mut net, backend, _) = faulty(usize::MAX, 1);
+    let (mut net, backend, _) = faulty(Fault::Run(1));
     assert!(matches!(net.logits(x.view()), Err(Error::Engine(_))));
     assert_eq!(backend.loads.load(Ordering::SeqCst), 1);
 }

@@ -161,7 +161,8 @@ fn embedded(options: &RuntimeOptions, mut records: Vec<Record>, notices: Vec<Str
         )));
     }
     let mut notices = notices;
-    let flags = [(options.fp16, "--fp16"), (options.gpu_memory_limit.is_some(), "--gpu-memory-limit")];
+    let flags =
+        [(options.fp16, "--fp16"), (options.gpu_memory_limit.is_some(), "--gpu-memory-limit"), (options.cuda_graphs, "--cuda-graphs")];
     notices
         .extend(flags.iter().filter(|f| f.0).map(|(_, flag)| format!("{flag} has no effect: the embedded engine runs on the processor")));
     let backend = embedded_backend(options)?;

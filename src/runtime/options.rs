@@ -134,6 +134,16 @@ impl Update {
     }
 }
 
+impl fmt::Display for Update {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Host => "host",
+            Self::Device => "device",
+        })
+    }
+}
+
 impl FromStr for Update {
     type Err = String;
 
@@ -214,6 +224,8 @@ pub struct RuntimeOptions {
     pub fp16: bool,
     /// Where attacks' updates are computed.
     pub update: Update,
+    /// Whether CUDA records a step of such a loop once and replays it; elsewhere the loop keeps the same buffers and records nothing.
+    pub cuda_graphs: bool,
     /// Who is told of what takes long, such as building TensorRT's engines.
     pub listener: Listener,
     /// Whether `python3` must not be asked where its onnxruntime is.

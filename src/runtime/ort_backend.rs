@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use ndarray::ArrayD;
+use ndarray::{ArrayD, ArrayViewD};
 use ort::{
     environment::Environment,
     logging::LogLevel,
@@ -24,6 +24,7 @@ use super::{
     backend::{Advanced, Array, Backend, Executor, Feed, Interrupt, Resident, Shapes},
     options::{Device, RuntimeOptions},
     ort_device::{self, explain, provider_name, providers},
+    ort_replay::Replay,
     ort_resident,
     placement::{self, Placed},
     quiet::{guarded, one_line},
@@ -45,11 +46,6 @@ struct Loaded {
 
 /// Kept for the life of the process.
 static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
-
-/// The library this process has loaded, if any.
-pub fn loaded_library() -> Option<PathBuf> {
-    LOADED.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|l| l.path.clone())
-}
 
 /// Minor version of a library that this process can use; or why it cannot.
 pub fn usable(path: &Path) -> Result<u32, String> {
@@ -119,11 +115,6 @@ impl OrtBackend {
         &self.path
     }
 
-    /// Device in use: never `Auto`.
-    pub fn device(&self) -> Device {
-        self.device
-    }
-
     /// Device as the header shows it.
     pub fn device_name(&self) -> String {
         ort_device::shown(self.device)
@@ -138,6 +129,9 @@ impl OrtBackend {
         let available = ort_device::available();
         if self.device == Device::Auto {
             return self.settle_automatic(&available);
+        }
+        if self.options.cuda_graphs && !matches!(self.device, Device::Cuda(_)) {
+            return Err(Error::Parameter(format!("--cuda-graphs is for CUDA; use --device cuda, or leave it out on {}", self.device)));
         }
         if self.options.fp16 && !matches!(self.device, Device::TensorRt(_)) {
             return Err(Error::Parameter(format!("--fp16 is for TensorRT; use --device tensorrt, or leave --fp16 out on {}", self.device)));
@@ -180,6 +174,9 @@ impl OrtBackend {
                 }
             }
         }
+        if self.options.cuda_graphs && !matches!(self.device, Device::Cuda(_)) {
+            self.notices.push(format!("--cuda-graphs records nothing: CUDA is not in use, {} is", self.device_name()));
+        }
         if self.options.fp16 && !matches!(self.device, Device::TensorRt(_)) {
             self.notices.push(format!("--fp16 has no effect: TensorRT is not in use, {} is", self.device_name()));
         }
@@ -208,7 +205,12 @@ impl OrtBackend {
 
     fn check_session(&self) -> ort::Result<Session> {
         let builder = Session::builder(&self.environment)?.with_disable_cpu_fallback()?;
-        builder.with_execution_providers(providers(self.device, &self.options, None))?.commit_from_memory(&check_graph())
+        builder.with_execution_providers(providers(self.device, &self.options, None, false))?.commit_from_memory(&check_graph())
+    }
+
+    /// Whether the runs of a graph are recorded and replayed.
+    fn replays(&self, shapes: Option<&Shapes>) -> bool {
+        self.options.cuda_graphs && shapes.is_some_and(|s| s.resident)
     }
 
     fn session(&self, model: &[u8], shapes: Option<&Shapes>, profile: Option<&Path>) -> ort::Result<Session> {
@@ -218,7 +220,7 @@ impl OrtBackend {
             .with_intra_threads(self.options.thread_count())?
             .with_intra_op_spinning(false)?
             .with_inter_op_spinning(false)?
-            .with_execution_providers(providers(self.device, &self.options, shapes.map(|s| (model, s))))?;
+            .with_execution_providers(providers(self.device, &self.options, shapes.map(|s| (model, s)), self.replays(shapes)))?;
         if let Some(profile) = profile {
             builder = builder.with_profiling(profile)?;
         }
@@ -229,18 +231,24 @@ impl OrtBackend {
 impl OrtBackend {
     fn executor(&self, model: &[u8], shapes: Option<&Shapes>, profiled: bool) -> Result<OrtExecutor> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let profile = profiled.then(|| {
+        let replays = self.replays(shapes);
+        // What is recorded runs on the GPU or not at all: nothing to look up in a profile.
+        let profile = (profiled && !replays).then(|| {
             std::env::temp_dir().join(format!("psescope-profile-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)))
         });
         let session = self.session(model, shapes, profile.as_deref()).map_err(|e| {
             let text = e.to_string();
-            Error::Engine(if self.device.is_gpu() {
+            Error::Engine(if replays && self.device.is_gpu() {
+                format!("CUDA cannot record the graph, leave --cuda-graphs out: {}", one_line(&text))
+            } else if self.device.is_gpu() {
                 explain(self.device, &text)
             } else {
                 format!("ONNX Runtime cannot load the graph: {}", one_line(&text))
             })
         })?;
-        OrtExecutor::new(session, self.device, profile)
+        let mut executor = OrtExecutor::new(session, self.device, profile)?;
+        executor.replay = replays.then(|| Replay::new(self.device));
+        Ok(executor)
     }
 }
 
@@ -262,7 +270,7 @@ impl Backend for OrtBackend {
         // The first run allocates; the mean of several says more about the rest.
         const RUNS: usize = 3;
         for _ in 0..RUNS {
-            executor.compute(inputs, &[])?;
+            executor.compute(inputs, &[], |_| ())?;
         }
         Ok(executor.profile().map(|text| placement::of_profile(&text, RUNS)))
     }
@@ -275,13 +283,13 @@ impl Backend for OrtBackend {
         if self.device.is_gpu() { 32 } else { 8 }
     }
 
-    fn relates_samples(&self) -> bool {
-        true
+    fn reduces_in_graph(&self) -> bool {
+        self.device.is_gpu()
     }
 }
 
 /// Loads the library, or returns the one that is loaded.
-fn environment(path: &Path) -> Result<(Environment, u32)> {
+pub(super) fn environment(path: &Path) -> Result<(Environment, u32)> {
     let mut slot = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(loaded) = &*slot {
         if loaded.path == path || same_file(&loaded.path, path) {
@@ -348,6 +356,8 @@ struct OrtExecutor {
     profile: Option<PathBuf>,
     /// What the profile said.
     provider: String,
+    /// Buffers and recordings, where runs are replayed.
+    replay: Option<Replay>,
 }
 
 impl OrtExecutor {
@@ -355,7 +365,7 @@ impl OrtExecutor {
         let options =
             RunOptions::new().map_err(|e| Error::Engine(format!("ONNX Runtime cannot prepare a run: {}", one_line(&e.to_string()))))?;
         let stop = Arc::new(Stop { flag: AtomicBool::new(false), options });
-        Ok(Self { session, stop, device, profile, provider: ort_device::shown(device) })
+        Ok(Self { session, stop, device, profile, provider: ort_device::shown(device), replay: None })
     }
 
     /// Ends the profile and gives its text; `None` when there is none.
@@ -395,8 +405,8 @@ impl OrtExecutor {
         if self.stop.flag.load(Ordering::SeqCst) { Err(Error::Stopped) } else { Ok(()) }
     }
 
-    /// Computes every output of the graph and returns those asked for: graphs are built with the outputs that are needed.
-    fn compute(&mut self, inputs: &[(&str, Array)], outputs: &[&str]) -> Result<Vec<ArrayD<f32>>> {
+    /// Computes every output of the graph and shows those asked for: graphs are built with the outputs that are needed.
+    fn compute<T>(&mut self, inputs: &[(&str, Array)], outputs: &[&str], with: impl FnOnce(&[Floats]) -> T) -> Result<T> {
         self.stopped()?;
         let inputs: Vec<(&str, Laid)> = inputs.iter().map(|(name, array)| (*name, Laid::of(array))).collect();
         let values = inputs.iter().map(|(name, array)| Ok((Cow::Borrowed(*name), array.value()?))).collect::<ort::Result<Vec<_>>>();
@@ -410,22 +420,36 @@ impl OrtExecutor {
             }
             Err(e) => return Err(Error::Engine(format!("ONNX Runtime could not run the graph: {}", one_line(&e.to_string())))),
         };
-        let arrays = outputs.iter().map(|name| {
-            let value = results.remove(name).ok_or_else(|| Error::Engine(format!("the graph has no output '{name}'")))?;
-            floats(&value).ok_or_else(|| Error::Engine(format!("output '{name}' is not a tensor of numbers")))
-        });
-        let arrays = arrays.collect::<Result<Vec<_>>>();
-        drop(results);
+        let values =
+            outputs.iter().map(|name| results.remove(name).ok_or_else(|| Error::Engine(format!("the graph has no output '{name}'"))));
+        let values = values.collect::<Result<Vec<DynValue>>>()?;
+        let arrays = values
+            .iter()
+            .zip(outputs)
+            .map(|(value, name)| floats(value).ok_or_else(|| Error::Engine(format!("output '{name}' is not a tensor of numbers"))));
+        let made = with(&arrays.collect::<Result<Vec<Floats>>>()?);
+        drop((values, results));
         self.stopped()?;
-        arrays
+        Ok(made)
     }
 }
 
 impl Executor for OrtExecutor {
     fn run(&mut self, inputs: &[(&str, Array)], outputs: &[&str]) -> Result<Vec<ArrayD<f32>>> {
-        let arrays = self.compute(inputs, outputs)?;
+        let arrays = self.compute(inputs, outputs, |values| values.iter().map(|v| v.to_owned()).collect())?;
         self.read_profile()?;
         Ok(arrays)
+    }
+
+    fn reduce(
+        &mut self,
+        inputs: &[(&str, Array)],
+        outputs: &[&str],
+        with: &mut dyn FnMut(&[ArrayViewD<f32>]) -> Vec<ArrayD<f32>>,
+    ) -> Result<Vec<ArrayD<f32>>> {
+        let made = self.compute(inputs, outputs, |values| with(&values.iter().map(|v| v.view()).collect::<Vec<_>>()))?;
+        self.read_profile()?;
+        Ok(made)
     }
 
     fn interrupt(&self) -> Arc<dyn Interrupt> {
@@ -443,7 +467,10 @@ impl Executor for OrtExecutor {
     fn advance(&mut self, inputs: &[(&str, Feed)], keep: &[&str], read: &[&str]) -> Result<Advanced> {
         self.stopped()?;
         let stop = Arc::clone(&self.stop);
-        let advanced = ort_resident::advance(&mut self.session, &stop.options, self.device, inputs, keep, read);
+        let advanced = match &mut self.replay {
+            Some(replay) => replay.advance(&mut self.session, inputs, keep, read),
+            None => ort_resident::advance(&mut self.session, &stop.options, self.device, inputs, keep, read),
+        };
         self.stopped()?;
         let advanced = advanced?;
         self.read_profile()?;
@@ -477,15 +504,18 @@ impl<'a> Laid<'a> {
     }
 }
 
+/// Floats in the engine's memory, or converted.
+pub(super) type Floats<'a> = ndarray::CowArray<'a, f32, ndarray::IxDyn>;
+
 /// A tensor of numbers as floats.
-pub(super) fn floats(value: &DynValue) -> Option<ArrayD<f32>> {
+pub(super) fn floats(value: &DynValue) -> Option<Floats<'_>> {
     if let Ok(a) = value.try_extract_array::<f32>() {
-        return Some(a.to_owned());
+        return Some(a.into());
     }
     if let Ok(a) = value.try_extract_array::<f64>() {
-        return Some(a.mapv(|v| v as f32));
+        return Some(a.mapv(|v| v as f32).into());
     }
-    value.try_extract_array::<i64>().ok().map(|a| a.mapv(|v| v as f32))
+    value.try_extract_array::<i64>().ok().map(|a| a.mapv(|v| v as f32).into())
 }
 
 /// `y = relu(x + x)`: loads and runs in every version, on every provider.

@@ -104,8 +104,13 @@ impl<E: ExecutionProvider> Available for E {
 }
 
 /// Providers to register for a device, best first; every one of them is an error when it fails.
-/// TensorRT builds its engines for the graph that is given.
-pub fn providers(device: Device, options: &RuntimeOptions, graph: Option<(&[u8], &Shapes)>) -> Vec<ExecutionProviderDispatch> {
+/// TensorRT builds its engines for the graph that is given; CUDA records runs when `replays`.
+pub fn providers(
+    device: Device,
+    options: &RuntimeOptions,
+    graph: Option<(&[u8], &Shapes)>,
+    replays: bool,
+) -> Vec<ExecutionProviderDispatch> {
     let cuda = |n: u32| {
         // TF32 would change the gradient's signs; exhaustive search would time every kernel again for every batch size.
         let mut p = ep::CUDA::default()
@@ -114,6 +119,9 @@ pub fn providers(device: Device, options: &RuntimeOptions, graph: Option<(&[u8],
             .with_conv_algorithm_search(ep::cuda::ConvAlgorithmSearch::Heuristic);
         if let Some(limit) = options.gpu_memory_limit {
             p = p.with_memory_limit(limit);
+        }
+        if replays {
+            p = p.with_cuda_graph(true);
         }
         p.build().error_on_failure()
     };

@@ -96,10 +96,10 @@ mod tests {
             input("kappa", &[]),
             input("tokens", &[Dim::Batch(4), Dim::Fixed(5)]),
         ];
-        let found = profile(&Shapes { inputs: &inputs, usual: 1, most: 16 }).unwrap();
+        let found = profile(&Shapes { inputs: &inputs, usual: 1, most: 16, resident: false }).unwrap();
         assert_eq!(found[0], "image:1x3x8x8,labels:1,tokens:4x5");
         assert_eq!(found[2], "image:16x3x8x8,labels:16,tokens:64x5");
-        assert_eq!(profile(&Shapes { inputs: &inputs[2..3], usual: 1, most: 16 }), None);
+        assert_eq!(profile(&Shapes { inputs: &inputs[2..3], usual: 1, most: 16, resident: false }), None);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use super::{
     keymap::Context,
     model::{Cursor, Model},
     notice::Severity,
-    open, psr, run,
+    open::{self, Purpose},
+    psr, run,
     screen::{Screen, closer, pixels, units},
     text::unknown,
 };
@@ -83,6 +84,7 @@ pub static COMMANDS: &[Command] = &[
     file("image", "[FILE]", "opens another image", |m, typed| open_file(m, typed, Some(Kind::Image))),
     file("run", "[FILE.pse]", "opens a recorded run", |m, typed| open_file(m, typed, Some(Kind::Run))),
     file("folder", "[DIR]", "works through the images of a folder", |m, typed| open_file(m, typed, Some(Kind::Folder))),
+    file("compare", "[FILE.onnx]", "compares with a second model on the folder's images", compare),
     file("save", "[FILE.pse]", "saves the run", save),
     Command {
         alone: true,
@@ -101,7 +103,7 @@ pub static COMMANDS: &[Command] = &[
         ..command("map", "exact | linear | path", "evaluates promotion and suppression", map)
     },
     Command {
-        offers: |_| METHODS.iter().map(|m| (m.name.to_owned(), m.title.to_owned())).collect(),
+        offers: |_| METHODS.iter().map(|m| (m.name.to_owned(), m.summary.to_owned())).collect(),
         accepts: |_, typed| METHODS.iter().any(|m| m.name == typed),
         ..command("method", "NAME", "chooses the activation map", method)
     },
@@ -258,7 +260,14 @@ fn open_file(model: &mut Model, typed: &str, kind: Option<Kind>) -> Done {
     if typed.is_empty() {
         return Ok(files::show(model, kind));
     }
-    Ok(vec![Effect::Find(open::unquoted(typed), kind)])
+    Ok(vec![Effect::Find(open::unquoted(typed), kind, Purpose::Open)])
+}
+
+fn compare(model: &mut Model, typed: &str) -> Done {
+    if typed.is_empty() {
+        return Ok(files::show_for(model, Some(Kind::Model), Purpose::Compare));
+    }
+    Ok(vec![Effect::Find(open::unquoted(typed), Some(Kind::Model), Purpose::Compare)])
 }
 
 fn save(model: &mut Model, typed: &str) -> Done {

@@ -13,6 +13,7 @@ use crate::{
         triage::{Row, part::Metadata},
     },
     report::Format,
+    tui::open::Purpose,
 };
 
 /// Something to do outside the model.
@@ -36,8 +37,8 @@ pub enum Effect {
     Report(&'static Format, PathBuf, Box<Findings>),
     /// Read a folder for the file dialog.
     List(PathBuf),
-    /// Find out what a typed path stands for, and open it.
-    Find(String, Option<Kind>),
+    /// Find out what a typed path stands for, and use it.
+    Find(String, Option<Kind>, Purpose),
     /// Read a recorded run.
     Load(PathBuf),
     /// Read the person's themes.

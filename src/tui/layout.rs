@@ -28,6 +28,11 @@ pub struct Shell {
     pub footer: Rect,
 }
 
+/// The part of the terminal that belongs to the screen; nothing when the terminal is too small.
+pub fn body(model: &Model) -> Rect {
+    shell(Rect::new(0, 0, model.size.0, model.size.1)).map_or(Rect::ZERO, |s| s.body)
+}
+
 /// Splits the terminal; `None` when it is too small.
 pub fn shell(area: Rect) -> Option<Shell> {
     if area.width < MINIMUM.0 || area.height < MINIMUM.1 {

@@ -364,11 +364,6 @@ impl Model {
         scores
     }
 
-    /// Probability of every class on the clean image.
-    pub fn clean_probs(&self) -> Vec<f32> {
-        self.opened.as_ref().map(|o| softmax(&o.logits).iter().map(|s| s.prob).collect()).unwrap_or_default()
-    }
-
     /// Best classes at the step being looked at; the clean image's before any step.
     pub fn current_scores(&self, count: usize) -> Vec<Scored> {
         match self.record() {

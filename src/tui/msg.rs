@@ -7,7 +7,9 @@ use super::{
     dialog::{confirm, export, files, form, help, log, palette, picker, prompt},
     keymap::Key,
     model::Themes,
-    network, psr, run,
+    network,
+    open::Purpose,
+    psr, run,
     screen::{attack, cam, closer, insight, layers, pixels, triage, units},
     time,
 };
@@ -45,8 +47,8 @@ pub enum Msg {
     Reported(Result<String, String>),
     /// A folder that was asked for was read: its full path and what lies in it.
     Listed(PathBuf, Result<(PathBuf, Vec<Entry>), String>),
-    /// What a typed path stands for.
-    Found(Result<(Kind, PathBuf), String>),
+    /// What a typed path stands for, and what it is looked for.
+    Found(Purpose, Result<(Kind, PathBuf), String>),
     /// A recorded run was read.
     Loaded(Result<Arc<Recorded>, String>),
     /// The themes there are.
@@ -55,8 +57,6 @@ pub enum Msg {
     Recent(Vec<Recent>),
     /// The system asks the program to end.
     Terminate,
-    /// An action of the table.
-    Do(Action),
 }
 
 /// An action of the key table; each part of the interface has its own.

@@ -19,6 +19,28 @@ use crate::engine::{
     sample,
 };
 
+/// What a file is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Purpose {
+    /// To be opened.
+    #[default]
+    Open,
+    /// A second model for the folder.
+    Compare,
+}
+
+/// A file or a folder was chosen.
+pub fn chosen(model: &mut Model, purpose: Purpose, kind: Kind, path: PathBuf) -> Vec<Effect> {
+    match (purpose, kind) {
+        (Purpose::Open, _) => open(model, kind, path),
+        (Purpose::Compare, Kind::Model) => triage::compare(model, path),
+        (Purpose::Compare, _) => {
+            model.tell(Severity::Error, format!("{} is no model, and only models can be compared; choose a .onnx file", path.display()));
+            Vec::new()
+        }
+    }
+}
+
 /// Opens a file or a folder.
 pub fn open(model: &mut Model, kind: Kind, path: PathBuf) -> Vec<Effect> {
     match kind {
@@ -71,9 +93,9 @@ pub fn loaded(model: &mut Model, run: Result<Arc<Recorded>, String>) -> Vec<Effe
 }
 
 /// What was typed was looked for.
-pub fn found(model: &mut Model, found: Result<(Kind, PathBuf), String>) -> Vec<Effect> {
+pub fn found(model: &mut Model, purpose: Purpose, found: Result<(Kind, PathBuf), String>) -> Vec<Effect> {
     match found {
-        Ok((kind, path)) => open(model, kind, path),
+        Ok((kind, path)) => chosen(model, purpose, kind, path),
         Err(why) => {
             model.tell(Severity::Error, why);
             Vec::new()

@@ -20,7 +20,9 @@ pub fn perform(effect: Effect, themes: Option<&Path>, tell: &Sender<Msg>) -> io:
             let found = browse::list(&folder).map_err(|e| e.to_string());
             Msg::Listed(folder, found)
         })?,
-        Effect::Find(text, kind) => answer(tell, move || Msg::Found(browse::find(&text, kind).map_err(|e| e.to_string())))?,
+        Effect::Find(text, kind, purpose) => {
+            answer(tell, move || Msg::Found(purpose, browse::find(&text, kind).map_err(|e| e.to_string())))?
+        }
         Effect::Load(path) => answer(tell, move || {
             let read = catch_unwind(AssertUnwindSafe(|| Recorded::open(&path, None).map(Arc::new).map_err(|e| e.to_string())));
             Msg::Loaded(read.unwrap_or_else(|_| Err(format!("an internal error ended the reading of {}", path.display()))))

@@ -12,9 +12,11 @@ use super::{
     msg::{Action, Msg},
     network,
     notice::Severity,
-    open, psr, run,
+    open::{self, Purpose},
+    psr, run,
     screen::{Screen, attack, cam, closer, insight, layers, pixels, triage, units},
     time,
+    widget::table_state::Go,
 };
 
 /// Routes a message.
@@ -26,7 +28,7 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
             Vec::new()
         }
         // A file dropped on the terminal.
-        Msg::Paste(text) if free(model) && text.contains('/') => vec![Effect::Find(open::unquoted(&text), None)],
+        Msg::Paste(text) if free(model) && text.contains('/') => vec![Effect::Find(open::unquoted(&text), None, Purpose::Open)],
         Msg::Paste(text) => text.chars().filter(|c| !c.is_control()).flat_map(|c| typed(model, Key::plain(KeyCode::Char(c)))).collect(),
         Msg::Wheel(by) => wheel(model, by),
         Msg::Click(x, y) => super::layout::clicked(model, x, y),
@@ -63,7 +65,7 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
             files::listed(model, &asked, found);
             Vec::new()
         }
-        Msg::Found(found) => open::found(model, found),
+        Msg::Found(purpose, found) => open::found(model, purpose, found),
         Msg::Loaded(run) => open::loaded(model, run),
         Msg::Themes(themes) => {
             model.themes = themes;
@@ -75,7 +77,6 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
             Vec::new()
         }
         Msg::Terminate => vec![Effect::Quit],
-        Msg::Do(action) => act(model, action),
     };
     effects.extend(psr::follow(model));
     effects.extend(cam::follow(model));
@@ -116,10 +117,10 @@ fn wheel(model: &mut Model, by: i32) -> Vec<Effect> {
         return dialog::wheel(model, by);
     }
     let action = match model.screen {
-        Screen::Layers => Action::Layers(layers::Msg::Move(by)),
-        Screen::Units => Action::Units(units::Msg::Move(by)),
-        Screen::Insight => Action::Insight(insight::Msg::Move(by)),
-        Screen::Triage => Action::Triage(triage::Msg::Move(by)),
+        Screen::Layers => Action::Layers(layers::Msg::Go(Go::Rows(by))),
+        Screen::Units => Action::Units(units::Msg::Go(Go::Rows(by))),
+        Screen::Insight => Action::Insight(insight::Msg::Go(Go::Rows(by))),
+        Screen::Triage => Action::Triage(triage::Msg::Go(Go::Rows(by))),
         Screen::Attack | Screen::Pixels | Screen::Cam => Action::Time(if by > 0 { time::Msg::Forward } else { time::Msg::Back }),
     };
     act(model, action)

@@ -17,7 +17,9 @@ use psescope::{
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// This gradient run fails, and the session with it; a new session works.
+    /// This run of any graph fails, and the session with it; a new session works.
+    Run(usize),
+    /// The same, counting gradient runs only.
     Once(usize),
     /// This gradient run and every later one fail.
     ForGood(usize),
@@ -31,15 +33,23 @@ pub enum Fault {
 pub struct Faulty {
     inner: Arc<dyn Backend>,
     fault: Fault,
+    runs: Arc<AtomicUsize>,
     gradients: Arc<AtomicUsize>,
+    /// Sessions opened.
+    pub loads: AtomicUsize,
 }
 
 impl Faulty {
+    /// This engine with a fault.
+    pub fn new(inner: Arc<dyn Backend>, fault: Fault) -> Self {
+        Self { inner, fault, runs: Arc::default(), gradients: Arc::default(), loads: AtomicUsize::new(0) }
+    }
+
     /// A runtime on the faulty engine.
     pub fn runtime(fault: Fault) -> Runtime {
         let options = RuntimeOptions { engine: EngineChoice::Embedded, threads: 1, ..RuntimeOptions::default() };
         let inner = Runtime::open(&options).expect("the embedded engine opens").backend();
-        Runtime::on(Arc::new(Self { inner, fault, gradients: Arc::default() }))
+        Runtime::on(Arc::new(Self::new(inner, fault)))
     }
 }
 
@@ -49,8 +59,9 @@ impl Backend for Faulty {
     }
 
     fn load(&self, model: &[u8]) -> Result<Box<dyn Executor>> {
-        let (inner, gradients) = (self.inner.load(model)?, Arc::clone(&self.gradients));
-        Ok(Box::new(Session { inner, fault: self.fault, gradients, dead: false }))
+        self.loads.fetch_add(1, Ordering::SeqCst);
+        let (runs, gradients) = (Arc::clone(&self.runs), Arc::clone(&self.gradients));
+        Ok(Box::new(Session { inner: self.inner.load(model)?, fault: self.fault, runs, gradients, dead: false }))
     }
 
     fn preferred_batch(&self) -> usize {
@@ -61,6 +72,7 @@ impl Backend for Faulty {
 struct Session {
     inner: Box<dyn Executor>,
     fault: Fault,
+    runs: Arc<AtomicUsize>,
     gradients: Arc<AtomicUsize>,
     /// A session that failed never works again.
     dead: bool,
@@ -72,6 +84,7 @@ impl Executor for Session {
         // Logits alone are a forward run; an attack asks for the loss and the gradient too.
         let count = if outputs.len() > 2 { self.gradients.fetch_add(1, Ordering::SeqCst) + 1 } else { 0 };
         match self.fault {
+            Fault::Run(at) => self.dead |= self.runs.fetch_add(1, Ordering::SeqCst) + 1 == at,
             Fault::Once(at) => self.dead |= count == at,
             Fault::ForGood(at) => self.dead |= count >= at,
             Fault::Panic(at) => assert!(count != at, "the engine broke on purpose"),

@@ -62,8 +62,12 @@ impl Terminal {
         Self::answering(command, columns, rows, &[])
     }
 
-    pub fn answering(mut command: CommandBuilder, columns: u16, rows: u16, replies: Replies) -> Self {
-        let state = tempfile::tempdir().expect("a folder");
+    pub fn answering(command: CommandBuilder, columns: u16, rows: u16, replies: Replies) -> Self {
+        Self::within(tempfile::tempdir().expect("a folder"), command, columns, rows, replies)
+    }
+
+    /// With what an earlier program kept in this folder.
+    pub fn within(state: tempfile::TempDir, mut command: CommandBuilder, columns: u16, rows: u16, replies: Replies) -> Self {
         let pair = native_pty_system().openpty(size(columns, rows)).expect("a pseudo-terminal");
         for name in ["NO_COLOR", "TMUX", "STY", "ZELLIJ", "ORT_DYLIB_PATH"] {
             command.env_remove(name);

@@ -7,7 +7,7 @@ use psescope::{
         browse::{Entry, Kind},
         remember::Recent,
     },
-    tui::copy,
+    tui::{copy, open::Purpose},
 };
 
 use super::*;
@@ -220,18 +220,18 @@ fn paths_are_typed_and_pasted() {
     t.keys("<C-u>");
     t.send(Msg::Paste("'/photos/a cat.jpg'".into()));
     t.keys("<enter>");
-    assert!(matches!(&t.effects[..], [Effect::Find(p, None)] if p == "/photos/a cat.jpg"), "{:?}", t.effects);
+    assert!(matches!(&t.effects[..], [Effect::Find(p, None, Purpose::Open)] if p == "/photos/a cat.jpg"), "{:?}", t.effects);
     assert!(t.model.dialogs.is_empty());
-    t.send(Msg::Found(Ok((Kind::Image, "/photos/a cat.jpg".into()))));
+    t.send(Msg::Found(Purpose::Open, Ok((Kind::Image, "/photos/a cat.jpg".into()))));
     assert!(t.commands().iter().any(|c| matches!(c, Command::OpenImage(p) if p == Path::new("/photos/a cat.jpg"))));
-    t.send(Msg::Found(Err("cannot open x: no such file".into())));
+    t.send(Msg::Found(Purpose::Open, Err("cannot open x: no such file".into())));
     assert_eq!(said(&t), "cannot open x: no such file");
     for (line, kind) in [("model", Kind::Model), ("image", Kind::Image), ("run", Kind::Run), ("folder", Kind::Folder)] {
         t.keys(&format!(":{line}<space>~/x.y<enter>"));
-        assert!(matches!(&t.effects[..], [Effect::Find(p, Some(k))] if p == "~/x.y" && *k == kind), "{:?}", t.effects);
+        assert!(matches!(&t.effects[..], [Effect::Find(p, Some(k), Purpose::Open)] if p == "~/x.y" && *k == kind), "{:?}", t.effects);
     }
     t.keys(":open<space>x<enter>");
-    assert!(matches!(&t.effects[..], [Effect::Find(_, None)]), "{:?}", t.effects);
+    assert!(matches!(&t.effects[..], [Effect::Find(_, None, Purpose::Open)]), "{:?}", t.effects);
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn a_path_dropped_on_a_screen_is_opened() {
     let mut t = Typist::attacked(Depth::True, false);
     t.effects.clear();
     t.send(Msg::Paste("'/photos/a cat.jpg' ".into()));
-    assert!(matches!(&t.effects[..], [Effect::Find(p, None)] if p == "/photos/a cat.jpg"), "{:?}", t.effects);
+    assert!(matches!(&t.effects[..], [Effect::Find(p, None, Purpose::Open)] if p == "/photos/a cat.jpg"), "{:?}", t.effects);
     t.keys("4/");
     t.send(Msg::Paste("block/2".into()));
     assert!(!t.effects.iter().any(|e| matches!(e, Effect::Find(..))), "a filter is typed");

@@ -50,6 +50,7 @@ fn places(context: Context) -> Vec<Typist> {
                 t.keys("jj/gib<enter>");
                 t
             },
+            compare::compared(),
         ],
         Context::Filter => vec![{
             let mut t = triage();

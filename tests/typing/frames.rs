@@ -33,7 +33,7 @@ impl Typist {
 }
 
 /// Every screen and dialog.
-const SCENES: [Scene; 22] = [
+const SCENES: [Scene; 23] = [
     ("start", Typist::opened),
     ("attack", |d, a| after("", d, a)),
     ("versus", |d, a| {
@@ -51,6 +51,13 @@ const SCENES: [Scene; 22] = [
     ("insight", |d, a| after("6|C", d, a)),
     ("triage", |d, a| {
         let mut t = triage();
+        t.model.theme = Theme::new("terminal", d, a).expect("built in");
+        t.keys("j");
+        t.wait(300);
+        t
+    }),
+    ("triage_compare", |d, a| {
+        let mut t = compare::compared();
         t.model.theme = Theme::new("terminal", d, a).expect("built in");
         t.keys("j");
         t.wait(300);

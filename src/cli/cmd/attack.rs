@@ -1,7 +1,6 @@
 //! `psescope attack`: one attack without the interface.
 
 use std::{
-    io::Write as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -17,6 +16,7 @@ use crate::{
         exit::Done,
         progress,
         session::{Session, interruptible},
+        tell,
     },
     core::{error::Error, oracle::Oracle as _},
     engine::{
@@ -203,7 +203,7 @@ fn explain(session: &mut Session, meta: RunMeta, trace: &Arc<Trace>) -> anyhow::
     })?;
     bar.finish_and_clear();
     for missing in &findings.missing {
-        let _ = writeln!(std::io::stderr(), "psescope: note: {missing}");
+        tell::note(missing);
     }
     Ok(findings.maps)
 }
@@ -304,11 +304,11 @@ impl AttackCommand {
             match part {
                 Report::Text(text) => say!("{}", text.trim_end()),
                 Report::Json(value) if several => runs.push(value),
-                Report::Json(value) => say!("{value}"),
+                Report::Json(value) => say_json!(value),
             }
         }
         if !runs.is_empty() {
-            say!("{}", json::attacks(runs, closest, self.closest_by.name()));
+            say_json!(json::attacks(runs, closest, self.closest_by.name()));
         } else if several && !self.json {
             let reached = attacked.iter().filter(|a| a.success).count();
             let nearest = closest.map(|at| format!("; the smallest {} is that of {}", self.closest_by.name(), target_name(&attacked[at])));

@@ -37,7 +37,7 @@ pub struct CamCommand {
     /// Image file, or a .npy array [C,H,W] with values 0..1; not with a run.
     image: Option<PathBuf>,
     /// Method; cam where the network ends in global average pooling and a linear layer, else gradcam.
-    #[arg(long, value_name = "M", value_parser = clap::builder::PossibleValuesParser::new(METHODS.iter().map(|m| m.name)))]
+    #[arg(long, value_name = "M", value_parser = clap::builder::PossibleValuesParser::new(METHODS.iter().map(|m| clap::builder::PossibleValue::new(m.name).help(m.summary))))]
     method: Option<String>,
     /// Layer (tensor name, see `psescope inspect`); the last spatial one without it.
     #[arg(long, value_name = "TENSOR")]
@@ -131,7 +131,7 @@ impl CamCommand {
             picture::save(path, &overlay())?;
         }
         if self.json {
-            say!("{}", self.to_json(&found, &pictures));
+            say_json!(self.to_json(&found, &pictures));
         } else {
             self.print(&found, &pictures)?;
         }

@@ -108,8 +108,7 @@ impl DissectCommand {
         bar.finish_and_clear();
         if self.json {
             let categories: Value = summary.categories.iter().map(|(name, labels)| (name.clone(), json!(labels))).collect();
-            say!(
-                "{}",
+            say_json!(
                 json!({"schema": "psescope.concept-data/1", "version": env!("CARGO_PKG_VERSION"), "folder": folder, "seed": self.seed,
                        "images": summary.images, "labels": summary.labels, "categories": categories})
             );
@@ -136,6 +135,7 @@ impl DissectCommand {
             out: out.to_owned(),
             tops: usize::from(self.tops),
             keep_activations: self.keep_activations,
+            keep_results: true,
             force: self.force,
         };
         let images = plan.limit.unwrap_or(usize::MAX).min(data.broden.images.len());
@@ -168,7 +168,7 @@ impl DissectCommand {
         })?;
         let pages = if self.no_html { Vec::new() } else { self.pages(&mut session, &data, &plan, &done)? };
         if self.json {
-            say!("{}", self.summary(&session, &data, images, &done, &pages, started.elapsed().as_secs_f64()));
+            say_json!(self.summary(&session, &data, images, &done, &pages, started.elapsed().as_secs_f64()));
         } else {
             self.print(&data, images, &done)?;
         }

@@ -61,7 +61,7 @@ impl DoctorCommand {
                 "configuration": config::current().files(),
                 "terminal": terminal,
             });
-            say!("{object}");
+            say_json!(object);
             return Ok(Done::Yes);
         }
         say!("psescope {}", found.version);
@@ -95,20 +95,17 @@ impl DoctorCommand {
         let failed = checks.iter().filter(|c| c.verdict == Mark::Failed).count();
         let card = about.cards.first().map_or("none", String::as_str);
         if self.json {
-            say!(
-                "{}",
-                json!({
-                    "schema": "psescope.selftest/1",
-                    "version": env!("CARGO_PKG_VERSION"),
-                    "model": model.display().to_string(),
-                    "sha256": subject.sha256,
-                    "cards": about.cards,
-                    "runtime": about,
-                    "fp16": options.fp16,
-                    "passed": failed == 0,
-                    "checks": checks,
-                })
-            );
+            say_json!(json!({
+                "schema": "psescope.selftest/1",
+                "version": env!("CARGO_PKG_VERSION"),
+                "model": model.display().to_string(),
+                "sha256": subject.sha256,
+                "cards": about.cards,
+                "runtime": about,
+                "fp16": options.fp16,
+                "passed": failed == 0,
+                "checks": checks,
+            }));
         } else {
             say!("psescope {}: {} on {}", env!("CARGO_PKG_VERSION"), runtime.report().engine, runtime.report().device);
             say!(

@@ -1,11 +1,11 @@
 //! `psescope export`: reports of a recorded run.
 
-use std::{io::Write as _, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use clap::{ArgGroup, Args};
 
 use crate::{
-    cli::{args::ModelArgs, exit::Done, progress, recorded, session::interruptible},
+    cli::{args::ModelArgs, exit::Done, progress, recorded, session::interruptible, tell},
     core::error::Error,
     engine::{
         findings::Findings,
@@ -69,19 +69,18 @@ impl ExportCommand {
         let needs_maps = self.json || wanted().any(|(format, _)| format.maps);
         let findings = if needs_maps { self.complete(findings, model)? } else { findings };
         let options = Options { scale: self.scale };
-        let mut said = std::io::stderr();
         for (format, path) in wanted() {
             file::write(path, &(format.bytes)(&findings, &options)?)?;
             // With --json, stdout belongs to the object.
-            let _ = writeln!(said, "psescope: wrote {}", path.display());
+            tell::complain(format_args!("wrote {}", path.display()));
         }
         if needs_maps {
             for missing in &findings.missing {
-                let _ = writeln!(said, "psescope: note: {missing}");
+                tell::note(missing);
             }
         }
         if self.json {
-            say!("{}", run_json::export(&findings));
+            say_json!(run_json::export(&findings));
         }
         Ok(Done::Yes)
     }

@@ -69,29 +69,26 @@ impl GradCommand {
         let taps = self.taps.iter().map(|t| (t.clone(), TapKind::ValueAndGradient)).collect();
         let coverage = graph::coverage(&subject.prepared);
         let built =
-            graph::instrument(&subject.prepared, &Instrumentation { loss, image_gradient: true, taps, gates: vec![], update: None })?;
+            graph::instrument(&subject.prepared, &Instrumentation { loss, image_gradient: true, taps, ..Instrumentation::default() })?;
         save(output, &write::to_bytes(&built.graph))?;
         let check = self.check.then(|| checked(&subject, &self.model_args)).transpose()?;
         if self.json {
-            say!(
-                "{}",
-                json!({
-                    "schema": SCHEMA,
-                    "version": env!("CARGO_PKG_VERSION"),
-                    "nodes": built.graph.nodes.len(),
-                    "image": built.image,
-                    "logits": built.logits,
-                    "cotangent": built.cotangent,
-                    "labels": built.labels.as_ref().map(|l| &l.0),
-                    "weights": built.labels.as_ref().map(|l| &l.1),
-                    "loss": built.loss,
-                    "grad_image": built.grad_image,
-                    "taps": built.taps.iter().map(|(value, gradient)| json!({"value": value, "gradient": gradient})).collect::<Vec<_>>(),
-                    "covered": coverage.covered,
-                    "missing": coverage.missing.iter().map(|m| json!({"op": m.op, "node": m.node})).collect::<Vec<_>>(),
-                    "check": check.as_ref().map(check_json),
-                })
-            );
+            say_json!(json!({
+                "schema": SCHEMA,
+                "version": env!("CARGO_PKG_VERSION"),
+                "nodes": built.graph.nodes.len(),
+                "image": built.image,
+                "logits": built.logits,
+                "cotangent": built.cotangent,
+                "labels": built.labels.as_ref().map(|l| &l.0),
+                "weights": built.labels.as_ref().map(|l| &l.1),
+                "loss": built.loss,
+                "grad_image": built.grad_image,
+                "taps": built.taps.iter().map(|(value, gradient)| json!({"value": value, "gradient": gradient})).collect::<Vec<_>>(),
+                "covered": coverage.covered,
+                "missing": coverage.missing.iter().map(|m| json!({"op": m.op, "node": m.node})).collect::<Vec<_>>(),
+                "check": check.as_ref().map(check_json),
+            }));
             return Ok(Done::Yes);
         }
         say!("{}: {} nodes, {} differentiable nodes covered", output.display(), built.graph.nodes.len(), coverage.covered);
@@ -114,7 +111,7 @@ fn check_json(check: &Check) -> serde_json::Value {
 
 fn print_check(check: &Check, json: bool) -> std::io::Result<()> {
     if json {
-        say!("{}", json!({"schema": SCHEMA, "version": env!("CARGO_PKG_VERSION"), "check": check_json(check)}));
+        say_json!(json!({"schema": SCHEMA, "version": env!("CARGO_PKG_VERSION"), "check": check_json(check)}));
     } else {
         let how = if check.float64 { "in float64" } else { "in float32, which limits it to about 1e-3" };
         say!("  finite differences along {} directions {how}: relative error {:.2e}", check.directions, check.error);

@@ -82,8 +82,7 @@ impl InsightCommand {
                 let numbers: serde_json::Map<_, _> = s.numbers.iter().map(|(name, v)| ((*name).to_owned(), json!(v))).collect();
                 json!({"topic": s.topic.name(), "text": s.text, "estimate": s.estimate, "known": s.known, "evidence": s.topic.evidence(), "numbers": numbers})
             };
-            say!(
-                "{}",
+            say_json!(
                 json!({"schema": "psescope.insight/1", "version": env!("CARGO_PKG_VERSION"), "model": case.session.model, "image": case.image,
                        "true": case.label, "target": case.target, "sentences": said.iter().map(sentence).collect::<Vec<_>>()})
             );

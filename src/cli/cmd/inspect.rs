@@ -103,7 +103,7 @@ impl InspectCommand {
             if let (Some(placement), Some(object)) = (&placement, report.as_object_mut()) {
                 object.insert("placement".into(), placement.json());
             }
-            say!("{report}");
+            say_json!(report);
         } else {
             print(&subject)?;
             if let Some(placement) = placement {

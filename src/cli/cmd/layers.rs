@@ -5,7 +5,7 @@ use ndarray::{Array4, ArrayView3, Axis};
 
 use crate::{
     cli::{
-        args::{ModelArgs, parse_number},
+        args::{ModelArgs, Print, parse_number},
         case::{Case, CaseArgs},
         exit::Done,
         progress,
@@ -24,7 +24,7 @@ use crate::{
 pub struct LayersCommand {
     #[command(flatten)]
     case: CaseArgs,
-    /// Layers: auto (those that everything passes through: ends of blocks), all, or parts of names separated by commas.
+    /// Layers: auto (ends of blocks that everything passes through), all, or parts of names separated by commas.
     #[arg(long, value_name = "SELECTION", default_value = "auto", help_heading = "Comparison")]
     layers: String,
     /// Step of the run; its result without it. The nearest step whose picture was kept is taken.
@@ -39,12 +39,8 @@ pub struct LayersCommand {
     /// The turning point is the first layer whose cosine is below this.
     #[arg(long, value_name = "X", default_value = "0.9", value_parser = parse_number, help_heading = "Comparison")]
     turning: f32,
-    /// Print one JSON object.
-    #[arg(long, conflicts_with = "csv", help_heading = "Output")]
-    json: bool,
-    /// Print comma-separated values.
-    #[arg(long, help_heading = "Output")]
-    csv: bool,
+    #[command(flatten)]
+    print: Print,
     #[command(flatten)]
     model_args: ModelArgs,
 }
@@ -59,23 +55,23 @@ impl LayersCommand {
         let adversarial = case.adversarial.clone();
         let report = LayerReport { step, layers: compared(&mut case, &infos, &[adversarial.view()], settings)?.swap_remove(0) };
         let timeline = if self.timeline { Some(over_steps(&mut case, &infos, settings)?) } else { None };
-        if self.json {
-            say!("{}", network::layers(&report, timeline.as_deref(), settings));
-        } else if self.csv {
-            say!("{}", network::layers_csv(timeline.as_deref().unwrap_or(std::slice::from_ref(&report))).trim_end());
-        } else {
-            for entry in timeline.iter().flatten() {
-                let last = entry.layers.last().and_then(|l| l.cosine).map_or_else(|| "-".into(), |c| format!("{c:.4}"));
-                say!(
-                    "step {:>5}  last cosine {last}  turning point {}",
-                    entry.step.unwrap_or(0),
-                    entry.turning(settings).unwrap_or("none")
-                );
-            }
-            say!("{}", network::layers_text(&report, settings).trim_end());
-        }
+        let steps = timeline.as_deref();
+        self.print.say(
+            || network::layers(&report, steps, settings),
+            || network::layers_csv(steps.unwrap_or(std::slice::from_ref(&report))),
+            || {
+                let over: String = steps.unwrap_or_default().iter().map(|entry| step_line(entry, settings)).collect();
+                over + &network::layers_text(&report, settings)
+            },
+        )?;
         Ok(Done::Yes)
     }
+}
+
+fn step_line(entry: &LayerReport, settings: Settings) -> String {
+    let last = entry.layers.last().and_then(|l| l.cosine).map_or_else(|| "-".into(), |c| format!("{c:.4}"));
+    let (step, turning) = (entry.step.unwrap_or(0), entry.turning(settings).unwrap_or("none"));
+    format!("step {step:>5}  last cosine {last}  turning point {turning}\n")
 }
 
 /// The number a person typed: 0.1 as a 32-bit float is not 0.1.

@@ -142,7 +142,7 @@ impl MaskCommand {
         };
         let context = case.session.context(&case.image);
         if self.json {
-            say!("{}", network::mask(&report, &context));
+            say_json!(network::mask(&report, &context));
         } else {
             say!("{}", network::mask_text(&report, &context).trim_end());
         }

@@ -131,7 +131,7 @@ impl PseCommand {
             picture::save(path, &picture::psr_overlay(case.adversarial.view(), &found.map, 0.6))?;
         }
         if self.json {
-            say!("{}", found.to_json(self.map.floor_relative));
+            say_json!(found.to_json(self.map.floor_relative));
         } else {
             say!("{}", text::pse(&found.map, &found.whole, &name(case.label), &name(case.target)).trim_end());
             found.print_rest()?;

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::sensitivity::{choose, write};
 use crate::{
     cli::{
-        args::{AttackArgs, ModelArgs, output_dir},
+        args::{AttackArgs, ModelArgs, Print, output_dir},
         exit::Done,
         progress,
         session::{Session, interruptible},
@@ -52,13 +52,9 @@ pub struct RecoveryCommand {
     limit: Option<usize>,
     #[command(flatten)]
     attack: AttackArgs,
-    /// Print one JSON object.
-    #[arg(long, help_heading = "Output")]
-    json: bool,
-    /// Print one row per number of units.
-    #[arg(long, help_heading = "Output", conflicts_with = "json")]
-    csv: bool,
-    /// Write recovery.csv and recovery.json into this folder.
+    #[command(flatten)]
+    print: Print,
+    /// Write recovery.csv (a row per number of units) and recovery.json into this folder.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -88,13 +84,7 @@ impl RecoveryCommand {
             write(&dir.join("recovery.csv"), &curve.to_csv())?;
             write(&dir.join("recovery.json"), &curve.to_json().to_string())?;
         }
-        if self.json {
-            say!("{}", curve.to_json());
-        } else if self.csv {
-            say!("{}", curve.to_csv().trim_end());
-        } else {
-            say!("{}", curve.to_text().trim_end());
-        }
+        self.print.say(|| curve.to_json(), || curve.to_csv(), || curve.to_text())?;
         Ok(Done::Yes)
     }
 

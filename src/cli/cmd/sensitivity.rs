@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{
-        args::{AttackArgs, ModelArgs, output_dir},
+        args::{AttackArgs, ModelArgs, Print, output_dir},
         exit::Done,
         progress,
         session::{Session, interruptible},
@@ -44,13 +44,9 @@ pub struct SensitivityCommand {
     study: StudyArgs,
     #[command(flatten)]
     attack: AttackArgs,
-    /// Print one JSON object.
-    #[arg(long, help_heading = "Output")]
-    json: bool,
-    /// Print one row per layer, response and unit.
-    #[arg(long, help_heading = "Output", conflicts_with = "json")]
-    csv: bool,
-    /// Write units.csv, layers.csv and sensitivity.json into this folder; a study that was cut short continues there.
+    #[command(flatten)]
+    print: Print,
+    /// Write units.csv (a row per layer, response and unit), layers.csv and sensitivity.json into this folder; a study that was cut short continues there.
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     out: Option<PathBuf>,
     /// Strongest units shown per layer.
@@ -141,13 +137,7 @@ impl SensitivityCommand {
                 write(&dir.join(name), &text)?;
             }
         }
-        if self.json {
-            say!("{}", study.to_json());
-        } else if self.csv {
-            say!("{}", study.units_csv().trim_end());
-        } else {
-            say!("{}", study.to_text(self.top, !self.no_plot).trim_end());
-        }
+        self.print.say(|| study.to_json(), || study.units_csv(), || study.to_text(self.top, !self.no_plot))?;
         Ok(Done::Yes)
     }
 

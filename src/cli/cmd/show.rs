@@ -30,7 +30,7 @@ impl ShowCommand {
         if self.file.extension().is_some_and(|e| e.eq_ignore_ascii_case("pse")) {
             let run = file::load(&self.file)?;
             if self.json {
-                say!("{}", run_json::run(&as_recorded(run)?));
+                say_json!(run_json::run(&as_recorded(run)?));
                 return Ok(Done::Yes);
             }
             let adversarial: Array3<f32> = run.result().map_or_else(|| (*run.trace.clean).clone(), |f| f.image.clone());

@@ -1,7 +1,7 @@
 //! `psescope triage`: every image of a folder predicted, attacked and explained; one row each.
 
 use std::{
-    io::{IsTerminal as _, Read as _, Write as _},
+    io::{IsTerminal as _, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -16,12 +16,14 @@ use crate::{
         exit::Done,
         progress,
         session::interruptible,
+        tell,
     },
     core::{
         error::Error,
         explain::psr::{self, Mode},
     },
     engine::{
+        keep,
         subject::Subject,
         triage::{
             self, Item, Row, Settings, Shard,
@@ -33,7 +35,7 @@ use crate::{
             summary::{Summary, weakest},
         },
     },
-    report::{triage_html, triage_text},
+    report::{facts, triage_html, triage_settings::COMMAND, triage_text},
 };
 
 /// Rows in the summary's table.
@@ -165,15 +167,17 @@ impl TriageCommand {
         let mut metadata = setup::metadata(&job, shard)?;
         metadata.insert("images".into(), total.to_string());
         metadata.insert("source".into(), images.display().to_string());
+        metadata.insert(COMMAND.into(), facts::shell(&keep::command_line()));
         output_dir(out)?;
-        let (mut journal, old) = self.begin(out, shard, &metadata)?;
+        let (mut journal, old, provider) = self.begin(out, shard, &metadata)?;
         let (mut rows, left) = setup::left(old, items);
+        metadata.extend(provider.map(|p| ("provider".to_owned(), p)));
         let kept = rows.len();
         if !left.is_empty() {
             let setup = Setup::open(&job, &self.model_args.runtime(), self.pace(), left.len())?;
             metadata.insert("provider".into(), setup.provider.clone());
             for notice in job.subject.notices.iter().chain(&setup.notices) {
-                let _ = writeln!(std::io::stderr(), "psescope: note: {notice}");
+                tell::note(notice);
             }
             let control = interruptible();
             let mut progress = Progress::new(kept, kept + left.len());
@@ -186,7 +190,7 @@ impl TriageCommand {
             progress.finish();
             if let Err(Error::Stopped) = outcome {
                 let text = format!("stopped with {} of {} images done; the same command goes on from there", rows.len(), kept + left.len());
-                let _ = writeln!(std::io::stderr(), "psescope: note: {text}");
+                tell::note(text);
             }
             outcome?;
         }
@@ -200,23 +204,26 @@ impl TriageCommand {
         Ok(Finished { rows, metadata, parquet, kept, seconds: begun.elapsed().as_secs_f64() })
     }
 
-    /// The journal, and the rows of earlier processes: of the journal, or of the finished part when it is to be written again.
-    fn begin(&self, out: &Path, shard: Shard, metadata: &Metadata) -> anyhow::Result<(Journal, Vec<Row>)> {
+    /// The journal, and the rows of earlier processes: of the journal, or of the finished part when it is to be written again, then with
+    /// the engine that made it.
+    fn begin(&self, out: &Path, shard: Shard, metadata: &Metadata) -> anyhow::Result<(Journal, Vec<Row>, Option<String>)> {
+        let mut provider = None;
         let (journal, mut rows) = Journal::open(&part::journal(out, shard), metadata)?;
         let finished = part::parquet(out, shard);
         if rows.is_empty() && finished.exists() {
             let (old, then) = triage::table::read(&finished)?;
-            if let Some((key, then, now)) = triage::journal::difference(&then, metadata) {
+            if let Some((key, was, now)) = triage::journal::difference(&then, metadata) {
                 journal.finish()?;
                 return Err(Error::Parameter(format!(
-                    "{} was made with another {key} ({then}; now {now}); give the same settings, or another --out folder",
+                    "{} was made with another {key} ({was}; now {now}); give the same settings, or another --out folder",
                     finished.display()
                 ))
                 .into());
             }
             rows = old;
+            provider = then.get("provider").cloned();
         }
-        Ok((journal, rows))
+        Ok((journal, rows, provider))
     }
 
     fn job(&self, model: &Path) -> anyhow::Result<Job> {
@@ -264,7 +271,7 @@ impl TriageCommand {
             if let (Some(object), serde_json::Value::Object(more)) = (object.as_object_mut(), more) {
                 object.extend(more);
             }
-            say!("{object}");
+            say_json!(object);
         } else {
             say!("{}", triage_text::summary(&summary, &worst, &finished.metadata).trim_end());
             say!("written   {}", finished.parquet.display());
@@ -317,7 +324,7 @@ impl Progress {
             let rate = (self.done - self.kept) as f64 / self.begun.elapsed().as_secs_f64().max(1e-9);
             let left = (self.total - self.done) as f64 / rate.max(1e-9);
             let text = format!("{} of {} images, {rate:.2} a second, {left:.0} s left, {} with errors", self.done, self.total, self.errors);
-            let _ = writeln!(std::io::stderr(), "psescope: note: {text}");
+            tell::note(text);
         }
     }
 

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use crate::{
     cli::{
-        args::{ModelArgs, parse_number},
+        args::{ModelArgs, Print, parse_number},
         case::{Case, CaseArgs},
         exit::Done,
         progress,
@@ -61,12 +61,8 @@ pub struct UnitsCommand {
     /// Smallest effect counted in the unit's promotion-suppression ratio, in logits.
     #[arg(long, value_name = "X", default_value = "0.1", value_parser = parse_number, help_heading = "Units")]
     psr_floor: f32,
-    /// Print one JSON object.
-    #[arg(long, conflicts_with = "csv", help_heading = "Output")]
-    json: bool,
-    /// Print comma-separated values.
-    #[arg(long, help_heading = "Output")]
-    csv: bool,
+    #[command(flatten)]
+    print: Print,
     #[command(flatten)]
     model_args: ModelArgs,
 }
@@ -126,17 +122,16 @@ impl UnitsCommand {
         let order = self.order(&table, labels.as_ref())?;
         let count = reference.map(|r| r.1);
         let context = case.session.context(&case.image);
-        if self.json {
-            say!("{}", network::units(&table, &order, labels.as_ref(), count, &context));
-        } else if self.csv {
-            say!("{}", network::units_csv(&table, &order, labels.as_ref()).trim_end());
-        } else {
+        let labels = labels.as_ref();
+        let text = || {
             let shown = &order[..order.len().min(self.top.unwrap_or(30))];
-            say!("{}", network::units_text(&table, shown, labels.as_ref(), &context).trim_end());
-            if shown.len() < order.len() {
-                say!("{} more units: --top N, --json or --csv shows them", order.len() - shown.len());
+            let table = network::units_text(&table, shown, labels, &context);
+            match order.len() - shown.len() {
+                0 => table,
+                more => format!("{}\n{more} more units: --top N, --json or --csv shows them", table.trim_end()),
             }
-        }
+        };
+        self.print.say(|| network::units(&table, &order, labels, count, &context), || network::units_csv(&table, &order, labels), text)?;
         Ok(Done::Yes)
     }
 
@@ -156,7 +151,7 @@ impl UnitsCommand {
             let found = with_concept(labels, name, self.labels.iou)?;
             order.retain(|k| found.contains(k));
         }
-        if self.json || self.csv {
+        if !self.print.is_text() {
             order.truncate(self.top.unwrap_or(usize::MAX));
         }
         Ok(order)

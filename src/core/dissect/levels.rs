@@ -1,7 +1,6 @@
 //! What is known of a unit's values over the concept images: the threshold above which it is on, and how far its mean response spreads.
 
-use ndarray::ArrayView4;
-
+use super::survey::Summary;
 use crate::core::error::{Error, Result};
 
 /// Columns of the file, in order. Units count from 1, as in NetDissect's files.
@@ -72,16 +71,13 @@ impl Moments {
         Self { images: 0, mean: vec![0.0; units], squares: vec![0.0; units] }
     }
 
-    /// Adds images: maps `[N, C, H, W]`.
-    pub fn push(&mut self, maps: ArrayView4<f32>) {
-        for image in maps.outer_iter() {
-            self.images += 1;
-            for ((map, mean), squares) in image.outer_iter().zip(&mut self.mean).zip(&mut self.squares) {
-                let value = map.iter().map(|v| f64::from(*v)).sum::<f64>() / map.len().max(1) as f64;
-                let before = value - *mean;
-                *mean += before / self.images as f64;
-                *squares += before * (value - *mean);
-            }
+    /// Adds an image: its maps, one per unit.
+    pub fn push(&mut self, maps: &[Summary]) {
+        self.images += 1;
+        for ((map, mean), squares) in maps.iter().zip(&mut self.mean).zip(&mut self.squares) {
+            let before = map.mean - *mean;
+            *mean += before / self.images as f64;
+            *squares += before * (map.mean - *mean);
         }
     }
 
@@ -97,13 +93,15 @@ mod tests {
     use ndarray::Array4;
 
     use super::*;
+    use crate::core::dissect::survey::summaries;
 
     #[test]
     fn the_spread_is_that_of_the_means() {
         let maps = Array4::from_shape_fn((5, 2, 2, 3), |(n, c, y, x)| (n * n) as f32 * (c + 1) as f32 + y as f32 - x as f32);
         let mut moments = Moments::new(2);
-        moments.push(maps.slice(ndarray::s![..2, .., .., ..]));
-        moments.push(maps.slice(ndarray::s![2.., .., .., ..]));
+        for image in summaries(maps.as_slice().unwrap(), 6).chunks(2) {
+            moments.push(image);
+        }
         let levels = moments.finish(vec![1.5, 2.5]);
         // Means of the maps are n^2 (c + 1) - 1/2: 0, 1, 4, 9, 16 have mean 6 and variance 43.5.
         for (c, scale) in [(0, 1.0), (1, 2.0)] {

@@ -45,16 +45,15 @@ impl Bits {
         self.words.iter().map(|w| u64::from(w.count_ones())).sum()
     }
 
-    /// The pixels that are on, rising.
-    pub fn ones(&self) -> impl Iterator<Item = usize> + '_ {
-        self.words.iter().enumerate().flat_map(|(i, word)| {
+    /// Calls `each` with the pixels that are on, rising.
+    pub fn for_each(&self, mut each: impl FnMut(usize)) {
+        for (i, word) in self.words.iter().enumerate() {
             let mut rest = *word;
-            std::iter::from_fn(move || {
-                let bit = (rest != 0).then(|| rest.trailing_zeros() as usize)?;
+            while rest != 0 {
+                each(i * 64 + rest.trailing_zeros() as usize);
                 rest &= rest - 1;
-                Some(i * 64 + bit)
-            })
-        })
+            }
+        }
     }
 }
 
@@ -142,15 +141,16 @@ impl Upsampler {
 
     /// Turns on the pixels strictly above the threshold. Returns how many; `bits` is left untouched when the map never exceeds it.
     pub fn mask(&self, map: &[f32], threshold: f64, bits: &mut Bits) -> u64 {
-        let above = |v: f32| f64::from(v) > threshold;
-        if !map.iter().any(|v| above(*v)) {
+        let floor = floor(threshold);
+        let above = |v: f32| v > floor;
+        if !any_above(map, floor) {
             return 0;
         }
         let width = self.x.low.len();
         bits.clear(self.y.low.len() * width);
         for (row, ys) in self.y.pixels.iter().enumerate() {
             let rows = [row, self.y.next(row)].map(|r| &map[r * self.x.samples..][..self.x.samples]);
-            if ys.is_empty() || !rows.iter().any(|r| r.iter().any(|v| above(*v))) {
+            if ys.is_empty() || !rows.iter().any(|r| any_above(r, floor)) {
                 continue;
             }
             for (column, xs) in self.x.pixels.iter().enumerate() {
@@ -173,6 +173,18 @@ impl Upsampler {
         }
         bits.count()
     }
+}
+
+/// The largest f32 that is not above the threshold: a value is above this one exactly when it is above the threshold.
+fn floor(threshold: f64) -> f32 {
+    let near = threshold as f32;
+    if f64::from(near) > threshold { near.next_down() } else { near }
+}
+
+/// Whether a value is above; whole blocks at a time, so that it compiles to vector comparisons.
+fn any_above(values: &[f32], floor: f32) -> bool {
+    let (blocks, rest) = values.as_chunks::<32>();
+    blocks.iter().any(|b| b.iter().fold(false, |any, v| any | (*v > floor))) || rest.iter().any(|v| *v > floor)
 }
 
 fn half_pixel(samples: usize, pixels: usize) -> Axis {
@@ -212,10 +224,28 @@ mod tests {
                 let count = up.mask(&map, threshold, &mut bits);
                 let on = |i: usize| up.value(&map, i / 45, i % 45) > threshold;
                 let all: Vec<usize> = (0..57 * 45).filter(|i| on(*i)).collect();
-                assert_eq!(bits.ones().collect::<Vec<_>>(), all);
+                let mut ones = Vec::new();
+                bits.for_each(|at| ones.push(at));
+                assert_eq!(ones, all);
                 assert_eq!(count, all.len() as u64);
                 assert!(all.iter().all(|i| bits.get(*i)));
             }
+        }
+    }
+
+    #[test]
+    fn floors_divide_single_precision_numbers_as_thresholds_do() {
+        for threshold in [0.0, 0.1, -0.1, 1.0 / 3.0, 16_777_217.0, -16_777_217.0, 1e-46, -1e-46, f64::from(f32::MAX) * 1.000_000_01] {
+            let near = threshold as f32;
+            for v in [near, near.next_up(), near.next_down()] {
+                assert_eq!(v > floor(threshold), f64::from(v) > threshold, "{v} {threshold}");
+            }
+        }
+        let mut values = [0.0; 70];
+        for at in [0, 31, 32, 63, 64, 69] {
+            values[at] = 2.0;
+            assert!(any_above(&values, 1.0) && !any_above(&values, 2.0));
+            values[at] = 0.0;
         }
     }
 

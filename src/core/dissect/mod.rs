@@ -6,6 +6,7 @@
 //! field    where a layer's samples lie in the image       mask  upsample, compare, as bits
 //! tally    pixels of masks, labels and both               result  NetDissect's result file
 //! levels   its threshold and the spread of its mean response, as a file
+//! survey   one pass over the maps that feeds quantile, levels and tops
 //! tops     the images that excite a unit most             labels  what others ask: the concept of a unit
 //! make     a small data set of our own
 //! ```
@@ -21,6 +22,7 @@ pub mod mask;
 mod number;
 pub mod quantile;
 pub mod result;
+pub mod survey;
 mod tables;
 pub mod tally;
 pub mod tops;

@@ -10,6 +10,7 @@
 use ndarray::ArrayView4;
 use rayon::prelude::*;
 
+use super::survey::Summary;
 use crate::core::error::{Error, Result};
 
 /// Level of NetDissect for the fraction `q` of the values above the threshold.
@@ -61,12 +62,18 @@ impl Quantiles {
         if self.is_exact() { 0.0 } else { (self.level * (1.0 - self.level) * (1.0 - self.share) / (self.seen as f64).max(1.0)).sqrt() }
     }
 
-    /// Takes in the maps `[N, U, h, w]` of the images from number `first` on. Values must be finite.
-    pub fn push(&mut self, first: usize, maps: ArrayView4<f32>) -> Result<()> {
+    /// Bytes that the kept values take at most.
+    pub fn bytes(&self) -> usize {
+        // Twice: a tail is cut back when it has doubled.
+        self.tails.iter().map(|t| t.keep.saturating_mul(2 * size_of::<f32>())).fold(0, usize::saturating_add)
+    }
+
+    /// Takes in the maps `[N, U, h, w]` of the images from number `first` on, and their summaries in the same order. Values must be finite.
+    pub fn push(&mut self, first: usize, maps: ArrayView4<f32>, summaries: &[Summary]) -> Result<()> {
         let maps = maps.as_standard_layout();
         let (n, units, h, w) = maps.dim();
         let per = (h * w) as u64;
-        if units != self.tails.len() || per != self.positions {
+        if units != self.tails.len() || per != self.positions || summaries.len() != n * units {
             return Err(Error::Engine("the layer changed its shape between images".into()));
         }
         let all = maps.as_slice().expect("standard layout");
@@ -78,20 +85,20 @@ impl Quantiles {
         };
         self.seen += if self.bound.is_none() { n as u64 * per } else { taken.iter().map(|t| t.len() as u64).sum() };
         let per = per as usize;
-        self.tails.par_iter_mut().enumerate().try_for_each(|(unit, tail)| {
+        self.tails.par_iter_mut().enumerate().with_min_len(16).for_each(|(unit, tail)| {
             for image in 0..n {
-                let map = &all[(image * units + unit) * per..][..per];
-                if !map.iter().all(|v| v.is_finite()) {
-                    let text = format!("unit {unit} is not a finite number on image {}; leave that image or layer out", first + image);
-                    return Err(Error::Input(text));
+                let at = image * units + unit;
+                if summaries[at].max <= tail.cut {
+                    continue;
                 }
+                let map = &all[at * per..][..per];
                 match taken.get(image) {
                     None => tail.extend(map.iter().copied()),
                     Some(positions) => tail.extend(positions.iter().map(|p| map[*p as usize])),
                 }
             }
-            Ok(())
-        })
+        });
+        Ok(())
     }
 
     /// The thresholds, one per unit.
@@ -152,6 +159,7 @@ mod tests {
     use rand::{RngExt as _, SeedableRng as _};
 
     use super::*;
+    use crate::core::dissect::survey::summaries;
 
     fn maps(images: usize, units: usize, side: usize) -> Array4<f32> {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);
@@ -171,7 +179,9 @@ mod tests {
         let (n, units, h, w) = maps.dim();
         let mut quantiles = Quantiles::new(units, n, h * w, level, capacity);
         for first in (0..n).step_by(3) {
-            quantiles.push(first, maps.slice(s![first..(first + 3).min(n), .., .., ..])).unwrap();
+            let piece = maps.slice(s![first..(first + 3).min(n), .., .., ..]);
+            let summaries = summaries(piece.as_slice().unwrap(), h * w);
+            quantiles.push(first, piece, &summaries).unwrap();
         }
         let (exact, error) = (quantiles.is_exact(), quantiles.rank_error());
         (quantiles.finish(), exact, error)
@@ -208,8 +218,7 @@ mod tests {
         assert_eq!(run(&dead, level(0.005), 100).0, [0.0]);
         let one = Array4::from_elem((1, 1, 1, 1), -3.5);
         assert_eq!(run(&one, level(0.005), 100).0, [-3.5]);
-        let mut bad = Array4::zeros((1, 1, 2, 2));
-        bad[(0, 0, 1, 1)] = f32::NAN;
-        assert!(Quantiles::new(1, 1, 4, 0.9, 10).push(0, bad.view()).unwrap_err().to_string().contains("image 0"));
+        let other = Array4::zeros((1, 1, 2, 2));
+        assert!(Quantiles::new(1, 1, 9, 0.9, 10).push(0, other.view(), &[Summary::default()]).is_err());
     }
 }

@@ -192,16 +192,24 @@ impl Unit {
         let Scratch { bits, met } = scratch;
         met.clear();
         met.resize(present.len(), rule == Rule::AllImages);
+        // Label 0 is counted like the others, which spares a branch per pixel, and then forgotten.
+        let unlabelled = self.both[0];
         for plane in &image.planes {
             let plane = plane.as_slice().expect("label pictures are read in standard layout");
-            for at in bits.ones() {
-                let label = usize::from(plane[at]);
-                if label != 0 {
-                    self.both[label] += 1;
-                    met[vocabulary.primary[label]] = true;
-                }
+            let both = &mut self.both;
+            if rule == Rule::Lite {
+                bits.for_each(|at| {
+                    let label = usize::from(plane[at]);
+                    both[label] += 1;
+                    if label != 0 {
+                        met[vocabulary.primary[label]] = true;
+                    }
+                });
+            } else {
+                bits.for_each(|at| both[usize::from(plane[at])] += 1);
             }
         }
+        self.both[0] = unlabelled;
         for label in image.whole.iter().map(|l| usize::from(*l)).filter(|l| *l != 0 || vocabulary.zero) {
             self.both[label] += on;
             if label != 0 {

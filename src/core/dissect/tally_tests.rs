@@ -7,6 +7,7 @@ use crate::core::dissect::{
     broden::{Category, Code, Label},
     mask::Upsampling,
     quantile::{Quantiles, level},
+    survey::summaries,
 };
 
 /// Labels 1 and 2 are objects, 3 is a scene.
@@ -33,7 +34,7 @@ fn plane(on: impl Fn(usize, usize) -> u16) -> ImageLabels {
 fn dissect(maps: &Array4<f32>, labels: &[ImageLabels], rule: Rule, compat: bool) -> Tally {
     let (n, units, h, w) = maps.dim();
     let mut quantiles = Quantiles::new(units, n, h * w, level(0.005), 1 << 20);
-    quantiles.push(0, maps.view()).unwrap();
+    quantiles.push(0, maps.view(), &summaries(maps.as_slice().unwrap(), h * w)).unwrap();
     let up = Upsampler::new([h, w], [SIDE, SIDE], [SIDE, SIDE], Upsampling::Plain);
     let mut tally = Tally::new(rule, Vocabulary::new(&data(), compat), &quantiles.finish());
     tally.add(maps.view(), labels, &vec![&up; n]);

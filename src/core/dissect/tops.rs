@@ -1,6 +1,6 @@
 //! The images that excite each unit most, by its largest value.
 
-use ndarray::ArrayView4;
+use super::survey::Summary;
 
 /// Best images per unit in the making.
 #[derive(Debug, Clone)]
@@ -15,18 +15,15 @@ impl Tops {
         Self { keep, units: vec![Vec::with_capacity(keep + 1); units] }
     }
 
-    /// Takes in the maps `[N, U, h, w]` of the images from number `first` on. Equal values keep the earlier image.
-    pub fn push(&mut self, first: usize, maps: ArrayView4<f32>) {
-        for (i, image) in maps.outer_iter().enumerate() {
-            for (map, tops) in image.outer_iter().zip(&mut self.units) {
-                let value = map.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                if tops.len() == self.keep && tops.last().is_none_or(|last| value <= last.0) {
-                    continue;
-                }
-                let at = tops.partition_point(|t| t.0 >= value);
-                tops.insert(at, (value, first + i));
-                tops.truncate(self.keep);
+    /// Takes in the maps of image number `image`, one per unit. Equal values keep the earlier image.
+    pub fn push(&mut self, image: usize, maps: &[Summary]) {
+        for (Summary { max: value, .. }, tops) in maps.iter().zip(&mut self.units) {
+            if tops.len() == self.keep && tops.last().is_none_or(|last| *value <= last.0) {
+                continue;
             }
+            let at = tops.partition_point(|t| t.0 >= *value);
+            tops.insert(at, (*value, image));
+            tops.truncate(self.keep);
         }
     }
 
@@ -38,8 +35,6 @@ impl Tops {
 
 #[cfg(test)]
 mod tests {
-    use ndarray::Array4;
-
     use super::*;
 
     #[test]
@@ -47,7 +42,7 @@ mod tests {
         let values = [3.0, 1.0, 4.0, 1.0, 5.0, 4.0];
         let mut tops = Tops::new(1, 3);
         for (i, v) in values.iter().enumerate() {
-            tops.push(i, Array4::from_shape_vec((1, 1, 1, 2), vec![*v, 0.0]).unwrap().view());
+            tops.push(i, &[Summary { max: *v, ..Summary::default() }]);
         }
         assert_eq!(tops.finish(), [[(5.0, 4), (4.0, 2), (4.0, 5)]]);
     }

@@ -42,47 +42,30 @@ pub struct MethodInfo {
     pub title: &'static str,
     /// One sentence.
     pub summary: &'static str,
-    /// Whether it needs the gradient at the layer.
-    pub needs_gradient: bool,
     /// Whether its definition ends in a ReLU.
     pub relu: bool,
 }
 
 /// Every method, in the order shown to people.
 pub static METHODS: &[MethodInfo] = &[
-    info(Method::Cam, "cam", "CAM", "Weights of the linear head: exact for global average pooling and one linear layer.", false, false),
-    info(Method::GradCam, "gradcam", "Grad-CAM", "Channels weighted by their mean gradient; works at any convolutional layer.", true, true),
-    info(Method::GradCamPlusPlus, "gradcam++", "Grad-CAM++", "Grad-CAM with weights that favour several small regions.", true, true),
-    info(Method::XGradCam, "xgradcam", "XGrad-CAM", "Channels weighted by gradient times activation, normalised per channel.", true, false),
-    info(
-        Method::LayerCam,
-        "layercam",
-        "LayerCAM",
-        "Positive gradient times activation, place by place: sharp at early layers.",
-        true,
-        true,
-    ),
-    info(Method::HiResCam, "hirescam", "HiResCAM", "Gradient times activation, place by place: faithful for linear heads.", true, false),
+    info(Method::Cam, "cam", "CAM", "Weights of the linear head: exact for global average pooling and one linear layer.", false),
+    info(Method::GradCam, "gradcam", "Grad-CAM", "Channels weighted by their mean gradient; works at any convolutional layer.", true),
+    info(Method::GradCamPlusPlus, "gradcam++", "Grad-CAM++", "Grad-CAM with weights that favour several small regions.", true),
+    info(Method::XGradCam, "xgradcam", "XGrad-CAM", "Channels weighted by gradient times activation, normalised per channel.", false),
+    info(Method::LayerCam, "layercam", "LayerCAM", "Positive gradient times activation, place by place: sharp at early layers.", true),
+    info(Method::HiResCam, "hirescam", "HiResCAM", "Gradient times activation, place by place: faithful for linear heads.", false),
     info(
         Method::ScoreCam,
         "scorecam",
         "Score-CAM",
         "Channels weighted by the score that their own place leaves: no gradient, one forward run per channel.",
-        false,
         true,
     ),
-    info(Method::EigenCam, "eigencam", "Eigen-CAM", "First principal component of the activation: no class, no gradient.", false, false),
+    info(Method::EigenCam, "eigencam", "Eigen-CAM", "First principal component of the activation: no class, no gradient.", false),
 ];
 
-const fn info(
-    method: Method,
-    name: &'static str,
-    title: &'static str,
-    summary: &'static str,
-    needs_gradient: bool,
-    relu: bool,
-) -> MethodInfo {
-    MethodInfo { method, name, title, summary, needs_gradient, relu }
+const fn info(method: Method, name: &'static str, title: &'static str, summary: &'static str, relu: bool) -> MethodInfo {
+    MethodInfo { method, name, title, summary, relu }
 }
 
 impl Method {

@@ -116,7 +116,7 @@ pub fn turning_point(changes: &[LayerChange], settings: Settings) -> Option<usiz
     changes.iter().position(|c| c.cosine.is_some_and(|v| v < settings.turning))
 }
 
-/// The layers a selection names: `auto` (those that everything passes through: ends of blocks), `all`, or parts of names
+/// The layers a selection names: `auto` (ends of blocks that everything passes through), `all`, or parts of names
 /// separated by commas. The order is that of the network.
 pub fn select(network: &dyn Units, selection: &str) -> Result<Vec<LayerInfo>> {
     let all = network.unit_layers();

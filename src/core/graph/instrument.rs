@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::{
-    Instrumentation, Instrumented, Prepared, TapKind, gate,
+    Instrumentation, Instrumented, Loss, Prepared, TapKind, gate,
     grad::{builder::Builder, differentiate, prune::prune},
     loss::{self, Head},
     tap, units, update,
@@ -66,6 +66,9 @@ pub fn instrument(prepared: &Prepared, spec: &Instrumentation) -> Result<Instrum
         taps.push((value, (*kind == TapKind::ValueAndGradient).then(|| gradient(tensor, &format!("grad_{tensor}")))));
     }
     let mut graph = b.finish();
+    if spec.cut && !taps.is_empty() && !backward && spec.loss == Loss::None && spec.update.is_none() {
+        graph.outputs.retain(|o| taps.iter().any(|(value, _)| *value == o.name));
+    }
     prune(&mut graph);
     graph.ir_version = ir_version(graph.opset);
     let done = Instrumented {

@@ -24,7 +24,7 @@ pub use grad::coverage::coverage;
 pub use instrument::instrument;
 pub use layers::{linear_head, spatial_layers};
 pub use normalise::normalise;
-pub use units::{UnitLayer, passages, unit_layer, unit_layers};
+pub use units::{UnitLayer, block_ends, passages, unit_layer, unit_layers};
 
 use std::collections::BTreeMap;
 
@@ -155,6 +155,8 @@ pub struct Instrumentation {
     pub taps: Vec<(String, TapKind)>,
     /// Gates.
     pub gates: Vec<Gate>,
+    /// Whether to leave out what no tap needs, the logits too. Without a backward pass only.
+    pub cut: bool,
     /// An attack's update; needs a loss head and the image gradient, except to measure.
     pub update: Option<Update>,
 }

@@ -88,6 +88,35 @@ pub fn passages(prepared: &Prepared) -> Vec<String> {
     found
 }
 
+/// Operators that bring branches together.
+const JOINS: &[&str] = &["Add", "Sum", "Concat"];
+
+/// Those of the layers that end a block: they lie where everything passes through, and join branches (or are the activation of what does), or
+/// are convolutions without an activation (linear bottlenecks). The first and the last such place with maps and all vectors count too. Networks
+/// without branches have no blocks: all places where everything passes through.
+pub fn block_ends(prepared: &Prepared, layers: &[UnitLayer]) -> Vec<String> {
+    let graph = &prepared.graph;
+    let passages: HashSet<String> = passages(prepared).into_iter().collect();
+    let main: Vec<&UnitLayer> = layers.iter().filter(|l| passages.contains(&l.info.name)).collect();
+    let producers: HashMap<&str, &Node> = graph.nodes.iter().flat_map(|n| n.outputs.iter().map(move |o| (o.as_str(), n))).collect();
+    let varying = |n: &Node| n.inputs.iter().filter(|i| producers.contains_key(i.as_str()) || **i == prepared.image).count();
+    let joins = |name: &str| producers.get(name).is_some_and(|n| JOINS.contains(&n.op.as_str()) && varying(n) > 1);
+    let joined = |name: &str| {
+        let activated = |n: &&Node| (ACTIVATIONS.contains(&n.op.as_str()) || n.op == "Mul") && n.inputs.iter().any(|i| joins(i));
+        joins(name) || producers.get(name).is_some_and(activated)
+    };
+    if main.iter().filter(|l| joined(&l.info.name)).count() < 2 {
+        return main.into_iter().map(|l| l.info.name.clone()).collect();
+    }
+    let is_vector = |l: &UnitLayer| l.rank == 2;
+    let (first, last) = (main.iter().position(|l| !is_vector(l)), main.iter().rposition(|l| !is_vector(l)));
+    let ends = main.iter().enumerate().filter(|(i, l)| {
+        let linear = l.info.op == "Conv" || l.info.op == "BatchNormalization";
+        Some(*i) == first || Some(*i) == last || is_vector(l) || linear || joined(&l.info.name)
+    });
+    ends.map(|(_, l)| l.info.name.clone()).collect()
+}
+
 /// Any computed float tensor with a batch and a unit dimension of known size, as a layer.
 pub fn unit_layer(prepared: &Prepared, name: &str) -> Option<UnitLayer> {
     let node = prepared.graph.nodes.iter().find(|n| n.outputs.iter().any(|o| o == name))?;

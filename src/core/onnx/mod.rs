@@ -4,6 +4,7 @@
 
 mod inline;
 mod ir;
+mod opaque;
 #[allow(missing_docs, clippy::all, clippy::pedantic)]
 #[rustfmt::skip]
 pub mod pb;

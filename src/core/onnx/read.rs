@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use prost::{Message, bytes::Bytes};
 
-use super::{Attr, DType, Dim, Graph, Node, TensorData, TensorType, ValueInfo, inline, pb};
+use super::{Attr, DType, Dim, Graph, Node, TensorData, TensorType, ValueInfo, inline, opaque, pb};
 use crate::core::error::{Error, Result};
 
 /// Where a tensor's bytes lie when they are outside the model file.
@@ -59,21 +59,32 @@ pub fn parse(bytes: Bytes, fetch: &mut Fetch) -> Result<Graph> {
     if proto.node.len() > MAX_NODES {
         return Err(Error::Model(format!("the model has {} nodes; psescope reads at most {MAX_NODES}", proto.node.len())));
     }
-    for tensor in proto.initializer {
+    let mut constants = Vec::new();
+    for mut tensor in proto.initializer {
         let name = shown(tensor.name.clone());
+        // Texts and the like: nothing computes with them, but they must reach the engine whole.
+        if DType::from_onnx(tensor.data_type.unwrap_or(0)).size().is_none() {
+            opaque::tensor(&mut tensor, fetch)?;
+            constants.push(constant(name, tensor));
+            continue;
+        }
         let data = tensor_data(tensor, fetch)?;
         if graph.initializers.insert(name.clone(), data).is_some() {
             return Err(Error::Model(format!("two weights are called '{name}'; the file is damaged")));
         }
     }
     // Up to IR 3 every initializer was listed as an input too.
-    graph.inputs = proto.input.iter().map(value_info).filter(|v| !graph.initializers.contains_key(&v.name)).collect();
+    let weights: HashSet<&str> = graph.initializers.keys().chain(constants.iter().flat_map(|n| &n.outputs)).map(String::as_str).collect();
+    graph.inputs = proto.input.iter().map(value_info).filter(|v| !weights.contains(v.name.as_str())).collect();
     graph.outputs = proto.output.iter().map(value_info).collect();
     for info in proto.value_info.iter().map(value_info) {
         graph.types.insert(info.name, info.ty);
     }
     let nodes = if model.functions.is_empty() { proto.node } else { inline::inline(proto.node, &model.functions, graph.opset)? };
-    graph.nodes = nodes.into_iter().map(|n| node(n, fetch)).collect::<Result<_>>()?;
+    graph.nodes = constants;
+    for proto in nodes {
+        graph.nodes.push(node(proto, fetch)?);
+    }
     sort_topologically(&mut graph)?;
     Ok(graph)
 }
@@ -116,8 +127,20 @@ fn node(proto: pb::NodeProto, fetch: &mut Fetch) -> Result<Node> {
     Ok(Node { name: shown(proto.name), op: shown(proto.op_type), domain, inputs: names(proto.input), outputs: names(proto.output), attrs })
 }
 
-fn attr(proto: pb::AttributeProto, fetch: &mut Fetch) -> Result<Attr> {
+/// A node that gives a tensor as it stands in the file.
+fn constant(name: String, tensor: pb::TensorProto) -> Node {
+    let mut value = pb::AttributeProto { name: Some("value".into()), t: Some(tensor), ..Default::default() };
+    value.set_type(pb::attribute_proto::AttributeType::Tensor);
+    let attrs = BTreeMap::from([("value".to_owned(), Attr::Opaque(Box::new(value)))]);
+    Node { name: name.clone(), op: "Constant".into(), domain: String::new(), inputs: Vec::new(), outputs: vec![name], attrs }
+}
+
+fn attr(mut proto: pb::AttributeProto, fetch: &mut Fetch) -> Result<Attr> {
     use pb::attribute_proto::AttributeType as Type;
+    let kept = |mut proto: pb::AttributeProto, fetch: &mut Fetch| -> Result<Attr> {
+        opaque::gather(&mut proto, fetch)?;
+        Ok(Attr::Opaque(Box::new(proto)))
+    };
     Ok(match proto.r#type() {
         Type::Int => Attr::Int(proto.i.unwrap_or(0)),
         Type::Float => Attr::Float(proto.f.unwrap_or(0.0)),
@@ -125,16 +148,16 @@ fn attr(proto: pb::AttributeProto, fetch: &mut Fetch) -> Result<Attr> {
         Type::Ints => Attr::Ints(proto.ints),
         Type::Floats => Attr::Floats(proto.floats),
         Type::Strings => Attr::Strs(proto.strings),
-        Type::Tensor => match proto.t {
+        Type::Tensor => match proto.t.take() {
             Some(t) if DType::from_onnx(t.data_type.unwrap_or(0)).size().is_some() => Attr::Tensor(tensor_data(t, fetch)?),
-            t => Attr::Opaque(Box::new(pb::AttributeProto { t, ..proto })),
+            t => kept(pb::AttributeProto { t, ..proto }, fetch)?,
         },
-        _ => Attr::Opaque(Box::new(proto)),
+        _ => kept(proto, fetch)?,
     })
 }
 
 /// Decodes a tensor from whichever field it is stored in, checking its size before allocating.
-fn tensor_data(t: pb::TensorProto, fetch: &mut Fetch) -> Result<TensorData> {
+pub(super) fn tensor_data(t: pb::TensorProto, fetch: &mut Fetch) -> Result<TensorData> {
     let name = shown(t.name.clone());
     let bad = |why: &str| Error::Model(format!("tensor '{name}' {why}; the file is damaged or not meant for this tool"));
     let dtype = DType::from_onnx(t.data_type.unwrap_or(0));
@@ -143,9 +166,7 @@ fn tensor_data(t: pb::TensorProto, fetch: &mut Fetch) -> Result<TensorData> {
     }
     let dims = t.dims.iter().map(|&d| usize::try_from(d).map_err(|_| bad("has a negative dimension"))).collect::<Result<Vec<_>>>()?;
     let count = dims.iter().try_fold(1usize, |a, &d| a.checked_mul(d)).ok_or_else(|| bad("is too large"))?;
-    let Some(size) = dtype.size() else {
-        return Ok(TensorData { dtype, dims, bytes: t.raw_data.unwrap_or_default() });
-    };
+    let size = dtype.size().ok_or_else(|| bad("has a type that psescope does not read"))?;
     let expected = count.checked_mul(size).ok_or_else(|| bad("is too large"))?;
     let bytes = if t.data_location == Some(pb::tensor_proto::DataLocation::External as i32) {
         fetch(&external(&t, expected as u64)?)?
@@ -238,4 +259,66 @@ fn sort_topologically(graph: &mut Graph) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::onnx::write;
+
+    fn text_tensor(name: &str) -> pb::TensorProto {
+        let text = Bytes::from_static(b"a cat");
+        pb::TensorProto { name: Some(name.into()), data_type: Some(8), dims: vec![1], string_data: vec![text], ..Default::default() }
+    }
+
+    fn outside(name: &str, data_type: i32) -> pb::TensorProto {
+        let place = pb::StringStringEntryProto { key: Some("location".into()), value: Some("/etc/passwd".into()) };
+        let location = Some(pb::tensor_proto::DataLocation::External as i32);
+        let (external_data, data_type) = (vec![place], Some(data_type));
+        pb::TensorProto { name: Some(name.into()), data_type, dims: vec![2], external_data, data_location: location, ..Default::default() }
+    }
+
+    /// One node, an If whose branch holds this tensor, and these weights.
+    fn model(inner: Vec<pb::TensorProto>, weights: Vec<pb::TensorProto>) -> Bytes {
+        let branch = pb::GraphProto { initializer: inner, ..Default::default() };
+        let mut then = pb::AttributeProto { name: Some("then_branch".into()), g: Some(branch), ..Default::default() };
+        then.set_type(pb::attribute_proto::AttributeType::Graph);
+        let (op_type, output) = (Some("If".into()), vec!["y".into()]);
+        let node = pb::NodeProto { op_type, input: vec!["c".into()], output, attribute: vec![then], ..Default::default() };
+        let input = vec![pb::ValueInfoProto { name: Some("c".into()), ..Default::default() }];
+        let graph = pb::GraphProto { node: vec![node], initializer: weights, input, ..Default::default() };
+        let opset_import = vec![pb::OperatorSetIdProto { version: Some(17), ..Default::default() }];
+        pb::ModelProto { graph: Some(graph), opset_import, ..Default::default() }.encode_to_vec().into()
+    }
+
+    #[test]
+    fn what_nothing_computes_with_is_written_as_it_was_read() {
+        let mut nothing = |_: &External| -> Result<Bytes> { panic!("nothing is outside") };
+        let graph = parse(model(vec![], vec![text_tensor("names")]), &mut nothing).unwrap();
+        let again = parse(write::to_bytes(&graph).into(), &mut nothing).unwrap();
+        let node = again.nodes.iter().find(|n| n.outputs == ["names"]).unwrap();
+        let Some(Attr::Opaque(value)) = node.attrs.get("value") else { panic!("{node:?}") };
+        assert_eq!(value.t.as_ref().unwrap().string_data, [Bytes::from_static(b"a cat")]);
+        let twice = parse(model(vec![], vec![text_tensor("names"), text_tensor("names")]), &mut nothing);
+        assert!(twice.is_err());
+    }
+
+    #[test]
+    fn subgraphs_reach_nothing_outside_on_their_own() {
+        // The caller decides here as it does for every weight, and the graph that engines get names no file.
+        let mut asked = Vec::new();
+        let mut fetch = |wanted: &External| {
+            asked.push(wanted.location.clone());
+            Ok(Bytes::from_static(&[0; 8]))
+        };
+        let graph = parse(model(vec![outside("w", 1)], vec![]), &mut fetch).unwrap();
+        assert_eq!(asked, ["/etc/passwd"]);
+        assert!(!String::from_utf8_lossy(&write::to_bytes(&graph)).contains("passwd"));
+        let mut refuse = |_: &External| -> Result<Bytes> { Err(Error::Model("outside".into())) };
+        assert!(parse(model(vec![outside("w", 1)], vec![]), &mut refuse).is_err());
+        let mut fetch = |_: &External| Ok(Bytes::from_static(&[0; 8]));
+        for texts in [model(vec![outside("w", 8)], vec![]), model(vec![], vec![outside("w", 8)])] {
+            assert!(parse(texts, &mut fetch).unwrap_err().to_string().contains("as one file"));
+        }
+    }
 }

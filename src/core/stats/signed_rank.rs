@@ -12,16 +12,6 @@ pub enum Zeros {
     Pratt,
 }
 
-impl Zeros {
-    /// Word used in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Drop => "drop",
-            Self::Pratt => "pratt",
-        }
-    }
-}
-
 /// Where the p-value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tail {

@@ -58,7 +58,15 @@ pub fn to_array(picture: &RgbImage, channels: usize) -> Result<Array3<f32>> {
     let (width, height) = (picture.width() as usize, picture.height() as usize);
     let raw = picture.as_raw();
     match channels {
-        3 => Ok(Array3::from_shape_fn((3, height, width), |(c, y, x)| f32::from(raw[(y * width + x) * 3 + c]) / 255.0)),
+        3 => {
+            let levels: [f32; 256] = std::array::from_fn(|v| v as f32 / 255.0);
+            let (pixels, _) = raw.as_chunks::<3>();
+            let mut planes = Vec::with_capacity(raw.len());
+            for channel in 0..3 {
+                planes.extend(pixels.iter().map(|p| levels[usize::from(p[channel])]));
+            }
+            Ok(Array3::from_shape_vec((3, height, width), planes).expect("three planes of the picture's size"))
+        }
         1 => Ok(Array3::from_shape_fn((1, height, width), |(_, y, x)| {
             let p = &raw[(y * width + x) * 3..][..3];
             let luma = (u32::from(p[0]) * 19595 + u32::from(p[1]) * 38470 + u32::from(p[2]) * 7471 + 0x8000) >> 16;

@@ -1,6 +1,6 @@
 //! Class names: where they come from, made safe to print, and looking one up as a person types it.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde_json::Value;
 
@@ -124,11 +124,6 @@ impl Labels {
         &self.names
     }
 
-    /// The names alone.
-    pub fn into_names(self) -> Vec<String> {
-        self.names
-    }
-
     /// Name of a class.
     pub fn name(&self, class: usize) -> String {
         self.names.get(class).cloned().unwrap_or_else(|| format!("class {class}"))
@@ -192,17 +187,7 @@ pub fn clean(name: &str) -> String {
         match c {
             '\u{1b}' | '\u{9b}' => skip_escape(c, &mut chars),
             '\t' | '\n' | '\r' | '\u{a0}' => out.push(' '),
-            c if c.is_control() => {}
-            // Zero-width, bidirectional and other invisible format characters; tags; byte-order mark; separators.
-            '\u{ad}'
-            | '\u{61c}'
-            | '\u{180e}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{fff0}'..='\u{fffc}'
-            | '\u{e0000}'..='\u{e007f}' => {}
+            c if is_harmful(c) => {}
             c => out.push(c),
         }
     }
@@ -211,6 +196,21 @@ pub fn clean(name: &str) -> String {
         Some(_) => joined.chars().take(MAX_NAME - 1).chain(['…']).collect(),
         None => joined,
     }
+}
+
+/// Whether a terminal would obey this character, hide it, or show others in another order because of it.
+pub fn is_harmful(c: char) -> bool {
+    // Zero-width, bidirectional and other invisible format characters; tags; byte-order mark; separators.
+    let hidden = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff0}'..='\u{fffc}' | '\u{e0000}'..='\u{e007f}');
+    c.is_control() || hidden
+}
+
+/// Lines for a terminal in which a `?` stands for every character that could do more than be seen: what a path or an error message
+/// brings along from a hostile name.
+pub fn harmless(text: &str) -> Cow<'_, str> {
+    let bad = |c: char| is_harmful(c) && c != '\n' && c != '\t';
+    if text.contains(bad) { text.chars().map(|c| if bad(c) { '?' } else { c }).collect() } else { text.into() }
 }
 
 /// Drops the rest of an escape sequence: CSI up to its final byte, OSC and other strings up to BEL or ST.

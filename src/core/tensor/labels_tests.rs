@@ -103,3 +103,9 @@ proptest::proptest! {
         let _ = Labels::fallback(12).find(&text);
     }
 }
+
+#[test]
+fn lines_keep_their_shape_and_lose_their_power() {
+    assert!(matches!(harmless("two\tcolumns\nof kätzchen — 猫"), Cow::Borrowed(_)));
+    assert_eq!(harmless("a\u{1b}[2J\u{9b}1m\u{7}\r.onnx\n\u{202e}gpj"), "a?[2J?1m??.onnx\n?gpj");
+}

@@ -141,16 +141,11 @@ impl Preprocess {
         Ok(self)
     }
 
-    /// Per model channel: `model[c] = pixel[source_channel(c)] * scale[c] + offset[c]`, pixels 0..1.
+    /// Per model channel, in the model's order: `model = pixel * scale + offset`, pixels 0..1.
     pub fn affine(&self) -> (Vec<f32>, Vec<f32>) {
         let scale = self.std.iter().map(|s| (f64::from(self.scale) / f64::from(*s)) as f32).collect();
         let offset = self.mean.iter().zip(&self.std).map(|(m, s)| (-f64::from(*m) / f64::from(*s)) as f32).collect();
         (scale, offset)
-    }
-
-    /// The RGB channel that feeds channel `c` of the model.
-    pub fn source_channel(&self, c: usize) -> usize {
-        if self.bgr { self.channels() - 1 - c } else { c }
     }
 
     /// One line for people.
@@ -199,7 +194,7 @@ mod tests {
         assert_eq!((scale[0], offset[0]), (255.0 / 128.0, -127.0 / 128.0));
         assert_eq!(lite.resize.fit.shorter_edge(lite.size), Some(256));
         let caffe = Preprocess::preset("caffe", [224, 224]).unwrap();
-        assert_eq!([0, 1, 2].map(|c| caffe.source_channel(c)), [2, 1, 0]);
+        assert!(caffe.bgr && !lite.bgr);
         assert_eq!(caffe.affine().1[0], -103.939);
         assert_eq!(caffe.resize.fit.shorter_edge([224, 224]), Some(256));
     }

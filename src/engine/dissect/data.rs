@@ -2,10 +2,11 @@
 
 use std::{
     fs,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
-use ndarray::Array3;
+use ndarray::{Array4, ArrayViewMut4};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -77,18 +78,29 @@ impl Data {
         self.root.join("images").join(relative)
     }
 
-    /// The images from..to as the model takes them, `[C, H, W]` each. Nothing is cropped, so that label pictures fit.
-    pub fn images(&self, subject: &Subject, range: std::ops::Range<usize>) -> Result<Vec<Array3<f32>>> {
+    /// The images from..to as the model takes them, `[N, C, H, W]`. Nothing is cropped, so that label pictures fit.
+    pub fn images(&self, subject: &Subject, range: Range<usize>) -> Result<Array4<f32>> {
+        let [c, h, w] = subject.prepared.shape;
+        let mut all = Array4::zeros((range.len(), c, h, w));
+        self.images_into(subject, range, all.view_mut())?;
+        Ok(all)
+    }
+
+    /// The same into memory that is there already.
+    pub fn images_into(&self, subject: &Subject, range: Range<usize>, mut all: ArrayViewMut4<f32>) -> Result<()> {
         let resize = Resize { fit: Fit::Exact, ..subject.preprocess.resize };
         let preprocess = Preprocess { resize, ..subject.preprocess.clone() };
         let entries = &self.broden.images[range];
-        entries
-            .par_iter()
-            .map(|entry| {
-                let path = self.path(&entry.image);
-                pixels::load(&read(&path, MAX_PICTURE)?, &preprocess).map_err(|e| Error::Input(format!("{}: {e}", path.display())))
-            })
-            .collect()
+        all.outer_iter_mut().into_par_iter().zip(entries).try_for_each(|(mut place, entry)| {
+            let path = self.path(&entry.image);
+            let image =
+                pixels::load(&read(&path, MAX_PICTURE)?, &preprocess).map_err(|e| Error::Input(format!("{}: {e}", path.display())))?;
+            if image.dim() != place.dim() {
+                return Err(Error::Engine(format!("an image of shape {:?} was made for a model of {:?}", image.shape(), place.shape())));
+            }
+            place.assign(&image);
+            Ok(())
+        })
     }
 
     /// The labels of an image.

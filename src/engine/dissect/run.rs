@@ -1,29 +1,18 @@
-//! One dissection: activations of all layers in one pass over the images, thresholds, counts, results.
+//! One dissection: activations of all layers in one pass over the images (`probe`), counts layer by layer (`count`), results.
 
 use std::{
     fs,
     ops::Range,
     path::{Path, PathBuf},
-    thread,
 };
 
-use ndarray::{Array3, Array4, Axis, Ix4};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{data::Data, store::Store};
+use super::{count, data::Data, probe};
 use crate::{
     core::{
-        dissect::{
-            Levels, field,
-            levels::Moments,
-            mask::{Upsampler, Upsampling},
-            quantile::{Quantiles, level},
-            result::ResultTable,
-            tally::{ImageLabels, Rule, Tally, Vocabulary},
-            tops::Tops,
-        },
+        dissect::{field, mask::Upsampling, result::ResultTable, tally::Rule},
         error::{Error, Result},
         oracle::LayerInfo,
     },
@@ -35,10 +24,6 @@ use crate::{
     runtime::Network,
 };
 
-/// Bytes of tail values that thresholds may keep, per layer: they are exact as long as the tails fit.
-const TAIL_BYTES: usize = 512 << 20;
-/// Bytes of activations in one piece of the second pass.
-const PIECE_BYTES: usize = 64 << 20;
 const STATE: &str = "dissection.json";
 
 /// What is to be done.
@@ -64,8 +49,20 @@ pub struct Plan {
     pub tops: usize,
     /// Whether the raw activations stay.
     pub keep_activations: bool,
+    /// Whether results are kept where the interface finds them too.
+    pub keep_results: bool,
     /// Whether results and activations already in `out` are thrown away.
     pub force: bool,
+}
+
+/// What every step of a dissection needs.
+pub(super) struct Job<'a> {
+    pub(super) subject: &'a Subject,
+    pub(super) data: &'a Data,
+    pub(super) plan: &'a Plan,
+    pub(super) control: &'a Control,
+    /// Number of images.
+    pub(super) images: usize,
 }
 
 /// Where a dissection is.
@@ -164,17 +161,20 @@ pub fn run(
             && [csv_path(plan, &layer.name), levels_path(plan, &layer.name)].iter().all(|p| p.is_file())
     };
     let todo: Vec<&LayerInfo> = plan.layers.iter().filter(|l| !is_done(&state, l)).collect();
-    let mut stores = probe_layers(subject, network, data, plan, &todo, images, control, progress)?;
+    let job = Job { subject, data, plan, control, images };
+    let probed = probe::run(&job, network, &todo, progress)?;
     let mut cached: Vec<bool> = plan.layers.iter().map(|l| is_done(&state, l)).collect();
-    for (layer, store) in todo.iter().zip(&mut stores) {
-        let counted = count(subject, data, plan, layer, store, &key, control, progress)?;
-        let (csv, levels) = (counted.0.to_csv(), counted.2.to_csv());
+    for (layer, probed) in todo.iter().zip(probed) {
+        let counted = count::run(&job, layer, probed, &key, progress)?;
+        let (csv, levels) = (counted.table.to_csv(), counted.levels.to_csv());
         write(&csv_path(plan, &layer.name), csv.as_bytes())?;
         write(&levels_path(plan, &layer.name), levels.as_bytes())?;
         let text = describe(data, plan, images);
         let origin = Origin { layer: layer.name.clone(), data: format!("{} ({images} images)", data.origin), key: key.clone(), text };
-        concepts::keep(&subject.sha256, &origin, &csv, &levels);
-        state.done.insert(layer.name.clone(), counted.1);
+        if plan.keep_results {
+            concepts::keep(&subject.sha256, &origin, &csv, &levels);
+        }
+        state.done.insert(layer.name.clone(), counted.details);
         save(plan, &state)?;
     }
     if !plan.keep_activations {
@@ -208,7 +208,7 @@ fn levels_path(plan: &Plan, layer: &str) -> PathBuf {
     plan.out.join(format!("{}-units.csv", file_stem(layer)))
 }
 
-fn store_path(plan: &Plan, layer: &str) -> PathBuf {
+pub(super) fn store_path(plan: &Plan, layer: &str) -> PathBuf {
     plan.out.join(format!("{}.mmap-inc", file_stem(layer)))
 }
 
@@ -243,112 +243,7 @@ fn state(plan: &Plan, probe: &str) -> Result<State> {
     }
 }
 
-/// Runs the network over the images that are not on disk yet. Images are decoded while the network runs.
-#[expect(clippy::too_many_arguments, reason = "one step of `run`")]
-fn probe_layers(
-    subject: &Subject,
-    network: &mut Network,
-    data: &Data,
-    plan: &Plan,
-    layers: &[&LayerInfo],
-    images: usize,
-    control: &Control,
-    progress: &mut dyn FnMut(Stage),
-) -> Result<Vec<Store>> {
-    let shape = |l: &LayerInfo| [l.units, l.spatial[0], l.spatial[1]];
-    let mut stores = layers.iter().map(|l| Store::open(store_path(plan, &l.name), shape(l), images)).collect::<Result<Vec<_>>>()?;
-    let begun = stores.iter().map(Store::images).min().unwrap_or(images);
-    for store in &mut stores {
-        store.truncate(begun)?;
-    }
-    let names: Vec<String> = layers.iter().map(|l| l.name.clone()).collect();
-    let batch = plan.batch.max(1);
-    let (to_network, decoded) = crossbeam_channel::bounded::<Result<(usize, Vec<Array3<f32>>)>>(1);
-    thread::scope(|scope| {
-        scope.spawn(move || {
-            for range in pieces(begun..images, batch) {
-                let start = range.start;
-                if to_network.send(data.images(subject, range).map(|images| (start, images))).is_err() {
-                    return;
-                }
-            }
-        });
-        for piece in decoded {
-            control.checkpoint()?;
-            let (start, pixels) = piece?;
-            let views: Vec<_> = pixels.iter().map(|p| p.view()).collect();
-            let stacked = ndarray::stack(Axis(0), &views).map_err(|e| Error::Engine(format!("the images differ in shape ({e})")))?;
-            for (store, value) in stores.iter_mut().zip(network.activations(stacked.view(), &names)?) {
-                store.append(maps(value)?.view())?;
-            }
-            progress(Stage::Probe(start + pixels.len(), begun));
-        }
-        Ok(stores)
-    })
-}
-
-fn maps(value: ndarray::ArrayD<f32>) -> Result<Array4<f32>> {
-    let shape = value.shape().to_vec();
-    value
-        .into_dimensionality::<Ix4>()
-        .map_err(|_| Error::Model(format!("a layer of shape {shape:?} has no height and width; choose another")))
-}
-
-/// Thresholds, then counts.
-#[expect(clippy::too_many_arguments, reason = "one step of `run`")]
-fn count(
-    subject: &Subject,
-    data: &Data,
-    plan: &Plan,
-    layer: &LayerInfo,
-    store: &mut Store,
-    key: &str,
-    control: &Control,
-    progress: &mut dyn FnMut(Stage),
-) -> Result<(ResultTable, Details, Levels)> {
-    let images = store.images();
-    let positions = layer.spatial[0] * layer.spatial[1];
-    // Twice: a tail is cut back when it has doubled.
-    let capacity = TAIL_BYTES / 8 / layer.units.max(1);
-    let mut quantiles = Quantiles::new(layer.units, images, positions, level(plan.quantile), capacity);
-    let mut tops = Tops::new(layer.units, plan.tops);
-    let mut moments = Moments::new(layer.units);
-    let piece = (PIECE_BYTES / (layer.units * positions * 4).max(1)).clamp(1, 64);
-    for range in pieces(0..images, piece) {
-        control.checkpoint()?;
-        let maps = store.read(range.clone())?;
-        quantiles.push(range.start, maps.view()).map_err(|e| Error::Input(format!("layer {}: {e}", layer.name)))?;
-        tops.push(range.start, maps.view());
-        moments.push(maps.view());
-        progress(Stage::Count(&layer.name, range.end / 2));
-    }
-    let rank_error = quantiles.rank_error();
-    let thresholds = quantiles.finish();
-    let upsampling = upsampling(subject, plan, layer);
-    let mut tally = Tally::new(plan.rule, Vocabulary::new(&data.broden, plan.compat_label0), &thresholds);
-    let mut upsamplers: Vec<([usize; 2], Upsampler)> = Vec::new();
-    let [_, ih, iw] = subject.prepared.shape;
-    for range in pieces(0..images, piece) {
-        control.checkpoint()?;
-        let labels = range.clone().into_par_iter().map(|i| data.labels(i)).collect::<Result<Vec<ImageLabels>>>()?;
-        let sizes: Vec<[usize; 2]> = data.broden.images[range.clone()].iter().map(|e| e.seg).collect();
-        for size in &sizes {
-            if !upsamplers.iter().any(|(known, _)| known == size) {
-                upsamplers.push((*size, Upsampler::new(layer.spatial, *size, [ih, iw], upsampling)));
-            }
-        }
-        let of = |size: &[usize; 2]| upsamplers.iter().find(|(known, _)| known == size).map(|(_, u)| u).expect("made above for every size");
-        let each: Vec<&Upsampler> = sizes.iter().map(of).collect();
-        tally.add(store.read(range.clone())?.view(), &labels, &each);
-        progress(Stage::Count(&layer.name, images / 2 + range.end.div_ceil(2)));
-    }
-    let name = if upsampling == Upsampling::Plain { "plain" } else { "field" };
-    let levels = moments.finish(thresholds.clone());
-    let details = Details { key: key.to_owned(), thresholds, rank_error, tops: tops.finish(), upsampling: name.to_owned() };
-    Ok((tally.result(), details, levels))
-}
-
-fn pieces(range: Range<usize>, piece: usize) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn pieces(range: Range<usize>, piece: usize) -> impl Iterator<Item = Range<usize>> {
     let end = range.end;
     range.step_by(piece).map(move |start| start..(start + piece).min(end))
 }

@@ -19,7 +19,12 @@ pub struct Store {
     /// Units, h, w.
     shape: [usize; 3],
     images: usize,
+    /// Bytes on their way between file and numbers.
+    buffer: Vec<u8>,
 }
+
+/// Bytes converted at a time: they stay in the processor's cache.
+const BUFFER: usize = 256 << 10;
 
 impl Store {
     /// Opens the file for this shape; a last image that was only half written is dropped.
@@ -29,7 +34,7 @@ impl Store {
         let record = record(shape);
         let images = ((file.metadata().map_err(failed)?.len() / record) as usize).min(most);
         file.set_len(images as u64 * record).map_err(failed)?;
-        Ok(Self { path, file, shape, images })
+        Ok(Self { path, file, shape, images, buffer: vec![0; BUFFER] })
     }
 
     /// Images written.
@@ -49,24 +54,43 @@ impl Store {
         if [units, h, w] != self.shape {
             return Err(Error::Engine(format!("the layer gave maps of {units}x{h}x{w} instead of {:?}", self.shape)));
         }
-        let bytes: Vec<u8> = maps.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let maps = maps.as_standard_layout();
+        let values = maps.as_slice().expect("standard layout");
         let at = self.images as u64 * record(self.shape);
-        let written = self.file.seek(SeekFrom::Start(at)).and_then(|_| self.file.write_all(&bytes));
-        written.map_err(|e| failed(&self.path, &e))?;
+        let mut write = || -> std::io::Result<()> {
+            self.file.seek(SeekFrom::Start(at))?;
+            for part in values.chunks(self.buffer.len() / 4) {
+                let bytes = &mut self.buffer[..part.len() * 4];
+                for (word, value) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(part) {
+                    *word = value.to_le_bytes();
+                }
+                self.file.write_all(bytes)?;
+            }
+            Ok(())
+        };
+        write().map_err(|e| failed(&self.path, &e))?;
         self.images += n;
         Ok(())
     }
 
-    /// Maps of the images from..to.
-    pub fn read(&mut self, range: std::ops::Range<usize>) -> Result<Array4<f32>> {
+    /// Maps of the images from..to, into memory that is used again.
+    pub fn read(&mut self, range: std::ops::Range<usize>, mut memory: Vec<f32>) -> Result<Array4<f32>> {
         let record = record(self.shape);
-        let mut bytes = vec![0; range.len() * record as usize];
-        let read = self.file.seek(SeekFrom::Start(range.start as u64 * record)).and_then(|_| self.file.read_exact(&mut bytes));
-        read.map_err(|e| failed(&self.path, &e))?;
-        let (words, _) = bytes.as_chunks::<4>();
-        let values = words.iter().map(|w| f32::from_le_bytes(*w)).collect();
+        memory.resize(range.len() * record as usize / 4, 0.0);
+        let mut read = || -> std::io::Result<()> {
+            self.file.seek(SeekFrom::Start(range.start as u64 * record))?;
+            for part in memory.chunks_mut(self.buffer.len() / 4) {
+                let bytes = &mut self.buffer[..part.len() * 4];
+                self.file.read_exact(bytes)?;
+                for (value, word) in part.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                    *value = f32::from_le_bytes(*word);
+                }
+            }
+            Ok(())
+        };
+        read().map_err(|e| failed(&self.path, &e))?;
         let [units, h, w] = self.shape;
-        Ok(Array4::from_shape_vec((range.len(), units, h, w), values).expect("as many values as the shape says"))
+        Ok(Array4::from_shape_vec((range.len(), units, h, w), memory).expect("as many values as the shape says"))
     }
 }
 
@@ -95,6 +119,6 @@ mod tests {
         file.set_len(2 * 32 + 5).unwrap();
         let mut store = Store::open(path, [2, 2, 2], 9).unwrap();
         assert_eq!(store.images(), 2);
-        assert_eq!(store.read(1..2).unwrap(), maps.slice(ndarray::s![1..2, .., .., ..]));
+        assert_eq!(store.read(1..2, Vec::new()).unwrap(), maps.slice(ndarray::s![1..2, .., .., ..]));
     }
 }

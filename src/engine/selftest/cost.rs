@@ -16,6 +16,7 @@ use crate::{
         graph::{self, Instrumentation, Instrumented, Loss},
         onnx::write,
         oracle::Oracle,
+        stats,
     },
     engine::{control::Control, recorder::TraceRecorder, run::FRAME_BUDGET, subject::Subject, trace::Trace},
     runtime::{
@@ -174,13 +175,8 @@ pub fn measure(
             ratios.push(with / without);
         }
     }
-    let [bare, step, ratio] = [bare, whole, ratios].map(median);
+    let [bare, step, ratio] = [bare, whole, ratios].map(|values| stats::median(&values));
     Ok(Cost { bare, step, ratio })
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// The check of one attack: wall time, on the host and in the graph.

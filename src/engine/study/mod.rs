@@ -52,7 +52,6 @@ pub fn target_word(request: &AttackRequest) -> String {
         Target::Class(class) => format!("class {class}"),
         Target::Random => "random".into(),
         Target::Second => "second".into(),
-        Target::Rank(rank) => format!("rank {rank}"),
         Target::LeastLikely => "least-likely".into(),
     }
 }

@@ -1,10 +1,14 @@
 //! A triage beside the inspector: rows of earlier sessions first, then the rest of the folder, told as they come.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{
     Row, Settings, Shard, assess,
-    drive::{Job, Pace, Setup},
+    drive::{Job, Pace, Rival, Setup},
     journal::Journal,
     listing,
     part::Metadata,
@@ -12,8 +16,7 @@ use super::{
 };
 use crate::{
     core::error::Result,
-    engine::{command::AttackRequest, control::Control, keep, subject::Subject},
-    runtime::RuntimeOptions,
+    engine::{command::AttackRequest, control::Control, keep, subject::Subject, worker::Options},
 };
 
 /// What a triage in the background tells.
@@ -34,21 +37,30 @@ pub enum News {
     Ended(Option<String>),
 }
 
+/// What a triage in the background works on.
+pub struct Work {
+    /// The model.
+    pub subject: Arc<Subject>,
+    /// A second model to compare with.
+    pub rival: Option<PathBuf>,
+    /// Folder of images, or a list.
+    pub folder: PathBuf,
+    /// The attack.
+    pub request: AttackRequest,
+}
+
 /// Works through a folder. The journal lies in the state folder under a name made of the settings and the folder, so that the same
 /// triage is found again; without a state folder nothing is kept.
-pub fn run(
-    subject: Arc<Subject>,
-    options: &RuntimeOptions,
-    folder: &Path,
-    request: AttackRequest,
-    control: &Control,
-    tell: &mut dyn FnMut(News),
-) -> Result<()> {
-    let items = listing::of_path(folder)?;
+pub fn run(work: Work, options: &Options, control: &Control, tell: &mut dyn FnMut(News)) -> Result<()> {
+    let Work { subject, rival, folder, request } = work;
+    let items = listing::of_path(&folder)?;
     let total = items.len();
-    let job = Job { subject, rival: None, settings: Settings::new(request) };
+    let second = |path: &PathBuf| Rival::of(Arc::new(Subject::open(path, &options.subject)?), &subject, &request);
+    let rival = rival.as_ref().map(second).transpose()?;
+    let options = &options.runtime;
+    let job = Job { subject, rival, settings: Settings::new(request) };
     let metadata = setup::metadata(&job, Shard::default())?;
-    let mut kept = journal(&metadata, folder);
+    let mut kept = journal(&metadata, &folder);
     let old = kept.as_mut().map(|(_, rows)| std::mem::take(rows)).unwrap_or_default();
     let (rows, left) = setup::left(old, items);
     tell(News::Begun { metadata, total, rows });
@@ -76,6 +88,7 @@ fn journal(metadata: &Metadata, folder: &Path) -> Option<(Journal, Vec<Row>)> {
     let text = depends
         .iter()
         .map(|k| metadata.get(*k).map_or("", String::as_str))
+        .chain(metadata.get("compare_sha256").map(String::as_str))
         .chain([&*whole.to_string_lossy()])
         .collect::<Vec<_>>()
         .join("\n");

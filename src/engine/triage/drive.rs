@@ -20,7 +20,11 @@ use super::{
 };
 use crate::{
     core::error::{Error, Result},
-    engine::{command::AttackRequest, control::Control, subject::Subject},
+    engine::{
+        command::{AttackRequest, Target},
+        control::Control,
+        subject::Subject,
+    },
     runtime::{
         Network, Runtime, RuntimeOptions,
         backend::{Backend, Interrupt},
@@ -39,6 +43,28 @@ pub struct Rival {
     pub subject: Arc<Subject>,
     /// The attack, with classes in its numbering.
     pub request: AttackRequest,
+}
+
+impl Rival {
+    /// The attack on `first`, brought to another model: a target class is found there by its name. True classes are each model's own
+    /// predictions.
+    pub fn of(subject: Arc<Subject>, first: &Subject, request: &AttackRequest) -> Result<Self> {
+        let target = match request.target {
+            Target::Class(class) => {
+                let name = first.labels.name(class);
+                let missing = |_| {
+                    Error::Parameter(format!(
+                        "the target '{name}' is no class of {}; choose one that both models know, or a rule such as least-likely",
+                        subject.path.display()
+                    ))
+                };
+                let same = class < subject.labels.len() && subject.labels.name(class) == name;
+                Target::Class(if same { class } else { subject.labels.find(&name).map_err(missing)? })
+            }
+            ref rule => rule.clone(),
+        };
+        Ok(Self { subject, request: AttackRequest { target, label: None, ..request.clone() } })
+    }
 }
 
 /// How many images are worked on at once; 0 chooses.

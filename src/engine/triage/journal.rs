@@ -17,7 +17,7 @@ use crate::core::error::{Error, Result};
 const SYNC: Duration = Duration::from_secs(1);
 
 /// Settings that may differ between the processes that work on one part: they change no value.
-const FREE: &[&str] = &["version", "model", "provider", "images", "source", "compare"];
+const FREE: &[&str] = &["version", "model", "provider", "images", "source", "compare", "command", "parts"];
 
 /// An open journal. Locked: two processes cannot work on one part.
 #[derive(Debug)]

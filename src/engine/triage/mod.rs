@@ -9,6 +9,7 @@
 
 pub mod assess;
 pub mod background;
+pub mod difference;
 pub mod drive;
 mod footer;
 pub mod gather;
@@ -20,6 +21,7 @@ pub mod setup;
 pub mod shard;
 pub mod summary;
 pub mod table;
+mod thrift;
 
 pub use assess::Settings;
 pub use listing::Item;

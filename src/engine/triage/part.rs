@@ -93,11 +93,18 @@ pub fn merged(folder: &Path) -> Result<(Vec<Row>, Metadata)> {
     if numbers.values().any(|c| *c != count) {
         return Err(Error::Input(format!("{} holds parts of different divisions; keep one triage in a folder", folder.display())));
     }
-    let missing: Vec<String> = (0..count).filter(|n| !numbers.contains_key(n)).map(|n| n.to_string()).collect();
-    if !missing.is_empty() {
-        return Err(Error::Input(format!("parts {} of {count} are not finished yet; run them with --shard I/{count}", missing.join(", "))));
+    let missing = || (0..count).filter(|n| !numbers.contains_key(n));
+    if missing().next().is_some() {
+        let named: Vec<String> = missing().take(8).map(|n| n.to_string()).collect();
+        let more = if missing().nth(8).is_some() { " and others" } else { "" };
+        let named = named.join(", ");
+        return Err(Error::Input(format!("parts {named}{more} of {count} are not finished yet; run them with --shard I/{count}")));
     }
     rows.sort_by_key(|r| r.index);
+    let mut metadata = metadata;
+    if count > 1 {
+        metadata.insert("parts".into(), count.to_string());
+    }
     Ok((rows, metadata))
 }
 

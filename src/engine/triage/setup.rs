@@ -25,7 +25,6 @@ pub fn metadata(job: &Job, shard: Shard) -> Result<Metadata> {
         Target::Class(class) => class.to_string(),
         Target::Random => "random".into(),
         Target::Second => "second".into(),
-        Target::Rank(rank) => format!("rank {rank}"),
         Target::LeastLikely => "least-likely".into(),
     };
     let psr = &settings.psr;

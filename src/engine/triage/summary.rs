@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::Row;
+use super::{Row, difference::Difference};
+use crate::core::stats;
 
 /// Counts, rates and medians over the images without errors. A rate over no images is null.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -29,10 +30,12 @@ pub struct Summary {
     pub mean_promotion: Option<f64>,
     /// Median interpretability lift.
     pub median_is_lift: Option<f64>,
-    /// Images made for the first model that fool the second.
+    /// Images made for the first model that fool the second; null where none could be handed over (another input size).
     pub transfers: Option<usize>,
     /// Attacks on the second model that reached their goal.
     pub compare_successes: Option<usize>,
+    /// Images on which the models differ: in the clean prediction, or in whether the attack reaches its goal.
+    pub compare_differ: Option<usize>,
     /// Sum of the seconds spent on images.
     pub seconds: f64,
 }
@@ -58,8 +61,9 @@ impl Summary {
             mean_suppression: mean(&numbers(&|r| r.pse_suppression.map(f64::from))),
             mean_promotion: mean(&numbers(&|r| r.pse_promotion.map(f64::from))),
             median_is_lift: median(numbers(&|r| r.is_lift.map(f64::from))),
-            transfers: compared.then(|| count(&|r| r.compare_transfers == Some(true))),
+            transfers: rows.iter().any(|r| r.compare_transfers.is_some()).then(|| count(&|r| r.compare_transfers == Some(true))),
             compare_successes: compared.then(|| count(&|r| r.compare_success == Some(true))),
+            compare_differ: compared.then(|| count(&|r| r.difference().is_some_and(Difference::any))),
             seconds: numbers(&|r| r.seconds.map(f64::from)).iter().sum(),
         }
     }
@@ -89,14 +93,8 @@ fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => None,
-        n if n % 2 == 1 => Some(values[middle]),
-        _ => Some((values[middle - 1] + values[middle]) / 2.0),
-    }
+fn median(values: Vec<f64>) -> Option<f64> {
+    (!values.is_empty()).then(|| stats::median(&values))
 }
 
 #[cfg(test)]

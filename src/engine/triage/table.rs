@@ -25,6 +25,9 @@ use crate::core::error::{Error, Result};
 /// Rows in one row group.
 const GROUP: usize = 8192;
 
+/// Texts that repeat are stored once: how much longer they may be in all than the file.
+const SWELL: u64 = 64;
+
 /// Metadata of a file, by key.
 pub type Metadata = BTreeMap<String, String>;
 
@@ -85,15 +88,16 @@ fn put<'a, T: DataType, W: Write + Send>(
     column.close()
 }
 
-/// Reads rows and metadata. Columns it does not know are left out; missing ones are null.
+/// Reads rows and metadata of a file that [`write`] made. Columns it does not know are left out; missing ones are null.
 pub fn read(path: &Path) -> Result<(Vec<Row>, Metadata)> {
     let fail =
         |e: &dyn std::fmt::Display| Error::Input(format!("{} cannot be read as triage results: {e}; run the triage again", path.display()));
     let mut file = File::open(path).map_err(|e| fail(&e))?;
+    let size = file.metadata().map_err(|e| fail(&e))?.len();
     if !footer::plausible(&mut file).map_err(|e| fail(&e))? {
-        return Err(fail(&"its footer declares more than it holds"));
+        return Err(fail(&"its footer is not one that psescope writes"));
     }
-    let reader = SerializedFileReader::new(file).map_err(|e| fail(&e))?;
+    let reader = SerializedFileReader::new(file.try_clone().map_err(|e| fail(&e))?).map_err(|e| fail(&e))?;
     let pairs = reader.metadata().file_metadata().key_value_metadata().cloned().unwrap_or_default();
     let metadata: Metadata = pairs.into_iter().map(|p| (p.key, p.value.unwrap_or_default())).collect();
     match metadata.get("schema").map(String::as_str) {
@@ -101,15 +105,25 @@ pub fn read(path: &Path) -> Result<(Vec<Row>, Metadata)> {
         Some(other) => return Err(fail(&format!("it has the layout {other} and this program reads {}", super::SCHEMA))),
         None => return Err(fail(&"it is another kind of table")),
     }
+    if !footer::fits(&mut file, reader.metadata()).map_err(|e| fail(&e))? {
+        return Err(fail(&"its columns or pages are not such as psescope writes"));
+    }
     let mut rows = Vec::new();
+    let mut text = 0_u64;
     for record in reader.get_row_iter(None).map_err(|e| fail(&e))? {
         let mut row = Row::default();
+        if text > size.saturating_mul(SWELL) {
+            return Err(fail(&"the same long text stands in it too often"));
+        }
         for (name, field) in record.map_err(|e| fail(&e))?.into_columns() {
             let cell = match field {
                 Field::Long(v) => Cell::Int(Some(v)),
                 Field::Float(v) => Cell::Float(Some(v)),
                 Field::Bool(v) => Cell::Flag(Some(v)),
-                Field::Str(v) => Cell::Text(Some(v)),
+                Field::Str(v) => {
+                    text += v.len() as u64;
+                    Cell::Text(Some(v))
+                }
                 _ => continue,
             };
             row.set(&name, cell);
@@ -155,5 +169,60 @@ mod tests {
         assert!(read(&path).unwrap_err().to_string().contains("psescope.triage/99"));
         write(File::create(&path).unwrap(), &[], &Metadata::new()).unwrap();
         assert!(read(&path).unwrap_err().to_string().contains("another kind"));
+    }
+
+    /// A table of one column, named as one of ours, that our writer would not make.
+    fn foreign(column: &str, properties: WriterProperties, fill: impl Fn(&mut SerializedRowGroupWriter<File>)) -> String {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("t.parquet");
+        let schema = parquet::schema::parser::parse_message_type(&format!("message m {{ {column} }}")).unwrap();
+        let pair = KeyValue::new("schema".into(), super::super::SCHEMA.to_owned());
+        let properties = properties.into_builder().set_key_value_metadata(Some(vec![pair])).build();
+        let mut file = SerializedFileWriter::new(File::create(&path).unwrap(), Arc::new(schema), Arc::new(properties)).unwrap();
+        let mut group = file.next_row_group().unwrap();
+        fill(&mut group);
+        group.close().unwrap();
+        file.close().unwrap();
+        read(&path).map_or_else(|e| e.to_string(), |(rows, _)| format!("{} rows", rows.len()))
+    }
+
+    fn column<T: DataType>(group: &mut SerializedRowGroupWriter<File>, values: &[T::T], levels: Option<&[i16]>) {
+        let mut column = group.next_column().unwrap().unwrap();
+        column.typed::<T>().write_batch(values, levels, None).unwrap();
+        column.close().unwrap();
+    }
+
+    #[test]
+    fn small_files_that_would_fill_the_memory() {
+        let plain = || WriterProperties::builder().build();
+        let index: Vec<i64> = (0..1000).collect();
+        let said = foreign("required int64 index;", plain(), |g| column::<Int64Type>(g, &index, None));
+        assert_eq!(said, "1000 rows");
+        // Ten million rows that hold nothing, in a hundred bytes.
+        let said = foreign("optional int64 index;", plain(), |g| column::<Int64Type>(g, &[], Some(&vec![0; 10_000_000])));
+        assert!(said.contains("columns or pages"), "{said}");
+        // Eight thousand times the same long text.
+        let text = ByteArray::from(vec![b'a'; 64 << 10]);
+        let said = foreign("required binary path (UTF8);", plain(), |g| column::<ByteArrayType>(g, &vec![text.clone(); 8000], None));
+        assert!(said.contains("too often"), "{said}");
+    }
+
+    #[test]
+    fn tables_of_other_programs_are_refused() {
+        let plain = || WriterProperties::builder().build();
+        let one = |g: &mut SerializedRowGroupWriter<File>| column::<Int64Type>(g, &[1], Some(&[1]));
+        for other in ["optional int64 index (TIMESTAMP_MILLIS);", "repeated int64 index;", "optional group index { required int64 x; }"] {
+            let said = match other.starts_with("repeated") {
+                true => foreign(other, plain(), |g| {
+                    let mut column = g.next_column().unwrap().unwrap();
+                    column.typed::<Int64Type>().write_batch(&[1], Some(&[1]), Some(&[0])).unwrap();
+                    column.close().unwrap();
+                }),
+                false => foreign(other, plain(), one),
+            };
+            assert!(said.contains("psescope writes"), "{other}: {said}");
+        }
+        let newer = WriterProperties::builder().set_writer_version(parquet::file::properties::WriterVersion::PARQUET_2_0).build();
+        assert!(foreign("optional int64 index;", newer, one).contains("columns or pages"));
     }
 }

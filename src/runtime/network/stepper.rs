@@ -227,14 +227,13 @@ impl Stepper for Loop<'_> {
             Some(_) => Vec::new(),
             None => vec![names.logits.clone(), role_name(&names.update, "norms")?, part(&names.loss, "loss output")?],
         };
+        // What nobody holds is free for the engine to write.
+        self.shown = None;
         let (next, read) = self.advance(scalars, &outputs, &read)?;
         let mut before = std::mem::replace(&mut self.states, roles.into_iter().zip(next).collect());
         self.copy = None;
         match self.measure {
-            Some(at) => {
-                self.shown = None;
-                self.measured(at)
-            }
+            Some(at) => self.measured(at),
             None => {
                 self.shown = before.remove("pixels");
                 readings(read)

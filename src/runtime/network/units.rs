@@ -2,10 +2,9 @@
 
 use std::{ops::Range, sync::Arc};
 
-use ndarray::{Array2, Array4, ArrayD, ArrayView3, ArrayView4, Axis, Dimension as _, Ix2, Ix4, IxDyn, Slice, concatenate};
-use rayon::prelude::*;
+use ndarray::{Array2, Array4, ArrayD, ArrayView3, ArrayView4, ArrayViewD, Axis, Dimension as _, Ix2, Ix4, IxDyn, Slice, concatenate};
 
-use super::{Inputs, Network, join, objective_inputs, objective_spec, typed};
+use super::{Inputs, Network, join, measure, objective_inputs, objective_spec, typed};
 use crate::{
     core::{
         error::{Error, Result},
@@ -16,14 +15,33 @@ use crate::{
     runtime::backend::Array,
 };
 
+/// Bytes of a reference's maps that are kept for the next question.
+const KEPT_BYTES: usize = 64 << 20;
+
+/// A reference image whose maps are known.
+pub(super) struct Reference {
+    pixels: Array4<f32>,
+    layers: Vec<UnitLayer>,
+    /// Values of the layers as the engine gives them.
+    maps: Vec<ArrayD<f32>>,
+    own: Responses,
+}
+
+/// What shifts are measured against.
+enum Base<'a> {
+    /// The image itself, whose maps are kept.
+    Keep(&'a mut Vec<ArrayD<f32>>),
+    /// Maps of an earlier run.
+    Known(&'a [ArrayD<f32>]),
+}
+
 impl Units for Network {
     fn unit_layers(&self) -> Vec<LayerInfo> {
         self.units.iter().map(|u| u.info.clone()).collect()
     }
 
     fn main_layers(&self) -> Vec<String> {
-        let passages = graph::passages(&self.prepared);
-        let main: Vec<String> = self.units.iter().map(|u| u.info.name.clone()).filter(|n| passages.contains(n)).collect();
+        let main = graph::block_ends(&self.prepared, &self.units);
         if main.is_empty() { self.units.iter().map(|u| u.info.name.clone()).collect() } else { main }
     }
 
@@ -41,12 +59,12 @@ impl Units for Network {
 
     fn responses(&mut self, images: ArrayView4<f32>, layers: &[&str], reference: Option<ArrayView3<f32>>) -> Result<Responses> {
         let layers: Vec<UnitLayer> = layers.iter().map(|l| self.unit_layer(l)).collect::<Result<_>>()?;
-        let Some(reference) = reference else { return self.reduced(images, &layers, false, self.backend.preferred_batch()) };
-        let reference = reference.insert_axis(Axis(0));
-        if self.backend.relates_samples() {
-            self.shifts_in_graph(images, reference, &layers)
-        } else {
-            self.shifts_from_values(images, reference, &layers)
+        let piece = self.backend.preferred_batch().max(1);
+        match reference.map(|r| r.insert_axis(Axis(0))) {
+            None if self.reduces_in_graph => self.reduced(images, &layers, false, piece),
+            Some(reference) if self.reduces_in_graph => self.shifts_in_graph(images, reference, &layers),
+            None => self.from_values(images, &layers, None, piece),
+            Some(reference) => self.shifts_from_values(images, reference, &layers, piece),
         }
     }
 
@@ -134,23 +152,70 @@ impl Network {
         together(parts)
     }
 
-    /// For engines that run samples one by one: the maps stay in this process anyway and are reduced here, one pass each.
-    fn shifts_from_values(&mut self, images: ArrayView4<f32>, reference: ArrayView4<f32>, layers: &[UnitLayer]) -> Result<Responses> {
-        let spec =
-            Instrumentation { taps: layers.iter().map(|l| (l.info.name.clone(), TapKind::Value)).collect(), ..Instrumentation::default() };
+    /// For engines whose results lie in this process's memory: copying nothing, one pass over the maps is cheaper than several in the graph.
+    /// The reference's maps are kept for the next question about the same layers.
+    fn shifts_from_values(
+        &mut self,
+        images: ArrayView4<f32>,
+        reference: ArrayView4<f32>,
+        layers: &[UnitLayer],
+        piece: usize,
+    ) -> Result<Responses> {
+        let known = self.reference.take().filter(|k| k.layers == layers && k.pixels == reference);
+        let kept = match known {
+            Some(kept) => kept,
+            None => {
+                let mut maps = Vec::new();
+                let own = self.from_values(reference, layers, Some(&mut Base::Keep(&mut maps)), piece)?;
+                Reference { pixels: reference.to_owned(), layers: layers.to_vec(), maps, own }
+            }
+        };
+        let rest = self.from_values(images, layers, Some(&mut Base::Known(&kept.maps)), piece);
+        let own = kept.own.clone();
+        if kept.maps.iter().map(|m| m.len() * size_of::<f32>()).sum::<usize>() <= KEPT_BYTES {
+            self.reference = Some(kept);
+        }
+        together(vec![own, rest?])
+    }
+
+    /// Statistics of the layers' values, one pass each.
+    fn from_values(
+        &mut self,
+        images: ArrayView4<f32>,
+        layers: &[UnitLayer],
+        mut base: Option<&mut Base>,
+        piece: usize,
+    ) -> Result<Responses> {
+        let taps = layers.iter().map(|l| (l.info.name.clone(), TapKind::Value)).collect();
+        let spec = Instrumentation { taps, ..Instrumentation::default() };
         let outputs =
             |g: &Instrumented| Ok(std::iter::once(g.logits.clone()).chain(g.taps.iter().map(|(value, _)| value.clone())).collect());
-        let piece = self.backend.preferred_batch().max(1);
-        let (mut parts, mut base) = (Vec::new(), None::<Vec<ArrayD<f32>>>);
-        for chunk in std::iter::once(reference).chain(images.axis_chunks_iter(Axis(0), piece)) {
-            let mut results = self.run(&spec, chunk, piece, &|_, _| Ok(Vec::new()), &outputs)?.into_iter();
-            let logits = typed(results.next(), Ix2::NDIM)?;
-            let values: Vec<ArrayD<f32>> = results.collect();
-            let base = base.get_or_insert_with(|| values.clone());
-            let layers = layers.iter().zip(&values).zip(base.iter()).map(|((l, v), b)| measure(l, v, b)).collect();
-            parts.push(Responses { logits, layers });
-        }
-        together(parts)
+        let shifts = base.is_some();
+        let mut reduce = |values: &[ArrayViewD<f32>]| -> Vec<ArrayD<f32>> {
+            let (logits, values) = values.split_at(1.min(values.len()));
+            let mut reduced: Vec<ArrayD<f32>> = logits.iter().map(|v| v.to_owned()).collect();
+            if let Some(Base::Keep(maps)) = &mut base {
+                **maps = values.iter().map(|v| v.as_standard_layout().into_owned()).collect();
+            }
+            let maps: Option<&[ArrayD<f32>]> = match &base {
+                None => None,
+                Some(Base::Keep(maps)) => Some(maps),
+                Some(Base::Known(maps)) => Some(maps),
+            };
+            for (i, (layer, value)) in layers.iter().zip(values).enumerate() {
+                let statistics = measure::measure(value, layer.axis == 1, layer.info.units, maps.and_then(|m| m.get(i)));
+                reduced.extend(statistics.into_iter().map(Array2::into_dyn));
+            }
+            reduced
+        };
+        let mut results = self.run_with(&spec, images, piece, &|_, _| Ok(Vec::new()), &outputs, Some(&mut reduce))?.into_iter();
+        let mut next = || typed::<Ix2>(results.next(), Ix2::NDIM);
+        let logits = next()?;
+        let mut layer = || -> Result<UnitResponses> {
+            let (mean, max, l2, shift) = (next()?, next()?, next()?, next()?);
+            Ok(UnitResponses { mean, max, l2, shift: shifts.then_some(shift) })
+        };
+        Ok(Responses { logits, layers: layers.iter().map(|_| layer()).collect::<Result<_>>()? })
     }
 
     /// Gates in the shapes of their layers, and how many samples they and the images make.
@@ -244,38 +309,6 @@ fn gate_input(layer: &UnitLayer, gate: &UnitGate) -> Result<GateInput> {
         }
     };
     Ok(GateInput { layer: layer.info.name.clone(), mask, replacement })
-}
-
-/// All statistics of one layer's values in one pass; `base` is the reference's value.
-fn measure(layer: &UnitLayer, value: &ArrayD<f32>, base: &ArrayD<f32>) -> UnitResponses {
-    let (n, units) = (value.len_of(Axis(0)), layer.info.units);
-    let zeros = || Array2::<f32>::zeros((n, units));
-    let (mut mean, mut max, mut l2, mut shift) = (zeros(), zeros(), zeros(), zeros());
-    let (value, base) = (value.as_standard_layout(), base.as_standard_layout());
-    let base: &[f32] = base.as_slice().unwrap_or_default();
-    for (i, sample) in value.outer_iter().enumerate() {
-        let sample = sample.as_slice().unwrap_or_default();
-        let positions = sample.len() / units.max(1);
-        // Unit u at position p: units are either outermost or innermost.
-        let (by_unit, by_position) = if layer.axis == 1 { (positions, 1) } else { (1, units) };
-        let one = |u: usize| {
-            let (mut sum, mut top, mut square, mut distance) = (0.0f64, f32::NEG_INFINITY, 0.0f64, 0.0f64);
-            for p in 0..positions {
-                let at = u * by_unit + p * by_position;
-                let (v, r) = (sample[at], base[at]);
-                sum += f64::from(v);
-                top = top.max(v);
-                square += f64::from(v) * f64::from(v);
-                distance += f64::from(v - r) * f64::from(v - r);
-            }
-            [(sum / positions.max(1) as f64) as f32, top, square.sqrt() as f32, distance.sqrt() as f32]
-        };
-        let all: Vec<[f32; 4]> = (0..units).into_par_iter().with_min_len(8).map(one).collect();
-        for (u, [a, b, c, d]) in all.into_iter().enumerate() {
-            (mean[(i, u)], max[(i, u)], l2[(i, u)], shift[(i, u)]) = (a, b, c, d);
-        }
-    }
-    UnitResponses { mean, max, l2, shift: Some(shift) }
 }
 
 fn without_first(r: &Responses) -> Responses {

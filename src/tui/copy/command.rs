@@ -11,6 +11,7 @@ use crate::{
         command::{AttackRequest, Target},
         sample,
     },
+    report::facts::quote,
     tui::{
         model::{Model, Run},
         psr,
@@ -26,8 +27,18 @@ pub fn command(model: &Model) -> String {
     {
         let request = model.triage.request.as_ref().unwrap_or(&model.request);
         line.words(["psescope", "triage"]).path(&model.model_path).path(folder);
-        line.attack(model, request, &request.target, None);
-        return line.flags(model).word("--json").done();
+        match (&model.triage.rival, &request.target) {
+            // Two models may number their classes differently.
+            (Some(_), Target::Class(class)) => {
+                line.attack(model, request, &Target::Untargeted, None).option("--target", &model.label(*class))
+            }
+            (_, target) => line.attack(model, request, target, None),
+        };
+        if let Some(rival) = &model.triage.rival {
+            line.word("--compare").path(rival);
+        }
+        let out = PathBuf::from(format!("psescope-triage-{}", sample::stem(folder)));
+        return line.flags(model).word("--out").path(&out).word("--json").done();
     }
     let Some(run) = model.run.as_ref().filter(|r| r.trace.is_some()) else {
         line.words(["psescope", "attack"]).path(&model.model_path).path(&model.image_path);
@@ -197,12 +208,7 @@ impl Line {
 
     /// The attack of a run, with everything that was resolved meanwhile.
     fn run(&mut self, model: &Model, run: &Run) -> &mut Self {
-        // A rank has no name of its own outside.
-        let target = match (&run.request.target, run.target) {
-            (Target::Rank(_), Some(class)) => Target::Class(class),
-            (target, _) => target.clone(),
-        };
-        self.attack(model, &run.request, &target, Some(run.label))
+        self.attack(model, &run.request, &run.request.target, Some(run.label))
     }
 
     fn attack(&mut self, model: &Model, request: &AttackRequest, target: &Target, label: Option<usize>) -> &mut Self {
@@ -216,7 +222,7 @@ impl Line {
             }
         }
         let target = match target {
-            Target::Untargeted | Target::Rank(_) => None,
+            Target::Untargeted => None,
             Target::Class(class) => Some(class.to_string()),
             Target::Random => Some("random".to_owned()),
             Target::Second => Some("second".to_owned()),
@@ -261,12 +267,6 @@ impl Line {
     fn done(&self) -> String {
         self.0.join(" ")
     }
-}
-
-/// A word as a POSIX shell takes it literally.
-pub fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=,+@%^".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 mod command;
 mod value;
 
-pub use command::{command, quote};
+pub use command::command;
 pub use value::{summary, value};
 
 use super::{effect::Effect, model::Model, notice::Severity};

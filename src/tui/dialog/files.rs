@@ -18,7 +18,8 @@ use crate::{
         keymap::{Binding, Context, Key},
         model::Model,
         msg::Action,
-        open, text,
+        open::{self, Purpose},
+        text,
         theme::Role,
     },
 };
@@ -55,6 +56,7 @@ enum Value {
 /// The open dialog.
 #[derive(Debug, Clone)]
 pub struct State {
+    purpose: Purpose,
     shelf: Shelf,
     /// Folder that is listed.
     folder: PathBuf,
@@ -101,6 +103,11 @@ pub const KEYS: &[Binding] = &[
 
 /// Opens the dialog on one kind of file, or on what was opened lately.
 pub fn show(model: &mut Model, kind: Option<Kind>) -> Vec<Effect> {
+    show_for(model, kind, Purpose::Open)
+}
+
+/// [`show`], with something else in mind than opening the file.
+pub fn show_for(model: &mut Model, kind: Option<Kind>, purpose: Purpose) -> Vec<Effect> {
     let shelf = match kind {
         Some(kind) => Shelf::Only(kind),
         None if model.recent.is_empty() => Shelf::All,
@@ -108,6 +115,7 @@ pub fn show(model: &mut Model, kind: Option<Kind>) -> Vec<Effect> {
     };
     let folder = open::beside(model, kind);
     let state = State {
+        purpose,
         shelf,
         folder: folder.clone(),
         asked: Some(folder.clone()),
@@ -295,7 +303,7 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
 
 fn accept(model: &mut Model) -> Vec<Effect> {
     let Some(state) = open_state(model) else { return Vec::new() };
-    let typed = open::unquoted(state.list.query.value());
+    let (purpose, typed) = (state.purpose, open::unquoted(state.list.query.value()));
     let wanted = match state.shelf {
         Shelf::Only(kind) => Some(kind),
         Shelf::Recent | Shelf::All => None,
@@ -303,13 +311,13 @@ fn accept(model: &mut Model) -> Vec<Effect> {
     if typed.contains('/') {
         let path = if typed.starts_with('~') { typed } else { state.folder.join(&typed).display().to_string() };
         model.dialogs.pop();
-        return vec![Effect::Find(path, wanted)];
+        return vec![Effect::Find(path, wanted, purpose)];
     }
     match state.list.chosen().map(|i| i.value.clone()) {
         Some(Value::Enter(folder)) => enter(model, folder),
         Some(Value::Open(kind, path)) => {
             model.dialogs.pop();
-            open::open(model, kind, path)
+            open::chosen(model, purpose, kind, path)
         }
         None => Vec::new(),
     }
@@ -323,10 +331,14 @@ fn place(area: Rect) -> Place {
 pub fn view(model: &Model, state: &State, area: Rect, buf: &mut Buffer) {
     let shelves: Vec<String> =
         SHELVES.iter().map(|(shelf, name)| if *shelf == state.shelf { format!("[{name}]") } else { (*name).to_owned() }).collect();
-    let title = if state.shelf == Shelf::Recent { "open".to_owned() } else { format!("open in {}", clean(&state.folder)) };
+    let verb = match state.purpose {
+        Purpose::Open => "open",
+        Purpose::Compare => "compare with a model",
+    };
+    let title = if state.shelf == Shelf::Recent { verb.to_owned() } else { format!("{verb} in {}", clean(&state.folder)) };
     let title = match text::width(&title) > 60 {
         // The end of a long path says more than its beginning.
-        true => format!("open in {}{}", model.theme.ellipsis(), tail(&title, 50)),
+        true => format!("{verb} in {}{}", model.theme.ellipsis(), tail(&title, 60 - text::width(verb) - 6)),
         false => title,
     };
     let head = match &state.error {

@@ -113,11 +113,6 @@ impl<T> List<T> {
         self.matches.get(self.selected).map(|&i| &self.items[i])
     }
 
-    /// The rows that match, best first.
-    pub fn shown(&self) -> impl Iterator<Item = &Item<T>> {
-        self.matches.iter().map(|&i| &self.items[i])
-    }
-
     /// Selects the row at this cell of the terminal, if there is one.
     pub fn click(&mut self, place: Place, x: u16, y: u16) -> bool {
         let rows = place.rows();

@@ -15,7 +15,7 @@ use crate::{
     engine::inspect::{Answer, Ask},
     tui::{
         effect::Effect, keymap::Binding, model::Model, msg::Action, network, notice::Severity, psr, screen::Screen, text, theme::Role,
-        view::draw, widget::table::spark,
+        view::draw, widget::table::spark, widget::table_state::Go,
     },
 };
 
@@ -37,12 +37,8 @@ pub const TOPICS: [Topic; 6] = [Topic::Result, Topic::Type, Topic::Place, Topic:
 /// What can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Msg {
-    /// This many topics down, or up when negative.
-    Move(i32),
-    /// First topic.
-    First,
-    /// Last topic.
-    Last,
+    /// Another topic.
+    Go(Go),
     /// The screen with the evidence.
     Open,
     /// Compute what the chosen sentence lacks.
@@ -60,19 +56,17 @@ pub const KEYS: &[Binding] = &[
     key(Msg::Open, "insight-open", "Goes to the screen with the evidence of the sentence.", "evidence", "<enter>"),
     key(Msg::Compute, "insight-compute", "Computes what the chosen sentence lacks.", "compute", "c"),
     key(Msg::All, "insight-all", "Computes everything that is lacking.", "compute all", "C"),
-    key(Msg::Move(1), "insight-down", "Next sentence.", "sentence", "j <down>"),
-    key(Msg::Move(-1), "insight-up", "Previous sentence.", "sentence", "k <up>"),
-    key(Msg::First, "insight-first", "First sentence.", "", "g <pgup>"),
-    key(Msg::Last, "insight-last", "Last sentence.", "", "G <pgdn>"),
+    key(Msg::Go(Go::Rows(1)), "insight-down", "Next sentence.", "sentence", "j <down>"),
+    key(Msg::Go(Go::Rows(-1)), "insight-up", "Previous sentence.", "sentence", "k <up>"),
+    key(Msg::Go(Go::First), "insight-first", "First sentence.", "", "g <pgup>"),
+    key(Msg::Go(Go::Last), "insight-last", "Last sentence.", "", "G <pgdn>"),
 ];
 
 /// Does it.
 pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
     let state = &mut model.insight;
     match msg {
-        Msg::Move(by) => state.selected = (state.selected as i64 + i64::from(by)).clamp(0, TOPICS.len() as i64 - 1) as usize,
-        Msg::First => state.selected = 0,
-        Msg::Last => state.selected = TOPICS.len() - 1,
+        Msg::Go(to) => state.selected = to.to(state.selected, TOPICS.len(), TOPICS.len()),
         Msg::Open => {
             model.screen = match TOPICS[state.selected] {
                 Topic::Result => Screen::Attack,

@@ -17,7 +17,8 @@ use crate::{
         view::draw,
         widget::{
             line_chart::{LineChart, Series},
-            table::{Column, Line, Table, room, spark, top},
+            table::{Column, Line, Table, room, spark},
+            table_state::{Cycle, Go, row_at},
         },
     },
 };
@@ -38,24 +39,17 @@ pub enum Sort {
     Suppressed,
 }
 
-impl Sort {
-    const ALL: [(Self, &'static str); 5] = [
+impl Cycle for Sort {
+    const ALL: &'static [(Self, &'static str)] = &[
         (Self::Network, "network"),
         (Self::Cosine, "cosine"),
         (Self::Change, "relative change"),
         (Self::Promoted, "promoted"),
         (Self::Suppressed, "suppressed"),
     ];
+}
 
-    fn next(self) -> Self {
-        let at = Self::ALL.iter().position(|s| s.0 == self).map_or(0, |i| i + 1);
-        Self::ALL[at % Self::ALL.len()].0
-    }
-
-    fn name(self) -> &'static str {
-        Self::ALL.iter().find(|s| s.0 == self).map_or("", |s| s.1)
-    }
-
+impl Sort {
     fn key(self, c: &LayerChange) -> f64 {
         let share = |n: usize| -(n as f64) / c.info.units.max(1) as f64;
         match self {
@@ -88,14 +82,8 @@ pub struct State {
 /// What can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Msg {
-    /// This many rows down, or up when negative.
-    Move(i32),
-    /// A screenful down, or up.
-    Page(i32),
-    /// First row.
-    First,
-    /// Last row.
-    Last,
+    /// Another row.
+    Go(Go),
     /// The units of the layer.
     Open,
     /// Next order.
@@ -121,17 +109,17 @@ const fn key(action: Msg, name: &'static str, help: &'static str, hint: &'static
 /// Keys.
 pub const KEYS: &[Binding] = &[
     key(Msg::Open, "layers-open", "Shows the units of the layer.", "units", "<enter>"),
-    key(Msg::Move(1), "layers-down", "Next layer.", "layer", "j <down>"),
-    key(Msg::Move(-1), "layers-up", "Previous layer.", "layer", "k <up>"),
+    key(Msg::Go(Go::Rows(1)), "layers-down", "Next layer.", "layer", "j <down>"),
+    key(Msg::Go(Go::Rows(-1)), "layers-up", "Previous layer.", "layer", "k <up>"),
     key(Msg::Over, "layers-over", "Cosine over the kept steps, or hides it.", "over time", "i"),
     key(Msg::Sort, "layers-sort", "Sorts by network order, cosine, relative change, promoted, suppressed units.", "sort", "s"),
     key(Msg::Filter, "layers-filter", "Shows layers whose name or operator contains a text.", "filter", "/"),
     key(Msg::All, "layers-all", "All layers, or those that everything passes through.", "all", "v"),
     key(Msg::Reverse, "layers-reverse", "Turns the order round.", "", "o"),
-    key(Msg::Page(1), "layers-page-down", "A screenful down.", "", "<pgdn> <C-d>"),
-    key(Msg::Page(-1), "layers-page-up", "A screenful up.", "", "<pgup> <C-u>"),
-    key(Msg::First, "layers-first", "First row.", "", "g"),
-    key(Msg::Last, "layers-last", "Last row.", "", "G"),
+    key(Msg::Go(Go::Pages(1)), "layers-page-down", "A screenful down.", "", "<pgdn> <C-d>"),
+    key(Msg::Go(Go::Pages(-1)), "layers-page-up", "A screenful up.", "", "<pgup> <C-u>"),
+    key(Msg::Go(Go::First), "layers-first", "First row.", "", "g"),
+    key(Msg::Go(Go::Last), "layers-last", "Last row.", "", "G"),
     key(Msg::Again, "layers-again", "Asks again for what could not be computed.", "", "c"),
     key(Msg::Clear, "layers-clear", "Forgets the filter; without one, what Esc does elsewhere.", "", "<esc>"),
 ];
@@ -139,13 +127,7 @@ pub const KEYS: &[Binding] = &[
 /// Does it.
 pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
     match msg {
-        Msg::Move(by) => go(model, by),
-        Msg::Page(by) => {
-            let rows = room(board(body(model)).table).max(1) as i32;
-            go(model, by * rows);
-        }
-        Msg::First => go(model, i32::MIN / 2),
-        Msg::Last => go(model, i32::MAX / 2),
+        Msg::Go(to) => go(model, to),
         Msg::Open => {
             if let Some(name) = chosen(model).map(|c| c.info.name.clone()) {
                 super::units::show(model, name);
@@ -214,10 +196,9 @@ pub fn chosen(model: &Model) -> Option<&LayerChange> {
     rows.get(position(model, &rows)).map(|r| r.1)
 }
 
-fn go(model: &mut Model, by: i32) {
+fn go(model: &mut Model, to: Go) {
     let rows = visible(model);
-    let last = rows.len().saturating_sub(1) as i64;
-    let to = (position(model, &rows) as i64 + i64::from(by)).clamp(0, last) as usize;
+    let to = to.to(position(model, &rows), rows.len(), room(board(layout::body(model)).table));
     model.layers.selected = rows.get(to).map(|(_, c)| c.info.name.clone());
 }
 
@@ -225,10 +206,6 @@ struct Board {
     line: Rect,
     table: Rect,
     chart: Option<Rect>,
-}
-
-fn body(model: &Model) -> Rect {
-    layout::shell(Rect::new(0, 0, model.size.0, model.size.1)).map_or(Rect::ZERO, |s| s.body)
 }
 
 fn board(body: Rect) -> Board {
@@ -241,14 +218,9 @@ fn board(body: Rect) -> Board {
 
 /// A click chooses a row.
 pub fn clicked(model: &mut Model, body: Rect, x: u16, y: u16) {
-    let table = board(body).table;
-    if !table.contains((x, y).into()) || y == table.y {
-        return;
-    }
     let rows = visible(model);
-    let at = top(position(model, &rows), rows.len(), room(table)) + usize::from(y - table.y - 1);
-    if let Some(name) = rows.get(at).map(|(_, c)| c.info.name.clone()) {
-        model.layers.selected = Some(name);
+    if let Some(at) = row_at(board(body).table, (x, y), position(model, &rows), rows.len()) {
+        model.layers.selected = Some(rows[at].1.info.name.clone());
     }
 }
 

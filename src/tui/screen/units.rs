@@ -25,6 +25,7 @@ use crate::{
         notice::Severity,
         screen::{Screen, layers},
         time,
+        widget::table_state::{Cycle, Go},
     },
 };
 
@@ -44,24 +45,14 @@ pub enum Sort {
     Unit,
 }
 
-impl Sort {
-    const ALL: [(Self, &'static str); 5] = [
+impl Cycle for Sort {
+    const ALL: &'static [(Self, &'static str)] = &[
         (Self::Change, "change"),
         (Self::Standardised, "change over sd"),
         (Self::Effect, "effect"),
         (Self::Concept, "concept"),
         (Self::Unit, "unit"),
     ];
-
-    fn next(self) -> Self {
-        let at = Self::ALL.iter().position(|s| s.0 == self).map_or(0, |i| i + 1);
-        Self::ALL[at % Self::ALL.len()].0
-    }
-
-    /// Word on the screen.
-    pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|s| s.0 == self).map_or("", |s| s.1)
-    }
 }
 
 /// A mask in force, and how its units were chosen.
@@ -111,14 +102,8 @@ pub struct State {
 /// What can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Msg {
-    /// This many rows down, or up when negative.
-    Move(i32),
-    /// A screenful down, or up.
-    Page(i32),
-    /// First row.
-    First,
-    /// Last row.
-    Last,
+    /// Another row.
+    Go(Go),
     /// Select the unit, or not.
     Select,
     /// Zero the selection.
@@ -159,18 +144,18 @@ pub const KEYS: &[Binding] = &[
     key(Msg::Undo, "units-undo", "Takes the last mask back.", "undo", "u"),
     key(Msg::Top, "units-top", "Zeroes the first k units of the present order, or puts them back too, after P.", "top k", "K"),
     key(Msg::Concept, "units-concept", "Zeroes every unit of a concept or category, or puts them back too, after P.", "concept", "C"),
-    key(Msg::Move(1), "units-down", "Next unit.", "unit", "j <down>"),
-    key(Msg::Move(-1), "units-up", "Previous unit.", "unit", "k <up>"),
+    key(Msg::Go(Go::Rows(1)), "units-down", "Next unit.", "unit", "j <down>"),
+    key(Msg::Go(Go::Rows(-1)), "units-up", "Previous unit.", "unit", "k <up>"),
     key(Msg::Exact, "units-exact", "Measures the effects of the rows on the screen: one forward run per unit.", "exact", "E"),
     key(Msg::Sort, "units-sort", "Sorts by change, change over its spread, effect, concept, unit.", "sort", "s"),
     key(Msg::Filter, "units-filter", "Shows units whose concept, category or number contains a text.", "filter", "/"),
     key(Msg::Layer(1), "units-next-layer", "The next layer of screen 4.", "layer", "}"),
     key(Msg::Layer(-1), "units-previous-layer", "The previous layer of screen 4.", "layer", "{"),
     key(Msg::Reverse, "units-reverse", "Turns the order round.", "", "o"),
-    key(Msg::Page(1), "units-page-down", "A screenful down.", "", "<pgdn> <C-d>"),
-    key(Msg::Page(-1), "units-page-up", "A screenful up.", "", "<pgup> <C-u>"),
-    key(Msg::First, "units-first", "First row.", "", "g"),
-    key(Msg::Last, "units-last", "Last row.", "", "G"),
+    key(Msg::Go(Go::Pages(1)), "units-page-down", "A screenful down.", "", "<pgdn> <C-d>"),
+    key(Msg::Go(Go::Pages(-1)), "units-page-up", "A screenful up.", "", "<pgup> <C-u>"),
+    key(Msg::Go(Go::First), "units-first", "First row.", "", "g"),
+    key(Msg::Go(Go::Last), "units-last", "Last row.", "", "G"),
     key(Msg::Again, "units-again", "Asks again for what could not be computed.", "", "c"),
     key(Msg::Clear, "units-clear", "Forgets the filter, then the selection; then goes back to the layers.", "", "<esc>"),
 ];
@@ -178,20 +163,14 @@ pub const KEYS: &[Binding] = &[
 /// Does it.
 pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
     match msg {
-        Msg::Move(by) => go(model, by),
-        Msg::Page(by) => {
-            let rows = units_view::rows_shown(model).max(1) as i32;
-            go(model, by * rows);
-        }
-        Msg::First => go(model, i32::MIN / 2),
-        Msg::Last => go(model, i32::MAX / 2),
+        Msg::Go(to) => go(model, to),
         Msg::Select if model.frame().is_none() => return time::update(model, time::Msg::Pause),
         Msg::Select => {
             if let Some(unit) = chosen(model) {
                 if !model.units.selection.remove(&unit) {
                     model.units.selection.insert(unit);
                 }
-                go(model, 1);
+                go(model, Go::Rows(1));
             }
         }
         Msg::Zero => mask_selection(model, Fill::Zero),
@@ -347,10 +326,9 @@ pub fn chosen(model: &Model) -> Option<usize> {
     rows.get(position(model, &rows)).map(|u| u.unit)
 }
 
-fn go(model: &mut Model, by: i32) {
+fn go(model: &mut Model, to: Go) {
     let rows = visible(model);
-    let last = rows.len().saturating_sub(1) as i64;
-    let to = (position(model, &rows) as i64 + i64::from(by)).clamp(0, last) as usize;
+    let to = to.to(position(model, &rows), rows.len(), units_view::rows_shown(model));
     model.units.cursor = rows.get(to).map(|u| u.unit);
 }
 

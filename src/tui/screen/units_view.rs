@@ -38,6 +38,7 @@ use crate::{
             overlay::{self, Smooth, draw_border, draw_heat, draw_signed},
             pixel_grid::{Ink, Placed},
             table::{Column, Line, Table, room, top},
+            table_state::{Cycle as _, row_at},
         },
     },
 };
@@ -89,13 +90,9 @@ fn board(body: Rect) -> Board {
     }
 }
 
-fn body(model: &Model) -> Rect {
-    layout::shell(Rect::new(0, 0, model.size.0, model.size.1)).map_or(Rect::ZERO, |s| s.body)
-}
-
 /// Rows that fit into the table.
 pub fn rows_shown(model: &Model) -> usize {
-    room(board(body(model)).table)
+    room(board(layout::body(model)).table)
 }
 
 /// Units whose rows are on the screen.
@@ -107,14 +104,9 @@ pub fn on_screen(model: &Model) -> Vec<usize> {
 
 /// A click chooses a row.
 pub fn clicked(model: &mut Model, body: Rect, x: u16, y: u16) {
-    let table = board(body).table;
-    if !table.contains((x, y).into()) || y == table.y {
-        return;
-    }
     let rows = units::visible(model);
-    let at = top(units::position(model, &rows), rows.len(), room(table)) + usize::from(y - table.y - 1);
-    if let Some(unit) = rows.get(at).map(|u| u.unit) {
-        model.units.cursor = Some(unit);
+    if let Some(at) = row_at(board(body).table, (x, y), units::position(model, &rows), rows.len()) {
+        model.units.cursor = Some(rows[at].unit);
     }
 }
 

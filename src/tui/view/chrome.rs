@@ -207,12 +207,15 @@ pub fn timeline(model: &Model, area: Rect, buf: &mut Buffer) {
     let area = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..area };
     let (Some(run), Some(position)) = (&model.run, model.position()) else {
         if model.opened.is_some() && model.run.is_none() {
-            let theme = &model.theme;
-            let hint = " starts the default attack, ";
-            let x = draw::text(buf, area.x, area.y, area.width, "Space", theme.style(Role::Key));
-            let x = draw::text(buf, x, area.y, area.right() - x, hint, theme.style(Role::Dim));
-            let x = draw::text(buf, x, area.y, area.right() - x, "a", theme.style(Role::Key));
-            draw::text(buf, x, area.y, area.right() - x, " chooses one", theme.style(Role::Dim));
+            let words = match model.screen {
+                Screen::Triage => [("Enter", " opens the image and attacks it, "), ("c", " compares with a second model")],
+                _ => [("Space", " starts the default attack, "), ("a", " chooses one")],
+            };
+            let mut x = area.x;
+            for (key, what) in words {
+                x = draw::text(buf, x, area.y, area.right() - x, key, model.theme.style(Role::Key));
+                x = draw::text(buf, x, area.y, area.right() - x, what, model.theme.style(Role::Dim));
+            }
         }
         return;
     };

@@ -5,4 +5,5 @@ pub mod overlay;
 pub mod pixel_grid;
 pub mod scores;
 pub mod table;
+pub mod table_state;
 pub mod timeline;

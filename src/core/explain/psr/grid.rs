@@ -52,11 +52,6 @@ impl Grid {
         self.len() == 0
     }
 
-    /// Whether the last row or column is smaller than the others.
-    pub fn is_ragged(&self) -> bool {
-        !self.height.is_multiple_of(self.cell_h.max(1)) || !self.width.is_multiple_of(self.cell_w.max(1))
-    }
-
     /// Top, left, height and width of a cell in pixels, by its row-major number.
     pub fn bounds(&self, index: usize) -> [usize; 4] {
         let (row, col) = (index / self.cols(), index % self.cols());
@@ -122,7 +117,7 @@ mod tests {
     #[test]
     fn counts() {
         let paper = Grid::square(299, 299, 13).unwrap();
-        assert_eq!((paper.len(), paper.is_ragged()), (529, false));
+        assert_eq!((paper.len(), paper.bounds(528)), (529, [286, 286, 13, 13]));
         let ragged = Grid::by_count(224, 224, 23).unwrap();
         assert_eq!((ragged.cell_h, ragged.len(), ragged.bounds(528)), (10, 529, [220, 220, 4, 4]));
         assert_eq!((Grid::default_cell(299, 299), Grid::default_cell(224, 300), Grid::default_cell(8, 8)), (13, 10, 1));

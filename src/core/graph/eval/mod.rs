@@ -20,6 +20,7 @@ mod order;
 mod pad;
 mod pool;
 mod quantize;
+mod recurrent;
 mod reduce;
 mod resize;
 mod scatter;
@@ -62,6 +63,7 @@ const FAMILIES: &[&[(&str, Rule)]] = &[
     pad::RULES,
     pool::RULES,
     quantize::RULES,
+    recurrent::RULES,
     reduce::RULES,
     resize::RULES,
     scatter::RULES,

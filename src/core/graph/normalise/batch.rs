@@ -81,7 +81,7 @@ impl Pass<'_> {
                 "Reshape" | "Flatten" => self.reshape(&mut node),
                 "Gather" => self.gather(&mut node),
                 "Squeeze" => self.squeeze(&mut node),
-                "Expand" => self.expand(&mut node),
+                "Expand" => self.expand(&mut node)?,
                 "Slice" => self.slice(&mut node),
                 "Resize" => self.resize(&mut node)?,
                 "LSTM" | "GRU" | "RNN" => self.states(&mut node)?,
@@ -231,15 +231,32 @@ impl Pass<'_> {
     }
 
     /// An Expand that repeats the batch size broadcasts along it instead.
-    fn expand(&mut self, node: &mut Node) {
-        let (Some(input), Some(target)) = (node.input(0).map(str::to_owned), node.input(1).map(str::to_owned)) else { return };
-        let (Some(batch), Some(shape)) = (self.dynamic_axis(&input), self.shape(&input).map(<[usize]>::to_vec)) else { return };
-        let Some(mut list) = self.known(&target).map(Value::to_ints) else { return };
-        let Some(at) = (batch + list.len()).checked_sub(shape.len()) else { return };
+    fn expand(&mut self, node: &mut Node) -> Result<()> {
+        let (Some(input), Some(target)) = (node.input(0).map(str::to_owned), node.input(1).map(str::to_owned)) else { return Ok(()) };
+        let Some(shape) = self.shape(&input).map(<[usize]>::to_vec) else { return Ok(()) };
+        let Some(batch) = self.dynamic_axis(&input) else { return self.expand_constant(node, &input, &target, &shape) };
+        let Some(mut list) = self.known(&target).map(Value::to_ints) else { return Ok(()) };
+        let Some(at) = (batch + list.len()).checked_sub(shape.len()) else { return Ok(()) };
         if list[at] == shape[batch] as i64 {
             list[at] = 1;
             node.inputs[1] = self.ints("shape", &list);
         }
+        Ok(())
+    }
+
+    /// What holds one static batch and is expanded to a size that follows the batch: states of recurrent layers.
+    fn expand_constant(&mut self, node: &mut Node, input: &str, target: &str, shape: &[usize]) -> Result<()> {
+        let at_static = self.fixed.get(target).and_then(|f| f.values[0].as_deref()).map(Value::to_ints);
+        let varying = self.walk.facts.get(target).map(|f| f.values.each_ref().map(|v| v.as_deref().map(Value::to_ints)));
+        let (Some(list), Some([Some(a), Some(b)])) = (at_static, varying) else { return Ok(()) };
+        let Some(offset) = list.len().checked_sub(shape.len()).filter(|_| a.len() == list.len() && b.len() == list.len()) else {
+            return Ok(());
+        };
+        let follows = |at: &usize| shape[*at] > 1 && shape[*at] as i64 == list[at + offset] && a[at + offset] != b[at + offset];
+        if let Some(at) = (0..shape.len()).find(follows) {
+            node.inputs[0] = self.repeat(input, at, shape[at])?;
+        }
+        Ok(())
     }
 
     /// A Slice that takes the whole batch takes it to the end.

@@ -99,6 +99,44 @@ fn an_old_static_network_becomes_dynamic() {
     assert!(read::parse(bytes.into(), &mut |_| unreachable!()).is_ok());
 }
 
+/// Rows of an image read by a recurrent layer whose initial states hold one traced batch and are expanded to a computed size.
+#[test]
+fn traced_states_of_recurrent_layers_follow_the_batch() {
+    let i = |v: &[i64]| TensorData::i64(&[v.len()], v);
+    let model = model(
+        14,
+        &[Dim::Fixed(1), Dim::Fixed(3), Dim::Fixed(4), Dim::Fixed(5)],
+        vec![
+            Node::new("Transpose", &["x"], &["nhwc"]).with("perm", vec![0, 2, 3, 1]),
+            Node::new("Reshape", &["nhwc", "rows"], &["r"]),
+            Node::new("Transpose", &["r"], &["steps"]).with("perm", vec![1, 0, 2]),
+            Node::new("Shape", &["r"], &["shape"]),
+            Node::new("Gather", &["shape", "zero"], &["many"]).with("axis", 0),
+            Node::new("Concat", &["one", "many", "six"], &["target"]).with("axis", 0),
+            Node::new("Expand", &["state", "target"], &["h"]),
+            Node::new("LSTM", &["steps", "w", "r4", "", "", "h", "h"], &["all", "last"]).with("hidden_size", 6),
+            Node::new("Reshape", &["last", "back"], &["b"]),
+            Node::new("ReduceMean", &["b"], &["pooled"]).with("axes", vec![1]).with("keepdims", 0),
+            Node::new("MatMul", &["pooled", "k"], &["z"]),
+        ],
+        vec![
+            ("rows", i(&[4, 5, 3])),
+            ("zero", i(&[0])),
+            ("one", i(&[1])),
+            ("six", i(&[6])),
+            ("state", TensorData::f32(&[1, 4, 6], &[0.25; 24])),
+            ("w", weights(&[1, 24, 3])),
+            ("r4", weights(&[1, 24, 6])),
+            ("back", i(&[1, 4, 6])),
+            ("k", weights(&[6, 7])),
+        ],
+        "z",
+    );
+    let p = normalise(model.clone(), &Options::default()).unwrap();
+    let (expected, got) = both(&model, &p, &[3, 4, 5], "z");
+    same(&expected, &got);
+}
+
 /// A class token and attention in `[T, N, C]` with every shape baked at batch 1.
 #[test]
 fn baked_attention_follows_the_batch() {

@@ -21,12 +21,21 @@ use crate::{
         triage::{
             Row,
             background::News,
+            difference::{Difference, disagreement},
             part::{self, Metadata},
             summary::weakness,
         },
     },
     report::triage_text,
-    tui::{effect::Effect, keymap::Key, model::Model, notice::Severity, run, screen::Screen},
+    tui::{
+        effect::Effect,
+        keymap::Key,
+        model::Model,
+        notice::Severity,
+        run,
+        screen::Screen,
+        widget::table_state::{Cycle, Go},
+    },
 };
 
 /// Pictures kept.
@@ -50,30 +59,24 @@ pub enum Sort {
     L2,
     /// By interpretability lift, highest first.
     Lift,
+    /// Those on which two models differ most first.
+    Disagreement,
+}
+
+impl Cycle for Sort {
+    const ALL: &'static [(Self, &'static str)] = &[
+        (Self::Weakness, "weakness"),
+        (Self::Listing, "listing"),
+        (Self::Name, "name"),
+        (Self::Confidence, "confidence"),
+        (Self::Flip, "flip"),
+        (Self::L2, "L2"),
+        (Self::Lift, "IS lift"),
+        (Self::Disagreement, "disagreement"),
+    ];
 }
 
 impl Sort {
-    const ALL: [Self; 7] = [Self::Weakness, Self::Listing, Self::Name, Self::Confidence, Self::Flip, Self::L2, Self::Lift];
-
-    /// The next one.
-    pub fn next(self) -> Self {
-        let at = Self::ALL.iter().position(|s| *s == self).map_or(0, |i| i + 1);
-        Self::ALL[at % Self::ALL.len()]
-    }
-
-    /// Word on the screen.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Weakness => "weakness",
-            Self::Listing => "listing",
-            Self::Name => "name",
-            Self::Confidence => "confidence",
-            Self::Flip => "flip",
-            Self::L2 => "L2",
-            Self::Lift => "IS lift",
-        }
-    }
-
     fn compare(self, a: &Row, b: &Row) -> Ordering {
         let number = |v: Option<f32>| v.unwrap_or(f32::INFINITY);
         match self {
@@ -83,6 +86,7 @@ impl Sort {
             Self::Confidence => number(a.predicted_prob).total_cmp(&number(b.predicted_prob)),
             Self::Flip => a.flipped_at.unwrap_or(i64::MAX).cmp(&b.flipped_at.unwrap_or(i64::MAX)),
             Self::L2 => number(a.l2).total_cmp(&number(b.l2)),
+            Self::Disagreement => disagreement(a, b),
             Self::Lift => b.is_lift.unwrap_or(-1.0).total_cmp(&a.is_lift.unwrap_or(-1.0)),
         }
         .then(a.index.cmp(&b.index))
@@ -103,26 +107,28 @@ pub enum Show {
     Marked,
     /// With an error.
     Errors,
+    /// On which two models differ.
+    Differing,
+    /// Whose images, made for the first model, fool the second too.
+    Transferring,
+}
+
+impl Cycle for Show {
+    const ALL: &'static [(Self, &'static str)] = &[
+        (Self::All, "all"),
+        (Self::Reached, "reached"),
+        (Self::Held, "held"),
+        (Self::Marked, "marked"),
+        (Self::Errors, "errors"),
+        (Self::Differing, "differing"),
+        (Self::Transferring, "transferring"),
+    ];
 }
 
 impl Show {
-    const ALL: [Self; 5] = [Self::All, Self::Reached, Self::Held, Self::Marked, Self::Errors];
-
-    /// The next one.
-    pub fn next(self) -> Self {
-        let at = Self::ALL.iter().position(|s| *s == self).map_or(0, |i| i + 1);
-        Self::ALL[at % Self::ALL.len()]
-    }
-
-    /// Word on the screen.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::All => "all",
-            Self::Reached => "reached",
-            Self::Held => "held",
-            Self::Marked => "marked",
-            Self::Errors => "errors",
-        }
+    /// Whether it speaks of two models.
+    pub fn of_two(self) -> bool {
+        matches!(self, Self::Differing | Self::Transferring)
     }
 }
 
@@ -131,6 +137,10 @@ impl Show {
 pub struct State {
     /// Folder or list.
     pub folder: Option<PathBuf>,
+    /// A second model to compare with.
+    pub rival: Option<PathBuf>,
+    /// The model of this triage.
+    pub model: Option<PathBuf>,
     /// Pauses and stops the work.
     pub control: Option<Control>,
     /// How many triages were asked for.
@@ -181,14 +191,22 @@ impl State {
     pub fn visible(&self) -> Vec<&Row> {
         let wanted = self.filter.to_lowercase();
         let has = |text: &Option<String>| text.as_deref().is_some_and(|t| t.to_lowercase().contains(&wanted));
-        let fits =
-            |r: &Row| wanted.is_empty() || has(&r.path) || has(&r.predicted_name) || has(&r.adversarial_name) || has(&r.turning_point);
+        let fits = |r: &Row| {
+            wanted.is_empty()
+                || has(&r.path)
+                || has(&r.predicted_name)
+                || has(&r.adversarial_name)
+                || has(&r.turning_point)
+                || has(&r.compare_predicted_name)
+        };
         let shown = |r: &Row| match self.show {
             Show::All => true,
             Show::Reached => r.success == Some(true),
             Show::Held => r.success == Some(false),
             Show::Marked => self.marks.contains(r.path()),
             Show::Errors => r.error.is_some(),
+            Show::Differing => r.difference().is_some_and(Difference::any),
+            Show::Transferring => r.compare_transfers == Some(true),
         };
         let mut rows: Vec<&Row> = self.rows.iter().filter(|r| shown(r) && fits(r)).collect();
         rows.sort_by(|a, b| self.sort.compare(a, b));
@@ -214,11 +232,10 @@ impl State {
         self.row().map(|r| PathBuf::from(r.path()))
     }
 
-    /// Moves the selection.
-    pub fn go(&mut self, by: i32) {
+    /// Moves the selection; `room` rows are on the screen.
+    pub fn go(&mut self, to: Go, room: usize) {
         let visible = self.visible();
-        let last = visible.len().saturating_sub(1);
-        let to = (self.position(&visible) as i64 + i64::from(by)).clamp(0, last as i64) as usize;
+        let to = to.to(self.position(&visible), visible.len(), room);
         self.selected = visible.get(to).map(|r| r.path().to_owned());
     }
 
@@ -228,7 +245,7 @@ impl State {
         if !self.marks.remove(&path) {
             self.marks.insert(path);
         }
-        self.go(1);
+        self.go(Go::Rows(1), 1);
     }
 }
 
@@ -266,17 +283,29 @@ pub fn pictured(model: &mut Model, path: PathBuf, image: Option<Arc<Array3<f32>>
     state.asked = None;
 }
 
+/// The attack that a folder would be worked through with: every image has its own prediction as its class.
+pub fn request(model: &Model) -> AttackRequest {
+    AttackRequest { label: None, ..model.request.clone() }
+}
+
 /// What has to be asked of the worker now: the work on the folder, the selected picture, the attack on an image just opened.
 pub fn follow(model: &mut Model) -> Vec<Effect> {
     let Some(opened) = model.opened.clone() else { return Vec::new() };
     let mut effects = Vec::new();
-    if let Some(folder) = model.triage.folder.clone().filter(|_| model.triage.control.is_none() && opened.no_gradient.is_none()) {
-        let (control, request) = (Control::default(), AttackRequest { label: None, ..model.request.clone() });
+    // Rows of another model than the open one would mislead.
+    let foreign = !opened.is_recorded() && model.triage.model.as_ref().is_some_and(|m| *m != opened.model);
+    if let Some(folder) = model.triage.folder.clone().filter(|_| foreign) {
+        effects.extend(super::restart(model, folder));
+    }
+    let ready = model.triage.control.is_none() && opened.no_gradient.is_none() && !opened.is_recorded();
+    if let Some(folder) = model.triage.folder.clone().filter(|_| ready) {
+        let (control, request) = (Control::default(), request(model));
         let state = &mut model.triage;
         state.number += 1;
-        (state.control, state.request) = (Some(control.clone()), Some(request.clone()));
+        (state.control, state.request, state.model) = (Some(control.clone()), Some(request.clone()), Some(opened.model.clone()));
+        let rival = state.rival.clone();
         effects.push(Effect::Remember(vec![Recent { kind: Kind::Folder, path: folder.clone() }]));
-        effects.push(Effect::Engine(Command::Triage { folder, request, control }));
+        effects.push(Effect::Engine(Command::Triage { folder, rival, request, control }));
     }
     if model.screen == Screen::Triage
         && model.triage.asked.is_none()

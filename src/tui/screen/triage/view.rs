@@ -2,71 +2,35 @@
 
 use std::path::Path;
 
-use ratatui::{buffer::Buffer, layout::Rect, style::Style};
+use ratatui::{buffer::Buffer, layout::Rect};
 
-use super::State;
+use super::{
+    State,
+    columns::{ALONE, COMPARED, name, shares},
+};
 use crate::{
-    engine::triage::Row,
+    engine::{
+        sample,
+        triage::{Row, difference::Difference},
+    },
     tui::{
         layout,
         model::Model,
         text,
         theme::{Role, Theme},
         view::draw,
-        widget::pixel_grid::{Ink, Placed, Raster},
+        widget::{
+            pixel_grid::{Ink, Placed, Raster},
+            table::{Column, Line, Table, room},
+            table_state::{Cycle as _, row_at},
+        },
     },
 };
 
-/// A column: heading, width, whether numbers (right-aligned), how early it is given room, and its text.
-struct Column {
-    title: &'static str,
-    width: u16,
-    right: bool,
-    rank: u8,
-    cell: fn(&Row) -> String,
-}
-
-const COLUMNS: &[Column] = &[
-    Column { title: "clean", width: 16, right: false, rank: 1, cell: |r| name(r.predicted_name.as_deref()) },
-    Column { title: "prob", width: 5, right: true, rank: 2, cell: |r| r.predicted_prob.map_or_else(String::new, text::prob) },
-    Column { title: "goal", width: 7, right: false, rank: 0, cell: goal },
-    Column { title: "flip", width: 4, right: true, rank: 0, cell: |r| r.flipped_at.map_or_else(String::new, |v| v.to_string()) },
-    Column { title: "steps", width: 5, right: true, rank: 7, cell: |r| r.steps.map_or_else(String::new, |v| v.to_string()) },
-    Column { title: "adversarial", width: 16, right: false, rank: 3, cell: |r| name(r.adversarial_name.as_deref()) },
-    Column { title: "prob", width: 5, right: true, rank: 8, cell: |r| r.adversarial_prob.map_or_else(String::new, text::prob) },
-    Column { title: "L2", width: 5, right: true, rank: 4, cell: |r| r.l2.map_or_else(String::new, text::number) },
-    Column { title: "Linf", width: 8, right: true, rank: 9, cell: |r| r.linf.map_or_else(String::new, text::per_255) },
-    Column { title: "S/B/P %", width: 8, right: true, rank: 6, cell: shares },
-    Column { title: "IS", width: 5, right: true, rank: 10, cell: |r| r.is_score.map_or_else(String::new, |v| format!("{v:.2}")) },
-    Column { title: "lift", width: 4, right: true, rank: 5, cell: |r| r.is_lift.map_or_else(String::new, |v| format!("{v:.2}")) },
-    Column { title: "turning point", width: 22, right: false, rank: 11, cell: |r| r.turning_point.clone().unwrap_or_default() },
-];
-
-/// Least width of the image's name.
-const NAME: u16 = 16;
+/// Least width of the image's name; with two models every column counts.
+const NAME: (u16, u16) = (16, 14);
 /// Widest name.
 const NAME_MOST: u16 = 44;
-
-fn name(label: Option<&str>) -> String {
-    text::short_label(label.unwrap_or_default()).to_owned()
-}
-
-fn goal(row: &Row) -> String {
-    match (row.success, &row.error) {
-        (Some(true), _) => "reached",
-        (Some(false), _) => "held",
-        (None, Some(_)) => "error",
-        (None, None) => "",
-    }
-    .to_owned()
-}
-
-fn shares(row: &Row) -> String {
-    let percent = |v: Option<f32>| (v.unwrap_or(0.0) * 100.0).round();
-    row.pse_type.as_ref().map_or_else(String::new, |_| {
-        format!("{}/{}/{}", percent(row.pse_suppression), percent(row.pse_balanced), percent(row.pse_promotion))
-    })
-}
 
 /// Places of the parts: the line about the work, the table, the selected image.
 struct Board {
@@ -90,26 +54,14 @@ fn board(body: Rect) -> Board {
 
 /// Rows that fit into the table.
 pub fn rows_shown(model: &Model) -> usize {
-    let shell = layout::shell(Rect::new(0, 0, model.size.0, model.size.1));
-    shell.map_or(1, |s| usize::from(board(s.body).table.height.saturating_sub(1)))
-}
-
-/// First row on the screen, so that the selected one is among them.
-fn top(position: usize, count: usize, room: usize) -> usize {
-    position.saturating_sub(room / 2).min(count.saturating_sub(room))
+    room(board(layout::body(model)).table)
 }
 
 /// A click selects a row.
 pub fn clicked(model: &mut Model, body: Rect, x: u16, y: u16) {
-    let table = board(body).table;
-    if !(table.x..table.right()).contains(&x) || y <= table.y || y >= table.bottom() {
-        return;
-    }
     let visible = model.triage.visible();
-    let room = usize::from(table.height.saturating_sub(1));
-    let at = top(model.triage.position(&visible), visible.len(), room) + usize::from(y - table.y - 1);
-    if let Some(path) = visible.get(at).map(|r| r.path().to_owned()) {
-        model.triage.selected = Some(path);
+    if let Some(at) = row_at(board(body).table, (x, y), model.triage.position(&visible), visible.len()) {
+        model.triage.selected = Some(visible[at].path().to_owned());
     }
 }
 
@@ -117,10 +69,11 @@ pub fn clicked(model: &mut Model, body: Rect, x: u16, y: u16) {
 pub fn view(model: &Model, body: Rect, buf: &mut Buffer) {
     let (state, theme) = (&model.triage, &model.theme);
     if state.folder.is_none() {
-        let lines = [
-            ("No folder is open.".to_owned(), theme.style(Role::Text)),
-            ("f works through the folder of the open image; Ctrl-O opens another.".to_owned(), theme.style(Role::Dim)),
-        ];
+        let next = match super::folder_of_image(model) {
+            Some(folder) => format!("f works through {}; Ctrl-O opens another folder.", plain(&folder)),
+            None => "f chooses one: the open image is bundled with the program and lies in no folder.".to_owned(),
+        };
+        let lines = [("No folder is open.".to_owned(), theme.style(Role::Text)), (next, theme.style(Role::Dim))];
         return draw::centred(buf, body, &lines);
     }
     let places = board(body);
@@ -129,10 +82,16 @@ pub fn view(model: &Model, body: Rect, buf: &mut Buffer) {
     if visible.is_empty() {
         let what = match (&state.ended, state.rows.is_empty()) {
             (Some(Some(why)), true) => why.clone(),
-            (None, true) => "The images are being predicted and attacked; rows appear here.".into(),
+            (None, true) => match super::hindrance(model) {
+                Some(why) => why,
+                None if state.rival.is_some() => "The images are being predicted and attacked on both models; rows appear here.".into(),
+                None => "The images are being predicted and attacked; rows appear here.".into(),
+            },
             _ => "No image fits: v shows others, Esc forgets the filter.".into(),
         };
-        return draw::centred(buf, places.table, &[(what, theme.style(Role::Dim))]);
+        let lines: Vec<_> =
+            text::wrap(&what, usize::from(body.width.saturating_sub(4))).into_iter().map(|l| (l, theme.style(Role::Dim))).collect();
+        return draw::centred(buf, places.table, &lines);
     }
     table(state, theme, &visible, places.table, buf);
     if let (Some(area), Some(row)) = (places.detail, visible.get(state.position(&visible))) {
@@ -158,7 +117,12 @@ fn work_line(model: &Model, area: Rect, buf: &mut Buffer) {
             parts.push(format!("{} left", text::seconds(state.total.saturating_sub(done) as f32 / rate)));
         }
         (_, true, _) => parts.push("starting".into()),
+        (_, false, _) if state.control.is_none() => parts.push("waiting".into()),
+        _ if done < state.total => parts.push("ended".into()),
         _ => parts.push("done".into()),
+    }
+    if state.rival.is_some() {
+        parts.push(format!("{} differ", state.rows.iter().filter(|r| r.difference().is_some_and(Difference::any)).count()));
     }
     parts.push(format!("by {}{}", state.sort.name(), if state.reversed { " reversed" } else { "" }));
     if state.show != super::Show::All {
@@ -166,8 +130,12 @@ fn work_line(model: &Model, area: Rect, buf: &mut Buffer) {
     }
     let attack = state.request.as_ref().map(|r| r.attack.clone()).unwrap_or_default();
     parts.push(attack);
+    if let Some(rival) = &state.rival {
+        parts.push(format!("2 is {}", plain(Path::new(&sample::title(rival)))));
+    }
     let style = theme.style(Role::Accent);
-    let mut x = draw::text(buf, area.x + 1, area.y, area.width.saturating_sub(2), &parts.join(dot), style);
+    let room = usize::from(area.width.saturating_sub(2));
+    let mut x = draw::text(buf, area.x + 1, area.y, room as u16, &text::truncate(&parts.join(dot), room, theme.ellipsis()), style);
     if state.typing || !state.filter.is_empty() {
         x = draw::text(buf, x + 2, area.y, area.right().saturating_sub(x + 3), "/", theme.style(Role::Key));
         x = draw::text(buf, x, area.y, area.right().saturating_sub(x + 1), &state.filter, theme.style(Role::Text));
@@ -178,77 +146,33 @@ fn work_line(model: &Model, area: Rect, buf: &mut Buffer) {
 }
 
 fn table(state: &State, theme: &Theme, visible: &[&Row], area: Rect, buf: &mut Buffer) {
-    let room = area.width.saturating_sub(3);
-    let mut chosen = vec![false; COLUMNS.len()];
-    let mut used = NAME;
-    let mut order: Vec<usize> = (0..COLUMNS.len()).collect();
-    order.sort_by_key(|i| COLUMNS[*i].rank);
-    for at in order {
-        if used + COLUMNS[at].width + 1 > room {
-            break;
-        }
-        used += COLUMNS[at].width + 1;
-        chosen[at] = true;
-    }
-    let columns: Vec<&Column> = COLUMNS.iter().zip(&chosen).filter(|(_, c)| **c).map(|(c, _)| c).collect();
-    let wide = (NAME + (room - used)).min(NAME_MOST);
-    let title = theme.style(Role::Title);
-    line(buf, (area.x, area.y), theme, wide, ("", "image"), columns.iter().map(|c| (*c, c.title.to_owned(), title)), title);
-    let count = usize::from(area.height.saturating_sub(1));
+    let (fields, least) = if state.rival.is_some() { (COMPARED, NAME.1) } else { (ALONE, NAME.0) };
+    let columns: Vec<Column> = fields.iter().map(|f| f.column).collect();
     let position = state.position(visible);
-    let first = top(position, visible.len(), count);
-    for (i, row) in visible.iter().enumerate().skip(first).take(count) {
-        let y = area.y + 1 + (i - first) as u16;
-        let here = i == position;
-        if here {
-            buf.set_style(Rect { x: area.x, y, width: area.width, height: 1 }, theme.style(Role::Selected));
-        }
-        let plain = theme.style(if here { Role::Selected } else { Role::Text });
-        let style = |c: &Column| match (here, c.title, row.success, &row.error) {
-            (false, "goal", Some(true), _) => theme.style(Role::Warn),
-            (false, "goal", Some(false), _) => theme.style(Role::Good),
-            (false, "goal", None, Some(_)) => theme.style(Role::Error),
-            _ => plain,
-        };
-        let mark = match (here, state.marks.contains(row.path())) {
+    let row = |i: usize| {
+        let row = visible[i];
+        let mark = match (i == position, state.marks.contains(row.path())) {
             (true, true) => ">*",
             (true, false) => ">",
             (false, true) => " *",
             (false, false) => "",
         };
-        let file = shown_name(state, row);
-        line(buf, (area.x, y), theme, wide, (mark, &file), columns.iter().map(|c| (*c, (c.cell)(row), style(c))), plain);
-    }
-}
-
-/// One line of the table.
-fn line<'a>(
-    buf: &mut Buffer,
-    (x, y): (u16, u16),
-    theme: &Theme,
-    wide: u16,
-    (mark, file): (&str, &str),
-    cells: impl Iterator<Item = (&'a Column, String, Style)>,
-    style: Style,
-) {
-    draw::text(buf, x, y, 2, mark, style);
-    let file = text::pad(file, usize::from(wide), theme.ellipsis());
-    draw::text(buf, x + 2, y, wide, &file, style);
-    let mut x = x + 2 + wide + 1;
-    for (column, cell, style) in cells {
-        let width = usize::from(column.width);
-        let cut = text::truncate(&cell, width, theme.ellipsis());
-        let indent = if column.right { width - text::width(&cut).min(width) } else { 0 };
-        draw::text(buf, x + indent as u16, y, column.width, &cut, style);
-        x += column.width + 1;
-    }
+        Line { mark, lead: shown_name(state, row), cells: fields.iter().map(|f| ((f.cell)(row), (f.role)(row))).collect() }
+    };
+    let lead = ("image", least, NAME_MOST);
+    Table { lead, columns: &columns, count: visible.len(), position, row: &row }.draw(theme, area, buf);
 }
 
 /// Path inside the folder, without what could move the cursor.
 fn shown_name(state: &State, row: &Row) -> String {
     let path = Path::new(row.path());
     let inside = state.folder.as_deref().and_then(|f| path.strip_prefix(f).ok()).filter(|p| !p.as_os_str().is_empty()).unwrap_or(path);
-    inside.to_string_lossy().chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    plain(inside)
+}
+
+/// A path that cannot give orders to the terminal.
+fn plain(path: &Path) -> String {
+    path.to_string_lossy().chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// The selected image as a picture, and its numbers in words.
@@ -308,6 +232,7 @@ fn facts(row: &Row) -> Vec<(Role, String)> {
         let flip = row.flipped_at.map_or_else(|| "never flipped".into(), |f| format!("flipped at {f}"));
         out.push((Role::Text, format!("{flip} of {steps} steps; L2 {}, Linf {}", text::number(l2), text::per_255(linf))));
     }
+    out.extend(second(row).into_iter().map(|sentence| (Role::Text, sentence)));
     if let (Some(kind), Some(mode)) = (&row.pse_type, &row.pse_mode) {
         let estimate = if mode == "linear" { "linear estimate" } else { mode };
         out.push((Role::Text, format!("{kind}: S/B/P {}% of cells ({estimate})", shares(row))));
@@ -318,5 +243,27 @@ fn facts(row: &Row) -> Vec<(Role, String)> {
     if let Some(layer) = &row.turning_point {
         out.push((Role::Dim, format!("parts at {layer}")));
     }
+    out
+}
+
+/// What the second model makes of the image, in short sentences.
+fn second(row: &Row) -> Vec<String> {
+    let mut out = Vec::new();
+    let Some(difference) = row.difference() else { return out };
+    let prob = row.compare_predicted_prob.map_or_else(|| "?".into(), text::prob);
+    let other = if difference.label { ", another class" } else { "" };
+    out.push(format!("model 2: {} {prob}{other}", name(row.compare_predicted_name.as_deref())));
+    if let (Some(reached), Some(l2)) = (row.compare_success, row.compare_l2) {
+        let what = if reached { "reached" } else { "held" };
+        let flip = row.compare_flipped_at.map_or_else(|| "never flipped".into(), |f| format!("flipped at {f}"));
+        out.push(format!("the same attack on it: {what}, {flip}, L2 {}", text::number(l2)));
+    }
+    out.push(match (row.compare_transfers, &row.compare_transfer_name) {
+        (Some(transfers), Some(class)) => {
+            let what = if transfers { "fools it too" } else { "does not fool it" };
+            format!("the image made for 1 {what}: {}", name(Some(class)))
+        }
+        _ => "the image made for 1 has another size than 2 takes".into(),
+    });
     out
 }

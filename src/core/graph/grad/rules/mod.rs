@@ -24,6 +24,7 @@ mod norm;
 mod phases;
 mod pool;
 mod quant;
+mod recurrent;
 mod reduce;
 mod resize;
 mod shape_ops;
@@ -80,6 +81,7 @@ pub static REGISTRY: &[(&str, Rule)] = &[
     ("Identity", elementwise::identity),
     ("InstanceNormalization", norm::instance),
     ("LRN", norm::lrn),
+    ("LSTM", recurrent::lstm),
     ("LayerNormalization", norm::layer),
     ("LeakyRelu", activation::leaky_relu),
     ("Log", math::log),
