@@ -80,6 +80,8 @@ fn a_killed_run_goes_on() {
     let made = psescope(dir.path()).args(["dissect", "--side", "64", "--json", "--make-data"]).arg(&data).assert().success();
     let made: Value = serde_json::from_slice(&made.get_output().stdout).unwrap();
     assert_eq!((made["schema"].as_str(), made["images"].as_u64()), (Some("psescope.concept-data/1"), Some(672)));
+    let schema: Value = serde_json::from_str(include_str!("../docs/schema/concept-data.json")).unwrap();
+    assert!(jsonschema::validator_for(&schema).unwrap().is_valid(&made), "{made}");
     let arguments = |out: &str| {
         let mut list: Vec<String> =
             ["dissect", MODEL, "--limit", "16", "--batch", "2", "--tops", "2", "--json", "--data"].map(String::from).to_vec();

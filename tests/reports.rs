@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 const MODEL: &str = "onnx/squeezenet1_1.onnx";
 const PANDA: &str = "samples/panda.jpg";
+const TINY: &str = "tests/corpus/good/tiny.onnx";
 const STUDY: &[&str] = &[MODEL, "samples", "--limit", "3", "--eps", "8/255", "--steps", "4", "--json"];
 
 fn psescope() -> Command {
@@ -57,6 +58,8 @@ fn every_json_output_keeps_its_schema() {
     let grad = grad.to_str().expect("text");
     let triage = folder().join("triage");
     let triage = triage.to_str().expect("text");
+    let compared = folder().join("compared");
+    let compared = compared.to_str().expect("text");
     let list = folder().join("list.txt");
     std::fs::write(&list, format!("{PANDA}\nnowhere.jpg\n")).expect("written");
     let list = list.to_str().expect("text");
@@ -74,8 +77,17 @@ fn every_json_output_keeps_its_schema() {
         ("triage", &["triage", MODEL, list, "--steps", "1", "--out", triage, "--json"]),
         ("attack", &["attack", MODEL, PANDA, "--steps", "1", "--json"]),
         ("attack", &["attack", MODEL, PANDA, "--steps", "1", "--target", "second", "--json"]),
+        ("attack", &["attack", TINY, PANDA, "--steps", "1", "--within", "cam:t0:0.5", "--compare", "--json"]),
         ("pse", &["pse", run, "--grid", "3", "--mode", "linear", "--json"]),
+        (
+            "pse",
+            &["pse", run, "--grid", "2", "--mode", "exact", "--timeline", "--region", "cam:t0:0.5", "--floor-relative", "0.1", "--json"],
+        ),
         ("cam", &["cam", MODEL, PANDA, "--json"]),
+        ("cam", &["cam", TINY, PANDA, "--faithfulness", "--json"]),
+        ("grad", &["grad", TINY, "--check", "--json", "-o", grad]),
+        ("selftest", &["doctor", "--self-test", TINY, "--json"]),
+        ("triage", &["triage", TINY, list, "--steps", "2", "--compare", TINY, "--out", compared, "--json"]),
         ("grad", &["grad", MODEL, "--json", "-o", grad]),
         ("inspect", &["inspect", MODEL, "--json"]),
         ("doctor", &["doctor", "--json"]),
@@ -83,6 +95,12 @@ fn every_json_output_keeps_its_schema() {
         ("export", &["export", run, "--no-model", "--json"]),
         ("export", &["export", run, "--step", "0", "--no-model", "--json"]),
     ];
+    // Data sets take long to make: tests/dissect.rs looks at what is said of them.
+    let elsewhere = ["dissect", "concept-data"];
+    for file in std::fs::read_dir(root().join("docs/schema")).expect("schemas").flatten() {
+        let name = file.path().file_stem().expect("a name").to_string_lossy().into_owned();
+        assert!(elsewhere.contains(&&*name) || rows.iter().any(|r| r.0 == name), "nothing is tested against docs/schema/{name}.json");
+    }
     for (name, args) in rows {
         let text = std::fs::read_to_string(root().join(format!("docs/schema/{name}.json"))).expect("a schema");
         let schema: Value = serde_json::from_str(&text).expect("JSON");
@@ -90,6 +108,9 @@ fn every_json_output_keeps_its_schema() {
         let value = json(psescope().args(*args));
         let errors: Vec<String> = validator.iter_errors(&value).map(|e| format!("{} at {}", e, e.instance_path())).collect();
         assert!(errors.is_empty(), "{args:?}: {errors:?}");
+        let told = |key: &&String| schema["properties"].get(key.as_str()).is_some();
+        let untold: Vec<&String> = value.as_object().expect("an object").keys().filter(|k| !told(k)).collect();
+        assert!(untold.is_empty(), "docs/schema/{name}.json does not speak of {untold:?} ({args:?})");
         let mut other = value.clone();
         other["schema"] = "something else".into();
         assert!(!validator.is_valid(&other), "{name} accepts anything");

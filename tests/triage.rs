@@ -132,6 +132,45 @@ fn duckdb(folder: &Path, whole: &[Row]) {
     assert_eq!(said.lines().collect::<Vec<_>>(), whole.iter().map(line).collect::<Vec<_>>());
 }
 
+/// An indented block of docs/triage.md that begins with this line.
+fn block(first: &str) -> String {
+    let text = fs::read_to_string(root().join("docs/triage.md")).expect("docs/triage.md");
+    let lines = text.lines().skip_while(|l| l.trim() != first).take_while(|l| l.starts_with("    ") || l.is_empty());
+    lines.map(|l| l.trim_start_matches("    ").to_owned() + "\n").collect()
+}
+
+#[test]
+#[cfg(unix)]
+fn the_slurm_script_of_the_manual_runs() {
+    let home = TempDir::new().expect("a folder");
+    let folder = home.path().join("photos");
+    fs::create_dir(&folder).expect("a folder");
+    for name in ["panda", "dog", "crab"] {
+        fs::copy(root().join(format!("samples/{name}.jpg")), folder.join(format!("{name}.jpg"))).expect("a photo");
+    }
+    let tiny = root().join("tests/corpus/good/tiny.onnx").display().to_string();
+    let script = block("#!/bin/bash").replace("model.onnx", &tiny).replace("/data/photos", &folder.display().to_string());
+    assert!(script.contains("--array=0-15") && script.contains("psescope triage"), "{script}");
+    let program = assert_cmd::cargo::cargo_bin("psescope");
+    let path = format!("{}:{}", program.parent().expect("a folder").display(), std::env::var("PATH").unwrap_or_default());
+    for task in 0..16 {
+        let output = Process::new("sh")
+            .args(["-c", &script])
+            .current_dir(home.path())
+            .envs(environment(&home))
+            .envs([("PATH", path.clone()), ("SLURM_SUBMIT_DIR", home.path().display().to_string()), ("SLURM_CPUS_PER_TASK", "1".into())])
+            .envs([("SLURM_ARRAY_TASK_ID", task.to_string()), ("SLURM_ARRAY_TASK_MIN", "0".into())])
+            .envs([("SLURM_ARRAY_TASK_MAX", "15"), ("SLURM_ARRAY_TASK_COUNT", "16")])
+            .output()
+            .expect("a shell");
+        assert!(output.status.success(), "task {task}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let (rows, metadata) = part::merged(&home.path().join("results")).expect("complete");
+    let names: Vec<&str> = rows.iter().filter_map(|r| Path::new(r.path()).file_stem()?.to_str()).collect();
+    assert_eq!((names, metadata["parts"].as_str()), (vec!["crab", "dog", "panda"], "16"));
+    assert!(metadata["command"].contains("psescope triage"), "{}", metadata["command"]);
+}
+
 #[test]
 fn killed_at_any_moment_it_loses_the_image_in_flight_at_most() {
     let home = TempDir::new().expect("a folder");

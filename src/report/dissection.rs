@@ -12,6 +12,7 @@ use image::{RgbImage, codecs::jpeg::JpegEncoder};
 use ndarray::{Array4, Axis};
 use rayon::prelude::*;
 
+use super::svg::escape;
 use crate::{
     core::{
         dissect::{ResultTable, UnitRow, labels::display_name, mask::Upsampler},
@@ -219,20 +220,4 @@ fn strips(subject: &Subject, network: &mut dyn Layers, data: &Data, done: &Disse
 /// A category fit for a class name.
 fn class(category: &str) -> String {
     category.chars().filter(char::is_ascii_alphanumeric).collect()
-}
-
-/// Text for HTML; control characters are dropped.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars().filter(|c| !c.is_control()) {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
 }

@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use image::{ImageEncoder as _, RgbImage, codecs::png::PngEncoder};
 
-use crate::core::error::{Error, Result};
+use crate::core::{
+    error::{Error, Result},
+    tensor::labels::is_harmful,
+};
 
 /// Colours by meaning.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +55,8 @@ pub enum Anchor {
     End,
 }
 
-/// Text safe inside elements and quoted attributes, of XML and HTML. Characters that XML forbids are dropped.
+/// Text safe inside elements and quoted attributes, of XML and HTML. Characters that XML forbids are dropped, and those that
+/// hide others or turn them round.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -62,7 +66,7 @@ pub fn escape(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            c if c.is_control() && c != '\n' && c != '\t' => {}
+            c if is_harmful(c) && c != '\n' && c != '\t' => {}
             '\u{fffe}' | '\u{ffff}' => {}
             c => out.push(c),
         }

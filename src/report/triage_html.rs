@@ -95,6 +95,10 @@ const COMPARED: &[Column] = &[
     words("Goal, 2nd", |r| goal(r.compare_success)),
     number("Flip, 2nd", |r| int(r.compare_flipped_at)),
     number("L2, 2nd", |r| float(r.compare_l2, 3)),
+];
+
+/// With a second model that takes images of the same size.
+const HANDED: &[Column] = &[
     words("Transfers", |r| text(r.compare_transfers.map_or("", |v| if v { "yes" } else { "no" }))),
     words("Taken by 2nd for", |r| name(&r.compare_transfer_name)),
 ];
@@ -129,7 +133,8 @@ pub fn write(path: &Path, rows: &[Row], metadata: &Metadata) -> Result<()> {
         let mut rows: Vec<&Row> = rows.iter().collect();
         rows.sort_by(|a, b| weakness(a, b));
         let compared = summary.compare_differ.is_some();
-        let columns: Vec<&Column> = ALONE.iter().chain(COMPARED.iter().filter(|_| compared)).collect();
+        let (second, handed) = (COMPARED.iter().filter(|_| compared), HANDED.iter().filter(|_| summary.transfers.is_some()));
+        let columns: Vec<&Column> = ALONE.iter().chain(second).chain(handed).collect();
         out.write_all(head(&rows, &summary, metadata, &columns).as_bytes())?;
         let source = metadata.get("source").map(Path::new);
         for (at, row) in rows.iter().enumerate() {

@@ -242,7 +242,8 @@ impl TriageCommand {
         };
         let rival = self.compare.as_deref().map(|path| -> anyhow::Result<Rival> {
             let subject = Arc::new(Subject::open(path, &self.model_args.subject())?);
-            let request = self.attack.request(&subject.labels)?;
+            // Classes are looked up among the second model's own.
+            let request = self.attack.request(&subject.labels).map_err(|e| Error::Parameter(format!("{}: {e}", path.display())))?;
             Ok(Rival { subject, request })
         });
         Ok(Job { subject, rival: rival.transpose()?, settings })

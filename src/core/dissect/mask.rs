@@ -35,6 +35,19 @@ impl Bits {
         self.words[at / 64] |= 1 << (at % 64);
     }
 
+    /// Turns the pixels from..to on, at least one.
+    fn set_range(&mut self, range: Range<usize>) {
+        let (first, last) = (range.start / 64, (range.end - 1) / 64);
+        let (head, tail) = (u64::MAX << (range.start % 64), u64::MAX >> (63 - (range.end - 1) % 64));
+        if first == last {
+            self.words[first] |= head & tail;
+        } else {
+            self.words[first] |= head;
+            self.words[first + 1..last].fill(u64::MAX);
+            self.words[last] |= tail;
+        }
+    }
+
     /// Whether a pixel is on.
     pub fn get(&self, at: usize) -> bool {
         self.words[at / 64] >> (at % 64) & 1 == 1
@@ -163,6 +176,15 @@ impl Upsampler {
                 for y in ys.clone() {
                     let f = self.y.fraction[y];
                     let (left, right) = (a + f * (c - a), b + f * (d - b));
+                    // Between two values on the same side everything is on that side.
+                    match (left > threshold, right > threshold) {
+                        (false, false) => continue,
+                        (true, true) if !xs.is_empty() => {
+                            bits.set_range(y * width + xs.start..y * width + xs.end);
+                            continue;
+                        }
+                        _ => {}
+                    }
                     for x in xs.clone() {
                         if left + self.x.fraction[x] * (right - left) > threshold {
                             bits.set(y * width + x);
@@ -230,6 +252,18 @@ mod tests {
                 assert_eq!(count, all.len() as u64);
                 assert!(all.iter().all(|i| bits.get(*i)));
             }
+        }
+    }
+
+    #[test]
+    fn ranges_are_their_pixels() {
+        for (from, to) in [(0, 1), (3, 9), (60, 64), (64, 65), (63, 65), (10, 190), (128, 192)] {
+            let [mut whole, mut single] = [Bits::default(), Bits::default()];
+            whole.clear(192);
+            single.clear(192);
+            whole.set_range(from..to);
+            (from..to).for_each(|at| single.set(at));
+            assert_eq!(whole, single, "{from}..{to}");
         }
     }
 

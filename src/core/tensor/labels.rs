@@ -151,8 +151,8 @@ pub fn find(names: &[String], text: &str) -> Result<usize> {
     if let Some(class) = names.iter().position(|n| n == text) {
         return Ok(class);
     }
-    if number.is_some() {
-        return Err(Error::Parameter(format!("class {shown} does not exist; this model has classes 0 to {}", classes.saturating_sub(1))));
+    if let Some(number) = number {
+        return Err(Error::Parameter(format!("class {number} does not exist; this model has classes 0 to {}", classes.saturating_sub(1))));
     }
     let wanted = fold(text);
     let folded: Vec<String> = names.iter().map(|n| fold(n)).collect();

@@ -197,11 +197,8 @@ impl Network {
             if let Some(Base::Keep(maps)) = &mut base {
                 **maps = values.iter().map(|v| v.as_standard_layout().into_owned()).collect();
             }
-            let maps: Option<&[ArrayD<f32>]> = match &base {
-                None => None,
-                Some(Base::Keep(maps)) => Some(maps),
-                Some(Base::Known(maps)) => Some(maps),
-            };
+            // An image is at no distance from itself.
+            let maps = if let Some(Base::Known(maps)) = &base { Some(*maps) } else { None };
             for (i, (layer, value)) in layers.iter().zip(values).enumerate() {
                 let statistics = measure::measure(value, layer.axis == 1, layer.info.units, maps.and_then(|m| m.get(i)));
                 reduced.extend(statistics.into_iter().map(Array2::into_dyn));

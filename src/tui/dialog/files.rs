@@ -6,7 +6,7 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 use super::{
     Dialog,
-    list::{Item, List, Place, Step, Words},
+    list::{Item, List, Place, Words},
 };
 use crate::{
     engine::{
@@ -21,6 +21,7 @@ use crate::{
         open::{self, Purpose},
         text,
         theme::Role,
+        widget::table_state::Go,
     },
 };
 
@@ -71,7 +72,7 @@ pub struct State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Msg {
     /// Move the selection.
-    Go(Step),
+    Go(Go),
     /// Open the row, or what is typed.
     Accept,
     /// The folder above.
@@ -91,13 +92,13 @@ const fn key(action: Msg, name: &'static str, help: &'static str, hint: &'static
 /// Keys; everything else is typed: a part of a name, or a path.
 pub const KEYS: &[Binding] = &[
     key(Msg::Accept, "files-open", "Opens the row, or the path that is typed.", "open", "<enter>"),
-    key(Msg::Go(Step::Up), "files-up", "One row up.", "move", "<up> <C-p>"),
-    key(Msg::Go(Step::Down), "files-down", "One row down.", "move", "<down> <C-n>"),
+    key(Msg::Go(Go::Rows(-1)), "files-up", "One row up.", "move", "<up> <C-p>"),
+    key(Msg::Go(Go::Rows(1)), "files-down", "One row down.", "move", "<down> <C-n>"),
     key(Msg::Next, "files-next-kind", "Next kind: recent, all, images, models, runs, folders.", "kind", "<tab>"),
     key(Msg::Previous, "files-previous-kind", "Previous kind.", "", "<backtab>"),
     key(Msg::Up, "files-parent", "The folder above.", "up", "<C-o> <A-up>"),
-    key(Msg::Go(Step::PageUp), "files-page-up", "Ten rows up.", "", "<pgup>"),
-    key(Msg::Go(Step::PageDown), "files-page-down", "Ten rows down.", "", "<pgdn>"),
+    key(Msg::Go(Go::Pages(-1)), "files-page-up", "Ten rows up.", "", "<pgup>"),
+    key(Msg::Go(Go::Pages(1)), "files-page-down", "Ten rows down.", "", "<pgdn>"),
     key(Msg::Close, "files-close", "Leaves without opening anything.", "back", "<esc>"),
 ];
 
@@ -289,7 +290,7 @@ pub fn clicked(model: &mut Model, area: Rect, x: u16, y: u16) -> Vec<Effect> {
 pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
     let Some(state) = open_state(model) else { return Vec::new() };
     match msg {
-        Msg::Go(step) => state.list.go(step),
+        Msg::Go(to) => state.list.go(to),
         Msg::Next => turn(model, 1),
         Msg::Previous => turn(model, SHELVES.len() - 1),
         Msg::Up => return parent(model),

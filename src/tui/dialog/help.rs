@@ -11,6 +11,7 @@ use crate::tui::{
     text,
     theme::Role,
     view::draw,
+    widget::table_state::Go,
 };
 
 /// What is listed, and how far it is scrolled.
@@ -36,14 +37,8 @@ impl State {
 /// What can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Msg {
-    /// Scroll up.
-    Up,
-    /// Scroll down.
-    Down,
-    /// A page up.
-    PageUp,
-    /// A page down.
-    PageDown,
+    /// Scroll.
+    Go(Go),
     /// Close.
     Close,
 }
@@ -54,33 +49,26 @@ const fn key(action: Msg, name: &'static str, help: &'static str, hint: &'static
 
 /// Keys.
 pub const KEYS: &[Binding] = &[
-    key(Msg::Up, "scroll-up", "Scrolls up.", "scroll", "<up> k"),
-    key(Msg::Down, "scroll-down", "Scrolls down.", "scroll", "<down> j"),
-    key(Msg::PageUp, "scroll-page-up", "Scrolls a page up.", "", "<pgup>"),
-    key(Msg::PageDown, "scroll-page-down", "Scrolls a page down.", "", "<pgdn> <space>"),
+    key(Msg::Go(Go::Rows(-1)), "scroll-up", "Scrolls up.", "scroll", "<up> k"),
+    key(Msg::Go(Go::Rows(1)), "scroll-down", "Scrolls down.", "scroll", "<down> j"),
+    key(Msg::Go(Go::Pages(-1)), "scroll-page-up", "Scrolls a page up.", "", "<pgup>"),
+    key(Msg::Go(Go::Pages(1)), "scroll-page-down", "Scrolls a page down.", "", "<pgdn> <space>"),
     key(Msg::Close, "close-help", "Closes this.", "close", "<esc> q ? <enter>"),
 ];
 
 /// Does it.
 pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
-    if msg == Msg::Close {
+    let Msg::Go(to) = msg else {
         model.dialogs.pop();
         return Vec::new();
-    }
+    };
     let rows = usize::from(model.size.1);
     let width = usize::from(model.size.0);
     let Some(super::Dialog::Help(state)) = model.dialogs.last() else { return Vec::new() };
     let total = lines(model, state, width.min(WIDTH as usize).saturating_sub(4)).len();
     let page = rows.saturating_sub(8).max(1);
     let Some(super::Dialog::Help(state)) = model.dialogs.last_mut() else { return Vec::new() };
-    state.scroll = match msg {
-        Msg::Up => state.scroll.saturating_sub(1),
-        Msg::Down => state.scroll + 1,
-        Msg::PageUp => state.scroll.saturating_sub(page),
-        Msg::PageDown => state.scroll + page,
-        Msg::Close => state.scroll,
-    }
-    .min(total.saturating_sub(page));
+    state.scroll = to.to(state.scroll, total.saturating_sub(page) + 1, page);
     Vec::new()
 }
 

@@ -13,6 +13,7 @@ use crate::tui::{
     text,
     theme::Role,
     view::draw,
+    widget::table_state::Go,
 };
 
 /// One row.
@@ -36,18 +37,8 @@ pub struct List<T> {
     selected: usize,
 }
 
-/// Moving in the list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Step {
-    /// One row up.
-    Up,
-    /// One row down.
-    Down,
-    /// Ten rows up.
-    PageUp,
-    /// Ten rows down.
-    PageDown,
-}
+/// Rows that a page key goes.
+pub const PAGE: usize = 10;
 
 impl<T> List<T> {
     /// A list with a text typed already.
@@ -91,14 +82,8 @@ impl<T> List<T> {
     }
 
     /// Moves the selection.
-    pub fn go(&mut self, step: Step) {
-        let last = self.matches.len().saturating_sub(1);
-        self.selected = match step {
-            Step::Up => self.selected.saturating_sub(1),
-            Step::Down => (self.selected + 1).min(last),
-            Step::PageUp => self.selected.saturating_sub(10),
-            Step::PageDown => (self.selected + 10).min(last),
-        };
+    pub fn go(&mut self, to: Go) {
+        self.selected = to.to(self.selected, self.matches.len(), PAGE);
     }
 
     /// Selects the first matching row for which this holds.

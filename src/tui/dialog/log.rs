@@ -6,7 +6,7 @@ use tui_input::Input;
 
 use super::{
     Dialog,
-    list::{Step, input_request},
+    list::{PAGE, input_request},
 };
 use crate::tui::{
     effect::Effect,
@@ -17,6 +17,7 @@ use crate::tui::{
     text,
     theme::Role,
     view::draw,
+    widget::table_state::Go,
 };
 
 /// The open log.
@@ -36,9 +37,7 @@ const LEVELS: [(Level, &str); 5] =
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Msg {
     /// Scroll.
-    Go(Step),
-    /// The oldest line.
-    First,
+    Go(Go),
     /// The newest line, following it.
     Follow,
     /// Finer: more lines.
@@ -55,13 +54,13 @@ const fn key(action: Msg, name: &'static str, help: &'static str, hint: &'static
 
 /// Keys; everything else is typed into the search.
 pub const KEYS: &[Binding] = &[
-    key(Msg::Go(Step::Up), "log-up", "One line up.", "scroll", "<up> <C-p>"),
-    key(Msg::Go(Step::Down), "log-down", "One line down.", "scroll", "<down> <C-n>"),
-    key(Msg::Go(Step::PageUp), "log-page-up", "Ten lines up.", "", "<pgup>"),
-    key(Msg::Go(Step::PageDown), "log-page-down", "Ten lines down.", "", "<pgdn>"),
+    key(Msg::Go(Go::Rows(-1)), "log-up", "One line up.", "scroll", "<up> <C-p>"),
+    key(Msg::Go(Go::Rows(1)), "log-down", "One line down.", "scroll", "<down> <C-n>"),
+    key(Msg::Go(Go::Pages(-1)), "log-page-up", "Ten lines up.", "", "<pgup>"),
+    key(Msg::Go(Go::Pages(1)), "log-page-down", "Ten lines down.", "", "<pgdn>"),
     key(Msg::Finer, "log-finer", "Shows lines of one more level.", "level", "<tab>"),
     key(Msg::Coarser, "log-coarser", "Shows one level less.", "level", "<backtab>"),
-    key(Msg::First, "log-first", "The oldest line.", "", "<home>"),
+    key(Msg::Go(Go::First), "log-first", "The oldest line.", "", "<home>"),
     key(Msg::Follow, "log-follow", "The newest line, following the log as it grows.", "follow", "<end>"),
     key(Msg::Close, "log-close", "Closes the log.", "back", "<esc> <enter>"),
 ];
@@ -109,11 +108,7 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
     let at = |index: usize| if index >= last { None } else { lines.get(index).map(|l| l.number) };
     let Some(Dialog::Log(state)) = model.dialogs.last_mut() else { return Vec::new() };
     match msg {
-        Msg::Go(Step::Up) => state.at = at(now.saturating_sub(1)),
-        Msg::Go(Step::Down) => state.at = at(now + 1),
-        Msg::Go(Step::PageUp) => state.at = at(now.saturating_sub(10)),
-        Msg::Go(Step::PageDown) => state.at = at(now + 10),
-        Msg::First => state.at = at(0),
+        Msg::Go(to) => state.at = at(to.to(now, lines.len(), PAGE)),
         Msg::Follow => state.at = None,
         Msg::Finer => state.level = (state.level + 1).min(LEVELS.len() - 1),
         Msg::Coarser => state.level = state.level.saturating_sub(1),

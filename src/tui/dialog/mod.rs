@@ -2,7 +2,7 @@
 
 use ratatui::{buffer::Buffer, layout::Rect};
 
-use super::{effect::Effect, keymap::Key, model::Model, msg::Action, update::act, view::draw};
+use super::{effect::Effect, keymap::Key, model::Model, msg::Action, update::act, view::draw, widget::table_state::Go};
 
 pub mod confirm;
 pub mod export;
@@ -70,13 +70,13 @@ pub fn key(model: &mut Model, key: Key) -> Vec<Effect> {
 
 /// The wheel over a dialog: moves or scrolls it.
 pub fn wheel(model: &mut Model, by: i32) -> Vec<Effect> {
-    let step = if by > 0 { list::Step::Down } else { list::Step::Up };
+    let step = Go::Rows(by.signum());
     let action = match model.dialogs.last() {
         Some(Dialog::Picker(_)) => Action::Picker(picker::Msg::Go(step)),
         Some(Dialog::Palette(_)) => Action::Palette(palette::Msg::Go(step)),
         Some(Dialog::Files(_)) => Action::Files(files::Msg::Go(step)),
         Some(Dialog::Log(_)) => Action::Log(log::Msg::Go(step)),
-        Some(Dialog::Help(_)) => Action::Help(if by > 0 { help::Msg::Down } else { help::Msg::Up }),
+        Some(Dialog::Help(_)) => Action::Help(help::Msg::Go(step)),
         Some(Dialog::Form(_)) => Action::Form(if by > 0 { form::Msg::Down } else { form::Msg::Up }),
         Some(Dialog::Export(_)) => Action::Export(if by > 0 { export::Msg::Next } else { export::Msg::Previous }),
         Some(Dialog::Confirm(_) | Dialog::Prompt(_)) | None => return Vec::new(),

@@ -4,7 +4,7 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 use super::{
     Dialog,
-    list::{Item, List, Place, Step, Words},
+    list::{Item, List, Place, Words},
 };
 use crate::tui::{
     commands::{self, COMMANDS, Command},
@@ -14,6 +14,7 @@ use crate::tui::{
     msg::Action,
     theme::Role,
     update::act,
+    widget::table_state::Go,
 };
 
 /// What a row stands for.
@@ -40,7 +41,7 @@ pub struct State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Msg {
     /// Move the selection.
-    Go(Step),
+    Go(Go),
     /// Do it.
     Accept,
     /// Take the selected row's text over.
@@ -56,11 +57,11 @@ const fn key(action: Msg, name: &'static str, help: &'static str, hint: &'static
 /// Keys; everything else is typed.
 pub const KEYS: &[Binding] = &[
     key(Msg::Accept, "palette-do", "Does what is selected, or what is typed.", "do", "<enter>"),
-    key(Msg::Go(Step::Up), "palette-up", "One row up.", "move", "<up> <C-p>"),
-    key(Msg::Go(Step::Down), "palette-down", "One row down.", "move", "<down> <C-n>"),
+    key(Msg::Go(Go::Rows(-1)), "palette-up", "One row up.", "move", "<up> <C-p>"),
+    key(Msg::Go(Go::Rows(1)), "palette-down", "One row down.", "move", "<down> <C-n>"),
     key(Msg::Complete, "palette-complete", "Types the selected row.", "complete", "<tab>"),
-    key(Msg::Go(Step::PageUp), "palette-page-up", "Ten rows up.", "", "<pgup>"),
-    key(Msg::Go(Step::PageDown), "palette-page-down", "Ten rows down.", "", "<pgdn>"),
+    key(Msg::Go(Go::Pages(-1)), "palette-page-up", "Ten rows up.", "", "<pgup>"),
+    key(Msg::Go(Go::Pages(1)), "palette-page-down", "Ten rows down.", "", "<pgdn>"),
     key(Msg::Close, "palette-close", "Leaves without doing anything.", "back", "<esc>"),
 ];
 
@@ -190,8 +191,8 @@ pub fn clicked(model: &mut Model, area: Rect, x: u16, y: u16) -> Vec<Effect> {
 pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
     let Some(state) = open(model) else { return Vec::new() };
     match msg {
-        Msg::Go(step) => {
-            state.list.go(step);
+        Msg::Go(to) => {
+            state.list.go(to);
             Vec::new()
         }
         Msg::Close => {

@@ -6,7 +6,7 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 use super::{
     Dialog, form,
-    list::{Item, List, Place, Step, Words},
+    list::{Item, List, Place, Words},
 };
 use crate::{
     engine::command::Target,
@@ -18,6 +18,7 @@ use crate::{
         notice::Severity,
         text,
         theme::{Look, Role},
+        widget::table_state::Go,
     },
 };
 
@@ -65,7 +66,7 @@ pub struct State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Msg {
     /// Move the selection.
-    Go(Step),
+    Go(Go),
     /// Take the row.
     Accept,
     /// Leave.
@@ -79,10 +80,10 @@ const fn key(action: Msg, name: &'static str, help: &'static str, hint: &'static
 /// Keys; everything else is typed into the search.
 pub const KEYS: &[Binding] = &[
     key(Msg::Accept, "pick", "Takes the chosen row.", "choose", "<enter>"),
-    key(Msg::Go(Step::Up), "pick-up", "One row up.", "move", "<up> <C-p>"),
-    key(Msg::Go(Step::Down), "pick-down", "One row down.", "move", "<down> <C-n>"),
-    key(Msg::Go(Step::PageUp), "pick-page-up", "Ten rows up.", "", "<pgup>"),
-    key(Msg::Go(Step::PageDown), "pick-page-down", "Ten rows down.", "", "<pgdn>"),
+    key(Msg::Go(Go::Rows(-1)), "pick-up", "One row up.", "move", "<up> <C-p>"),
+    key(Msg::Go(Go::Rows(1)), "pick-down", "One row down.", "move", "<down> <C-n>"),
+    key(Msg::Go(Go::Pages(-1)), "pick-page-up", "Ten rows up.", "", "<pgup>"),
+    key(Msg::Go(Go::Pages(1)), "pick-page-down", "Ten rows down.", "", "<pgdn>"),
     key(Msg::Close, "pick-close", "Leaves without choosing.", "back", "<esc>"),
 ];
 
@@ -187,8 +188,8 @@ fn classes(model: &Model) -> impl Iterator<Item = (usize, String, String)> {
 pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
     let Some(Dialog::Picker(state)) = model.dialogs.last_mut() else { return Vec::new() };
     match msg {
-        Msg::Go(step) => {
-            state.list.go(step);
+        Msg::Go(to) => {
+            state.list.go(to);
             preview(model);
         }
         Msg::Close => {
