@@ -13,6 +13,9 @@
 //! ```
 //!
 //! `tests/architecture.rs` keeps imports pointing this way.
+//!
+//! As a library, one example each (`cargo run --example NAME`): `gradient_graph` writes a model's gradient as ONNX, `attack` runs an attack,
+//! `psr` says which cells of a perturbation promote and suppress, `cam` where a network looks, `dissection` what the units of a layer stand for.
 
 // Unit tests share code with the integration tests, which call the crate by its name.
 #[cfg(test)]
