@@ -66,18 +66,16 @@ pub trait Interrupt: Send + Sync {
     fn reset(&self);
 }
 
+/// Makes small arrays, with the batch first, of a run's outputs.
+pub type Reduce<'a> = &'a mut dyn FnMut(&[ArrayViewD<f32>]) -> Vec<ArrayD<f32>>;
+
 /// A loaded graph.
 pub trait Executor: Send {
     /// Runs the graph: named inputs, wanted outputs in order.
     fn run(&mut self, inputs: &[(&str, Array)], outputs: &[&str]) -> Result<Vec<ArrayD<f32>>>;
 
     /// Runs the graph and shows the outputs to `with`, without copying them where they lie in this process's memory; returns what it made of them.
-    fn reduce(
-        &mut self,
-        inputs: &[(&str, Array)],
-        outputs: &[&str],
-        with: &mut dyn FnMut(&[ArrayViewD<f32>]) -> Vec<ArrayD<f32>>,
-    ) -> Result<Vec<ArrayD<f32>>> {
+    fn reduce(&mut self, inputs: &[(&str, Array)], outputs: &[&str], with: Reduce) -> Result<Vec<ArrayD<f32>>> {
         let values = self.run(inputs, outputs)?;
         Ok(with(&values.iter().map(|v| v.view()).collect::<Vec<_>>()))
     }

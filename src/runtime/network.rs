@@ -14,12 +14,12 @@ mod units;
 
 use std::{ops::Range, sync::Arc, time::Instant};
 
-use ndarray::{Array1, Array2, Array4, ArrayD, ArrayView4, ArrayViewD, Axis, Dimension, Ix1, Ix2, Ix4, Slice};
+use ndarray::{Array1, Array2, Array4, ArrayD, ArrayView4, Axis, Dimension, Ix1, Ix2, Ix4, Slice};
 
 use self::parts::{check_objective, join, objective_inputs, part, tap, typed};
 use super::{
     affine::Affine,
-    backend::{Array, Backend, Executor, Interrupt, Shapes},
+    backend::{Array, Backend, Executor, Interrupt, Reduce, Shapes},
     cache::GraphCache,
     grad_model::{self, GradModel},
     interrupt::Group,
@@ -87,9 +87,6 @@ pub struct Network {
     /// The image that others were last compared with.
     reference: Option<units::Reference>,
 }
-
-/// Makes small arrays, with the batch first, of a piece's outputs.
-type Reduce<'a> = &'a mut dyn FnMut(&[ArrayViewD<f32>]) -> Vec<ArrayD<f32>>;
 
 /// Whether a graph belongs to one layer that is looked at, rather than to the whole session.
 fn passing(spec: &Instrumentation) -> bool {

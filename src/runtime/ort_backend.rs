@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use ndarray::{ArrayD, ArrayViewD};
+use ndarray::ArrayD;
 use ort::{
     environment::Environment,
     logging::LogLevel,
@@ -21,7 +21,7 @@ use ort::{
 };
 
 use super::{
-    backend::{Advanced, Array, Backend, Executor, Feed, Interrupt, Resident, Shapes},
+    backend::{Advanced, Array, Backend, Executor, Feed, Interrupt, Reduce, Resident, Shapes},
     options::{Device, RuntimeOptions},
     ort_device::{self, explain, provider_name, providers},
     ort_replay::Replay,
@@ -441,12 +441,7 @@ impl Executor for OrtExecutor {
         Ok(arrays)
     }
 
-    fn reduce(
-        &mut self,
-        inputs: &[(&str, Array)],
-        outputs: &[&str],
-        with: &mut dyn FnMut(&[ArrayViewD<f32>]) -> Vec<ArrayD<f32>>,
-    ) -> Result<Vec<ArrayD<f32>>> {
+    fn reduce(&mut self, inputs: &[(&str, Array)], outputs: &[&str], with: Reduce) -> Result<Vec<ArrayD<f32>>> {
         let made = self.compute(inputs, outputs, |values| with(&values.iter().map(|v| v.view()).collect::<Vec<_>>()))?;
         self.read_profile()?;
         Ok(made)

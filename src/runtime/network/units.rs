@@ -63,7 +63,7 @@ impl Units for Network {
         match reference.map(|r| r.insert_axis(Axis(0))) {
             None if self.reduces_in_graph => self.reduced(images, &layers, false, piece),
             Some(reference) if self.reduces_in_graph => self.shifts_in_graph(images, reference, &layers),
-            None => self.from_values(images, &layers, None, piece),
+            None => self.measured(images, &layers, None, piece),
             Some(reference) => self.shifts_from_values(images, reference, &layers, piece),
         }
     }
@@ -166,11 +166,11 @@ impl Network {
             Some(kept) => kept,
             None => {
                 let mut maps = Vec::new();
-                let own = self.from_values(reference, layers, Some(&mut Base::Keep(&mut maps)), piece)?;
+                let own = self.measured(reference, layers, Some(&mut Base::Keep(&mut maps)), piece)?;
                 Reference { pixels: reference.to_owned(), layers: layers.to_vec(), maps, own }
             }
         };
-        let rest = self.from_values(images, layers, Some(&mut Base::Known(&kept.maps)), piece);
+        let rest = self.measured(images, layers, Some(&mut Base::Known(&kept.maps)), piece);
         let own = kept.own.clone();
         if kept.maps.iter().map(|m| m.len() * size_of::<f32>()).sum::<usize>() <= KEPT_BYTES {
             self.reference = Some(kept);
@@ -179,13 +179,7 @@ impl Network {
     }
 
     /// Statistics of the layers' values, one pass each.
-    fn from_values(
-        &mut self,
-        images: ArrayView4<f32>,
-        layers: &[UnitLayer],
-        mut base: Option<&mut Base>,
-        piece: usize,
-    ) -> Result<Responses> {
+    fn measured(&mut self, images: ArrayView4<f32>, layers: &[UnitLayer], mut base: Option<&mut Base>, piece: usize) -> Result<Responses> {
         let taps = layers.iter().map(|l| (l.info.name.clone(), TapKind::Value)).collect();
         let spec = Instrumentation { taps, ..Instrumentation::default() };
         let outputs =
