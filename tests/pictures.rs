@@ -15,8 +15,15 @@ const KITTY: Replies = &[(END, b"\x1b_Gi=31;OK\x1b\\\x1b_Gi=32;OK\x1b\\\x1b[?62;
 const SIXEL: Replies = &[(END, b"\x1b[?62;4;22c\x1b[6;20;10t\x1b[0n")];
 const PLAIN: Replies = &[(END, b"\x1b[?1;2c\x1b[0n")];
 const PLACEHOLDER: char = '\u{10EEEE}';
-/// Sends and shows a picture (kitty).
-const SENT: &[u8] = b"a=T";
+/// Gives the terminal a picture, shows it, takes it away (kitty).
+const SENT: &[u8] = b"\x1b_Ga=t,";
+const SHOWN: &[u8] = b"\x1b_Ga=p,";
+const TAKEN: &[u8] = b"\x1b_Ga=d,d=i,";
+
+/// Whether the line through the middle of the pictures is made of half blocks; curves further down may be, too.
+fn half_blocks(screen: &str) -> bool {
+    screen.lines().nth(6).is_some_and(|line| line.contains('▀'))
+}
 
 fn program(arguments: &[&str]) -> CommandBuilder {
     let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_psescope"));
@@ -31,22 +38,30 @@ fn program(arguments: &[&str]) -> CommandBuilder {
 fn kitty_pictures_at_rest_and_text_while_stepping() {
     let mut t = Terminal::answering(program(&[]), 120, 40, KITTY);
     t.opens();
-    t.shows(&PLACEHOLDER.to_string());
+    let sent = t.writes_since(0, SENT);
+    t.writes_since(sent, SHOWN);
+    // Blank cells under it; the half blocks are gone.
+    t.until("pictures over blank cells", |screen| !half_blocks(screen));
     let before = t.bytes();
     t.types(" ");
     t.shows("step 10/10");
-    // While the attack ran nothing was sent; then the adversarial image and the perturbation.
-    let first = t.writes_since(before, SENT);
-    t.writes_since(first, SENT);
-    t.shows(&PLACEHOLDER.to_string());
+    // While the attack ran nothing was sent; then the adversarial image, the perturbation and the map.
+    let away = t.writes_since(before, TAKEN);
+    let mut at = away;
+    for _ in 0..3 {
+        at = t.writes_since(at, SENT);
+    }
+    t.until("pictures over blank cells", |screen| !half_blocks(screen));
     // A dialog lies over text, and nothing of the pictures stays.
+    let before = t.bytes();
     t.types("?");
     t.shows("Attack screen");
-    t.hides(&PLACEHOLDER.to_string());
+    (0..4).fold(before, |at, _| t.writes_since(at, TAKEN));
     let before = t.bytes();
     t.types("\x1b");
     t.hides("Attack screen");
-    t.shows(&PLACEHOLDER.to_string());
+    (0..4).fold(before, |at, _| t.writes_since(at, SHOWN));
+    t.until("pictures over blank cells", |screen| !half_blocks(screen));
     assert!(t.wrote_since(before, SENT).is_none(), "the terminal has the pictures already");
     // Another step is another picture; the first frame of it is text.
     let before = t.bytes();
@@ -58,20 +73,36 @@ fn kitty_pictures_at_rest_and_text_while_stepping() {
     let before = t.bytes();
     t.resize(80, 24);
     t.writes_since(before, b"a=d,d=I");
-    t.writes_since(before, SENT);
-    t.shows(&PLACEHOLDER.to_string());
+    let sent = t.writes_since(before, SENT);
+    t.writes_since(sent, SHOWN);
+    t.until("pictures over blank cells", |screen| !half_blocks(screen));
     // The key goes back to text for good.
     t.types("\x07");
     t.shows("half blocks");
-    t.hides(&PLACEHOLDER.to_string());
+    t.until("half blocks", half_blocks);
+    let before = t.bytes();
     t.types("\x07");
     t.shows("kitty graphics");
-    t.shows(&PLACEHOLDER.to_string());
+    t.writes_since(before, SHOWN);
+    assert!(!t.text().contains(PLACEHOLDER), "not every terminal knows placeholders");
     let before = t.bytes();
     t.types("q");
     assert!(t.ends().success());
     t.is_given_back();
     assert!(t.wrote_since(before, b"a=d,d=I").is_some(), "the terminal's memory is given back");
+}
+
+#[test]
+fn pictures_over_the_text_go_before_the_terminal_is_given_back() {
+    let mut t = Terminal::answering(program(&[]), 120, 40, KITTY);
+    t.opens();
+    t.writes_since(0, SHOWN);
+    let before = t.bytes();
+    t.signal("-TERM");
+    t.ends();
+    t.is_given_back();
+    let (all, left) = (t.wrote_since(before, b"a=d,d=A"), t.wrote_since(before, b"\x1b[?1049l"));
+    assert!(all.is_some() && all < left, "pictures stay on the shell's screen");
 }
 
 #[test]

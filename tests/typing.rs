@@ -40,6 +40,10 @@ use ratatui::{
     style::{Color, Modifier},
 };
 
+#[path = "typing/ahead.rs"]
+mod ahead;
+#[path = "typing/closer.rs"]
+mod closer;
 #[path = "typing/compare.rs"]
 mod compare;
 #[path = "typing/dialogs.rs"]
@@ -158,6 +162,16 @@ impl Typist {
     /// Answers the questions for maps that are among the effects.
     fn answer(&mut self) {
         for effect in std::mem::take(&mut self.effects) {
+            // What is asked for ahead is answered as if it were wanted.
+            let effect = match effect {
+                Effect::Engine(Command::Ahead(wish)) => {
+                    if let Some(control) = wish.control() {
+                        control.stop();
+                    }
+                    Effect::Engine(*wish)
+                }
+                other => other,
+            };
             match effect {
                 Effect::Engine(Command::Psr { run, step, cell, settings, .. }) => {
                     self.engine(Event::Psr { run, step, map: Arc::new(map(cell[0], settings, true)), done: true });

@@ -8,7 +8,11 @@ use std::{
 };
 
 use psescope::{
-    core::explain::{cam::Method, psr::Mode, units::Fill},
+    core::explain::{
+        cam::Method,
+        psr::{Mode, Settings},
+        units::Fill,
+    },
     engine::{
         command::{At, Command, RunId, Target},
         control::Control,
@@ -132,6 +136,56 @@ fn a_newer_map_stops_the_older_one_and_skips_those_in_between() {
     // The engine is not left stopped.
     session.map(1, 1, 60, Mode::Linear);
     session.until("Psr", |e| matches!(e, Event::Psr { step: 1, done: true, .. }).then_some(()));
+}
+
+#[test]
+fn a_real_request_overtakes_one_that_nobody_waits_for() {
+    let (mut session, _) = Session::open();
+    session.attack(1, &[("steps", "3")], Target::Untargeted);
+    session.ended(1);
+    let wish = |step: usize, cell: usize, mode: Mode| {
+        let control = Control::default();
+        let settings = Settings { floor: 0.1, threshold: 1.0, mode };
+        let (run, cell) = (RunId(1), [cell, cell]);
+        let map = Command::Psr { run, step, cell, settings, known: vec![], estimate: None, control: control.clone() };
+        session.send(Command::Ahead(Box::new(map)));
+        control
+    };
+    // One that is being worked on, and one behind it.
+    let (first, second) = (wish(1, 8, Mode::Exact), wish(2, 8, Mode::Exact));
+    session.until("the first cells", |e| matches!(e, Event::Psr { done: false, .. }).then_some(()));
+    session.map(1, 3, 60, Mode::Linear);
+    session.until("Psr", |e| match e {
+        Event::Psr { map, done: true, .. } if map.settings.mode == Mode::Exact => panic!("what nobody waits for was finished first"),
+        Event::Psr { step: 3, done: true, .. } => Some(()),
+        Event::Failed(why) => panic!("{why}"),
+        _ => None,
+    });
+    assert!(first.stopped() && second.stopped());
+}
+
+#[test]
+fn what_is_asked_ahead_is_answered_when_nothing_else_is() {
+    let (mut session, _) = Session::open();
+    session.attack(1, &[("steps", "2")], Target::Untargeted);
+    session.ended(1);
+    let control = Control::default();
+    let wish = Command::Cam { at: At::Step(RunId(1), 1), method: Method::GradCam, layer: None, class: 0, control: control.clone() };
+    session.send(Command::Ahead(Box::new(wish)));
+    session.until("Cam", |e| matches!(e, Event::Cam { at: At::Step(RunId(1), 1), .. }).then_some(()));
+    session.until("Idle", |e| matches!(e, Event::Idle).then_some(()));
+    assert!(control.stopped(), "it is over");
+    // What fails is not told.
+    let nowhere = Some("nowhere".to_owned());
+    let control = Control::default();
+    let wish = Command::Cam { at: At::Clean, method: Method::GradCam, layer: nowhere, class: 0, control: control.clone() };
+    session.send(Command::Ahead(Box::new(wish)));
+    session.until("Idle", |e| match e {
+        Event::Failed(why) => panic!("{why}"),
+        Event::Idle => Some(()),
+        _ => None,
+    });
+    assert!(control.stopped());
 }
 
 #[test]

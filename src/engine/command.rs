@@ -177,8 +177,35 @@ pub enum Command {
         /// Stops it.
         control: Control,
     },
+    /// A map that somebody may want next: answered like the command inside, which any other command overtakes and drops. Its control says
+    /// that it is stopped once it is over, however it ended; what fails is not told.
+    Ahead(Box<Command>),
     /// Looks for ONNX Runtime again and reopens the model on it, keeping everything recorded.
     RescanRuntime,
     /// Ends the worker.
     Shutdown,
+}
+
+impl Command {
+    /// What stops a job that is asked for with one.
+    pub fn control(&self) -> Option<&Control> {
+        match self {
+            Self::Ahead(inner) => inner.control(),
+            Self::Attack { control, .. }
+            | Self::Psr { control, .. }
+            | Self::Cam { control, .. }
+            | Self::Faithfulness { control, .. }
+            | Self::Timeline { control, .. }
+            | Self::Network { control, .. }
+            | Self::Triage { control, .. }
+            | Self::Complete { control, .. } => Some(control),
+            Self::Open { .. }
+            | Self::OpenImage(_)
+            | Self::Thumbnail(_)
+            | Self::View(_)
+            | Self::Revive
+            | Self::RescanRuntime
+            | Self::Shutdown => None,
+        }
+    }
 }

@@ -99,7 +99,12 @@ fn forward(inbox: &Receiver<Command>, queue: &Sender<Command>) {
             control.stop();
         }
     };
+    let mut ahead: Vec<Control> = Vec::new();
     for command in inbox {
+        match &command {
+            Command::Ahead(inner) => ahead.extend(inner.control().cloned()),
+            _ => ahead.drain(..).for_each(|control| control.stop()),
+        }
         match &command {
             Command::Psr { control, .. } => {
                 stop(&mut map);
@@ -132,7 +137,7 @@ fn forward(inbox: &Receiver<Command>, queue: &Sender<Command>) {
                 stop(&mut map);
                 map = Some(control.clone());
             }
-            Command::Cam { .. } | Command::RescanRuntime | Command::Triage { .. } | Command::Thumbnail(_) => {}
+            Command::Cam { .. } | Command::Ahead(_) | Command::RescanRuntime | Command::Triage { .. } | Command::Thumbnail(_) => {}
         }
         if queue.send(command).is_err() {
             return;
@@ -230,9 +235,22 @@ impl Worker {
             Command::Faithfulness { at, map, control } => self.faithfulness(at, map, &control),
             Command::Timeline { run, cell, settings, target, control } => self.timeline(run, cell, settings, target, &control),
             Command::Network { run, step, ask, control } => self.inspect(run, step, ask, &control),
+            Command::Ahead(wish) => self.ahead(*wish),
             Command::RescanRuntime => self.rescan(),
             Command::Shutdown => Ok(()),
         }
+    }
+
+    /// Does what nobody waits for.
+    fn ahead(&mut self, wish: Command) -> Result<()> {
+        let control = wish.control().cloned();
+        if let Err(error) = self.obey(wish) {
+            tracing::debug!("not computed ahead: {error}");
+        }
+        if let Some(control) = control {
+            control.stop();
+        }
+        Ok(())
     }
 
     fn open(&mut self, model: &Path, image: &Path) -> Result<()> {

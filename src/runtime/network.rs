@@ -6,7 +6,7 @@
 
 mod finite;
 mod measure;
-mod parts;
+mod objective;
 mod placement;
 mod recover;
 mod stepper;
@@ -16,7 +16,8 @@ use std::{ops::Range, sync::Arc, time::Instant};
 
 use ndarray::{Array1, Array2, Array4, ArrayD, ArrayView4, Axis, Dimension, Ix1, Ix2, Ix4, Slice};
 
-use self::parts::{check_objective, join, objective_inputs, part, tap, typed};
+use objective::{check_objective, objective_inputs, objective_spec};
+
 use super::{
     affine::Affine,
     backend::{Array, Backend, Executor, Interrupt, Reduce, Shapes},
@@ -96,16 +97,6 @@ fn passing(spec: &Instrumentation) -> bool {
 /// The request for the gradient of a linear combination of logits: what an exported graph answers too.
 fn linear() -> Instrumentation {
     Instrumentation { image_gradient: true, ..Instrumentation::default() }
-}
-
-/// The request that answers an objective.
-fn objective_spec(objective: &Objective) -> Instrumentation {
-    let loss = match objective {
-        Objective::CrossEntropy { .. } => Loss::CrossEntropy,
-        Objective::Linear { .. } => Loss::None,
-        Objective::Margin { .. } => Loss::Margin,
-    };
-    Instrumentation { loss, ..linear() }
 }
 
 impl Network {
@@ -515,6 +506,31 @@ impl Network {
             || results.next().map(|v| self.channels_first(layer, v)).ok_or_else(|| Error::Engine("a gradient is missing".into()));
         Ok((logits, next()?, next()?))
     }
+}
+
+fn part<T: Clone>(part: &Option<T>, what: &str) -> Result<T> {
+    part.clone().ok_or_else(|| Error::Engine(format!("the instrumented graph has no {what}")))
+}
+
+fn tap(g: &Instrumented) -> Result<&(String, Option<String>)> {
+    g.taps.first().ok_or_else(|| Error::Engine("the instrumented graph has no tap".into()))
+}
+
+/// An output with the rank it must have.
+fn typed<D: Dimension>(value: Option<ArrayD<f32>>, rank: Option<usize>) -> Result<ndarray::Array<f32, D>> {
+    let value = value.ok_or_else(|| Error::Engine("the engine returned too few outputs".into()))?;
+    let shape = value.shape().to_vec();
+    value.into_dimensionality().map_err(|_| {
+        Error::Engine(format!("the engine returned an output of shape {shape:?} where rank {} was expected", rank.unwrap_or(0)))
+    })
+}
+
+fn join(mut pieces: Vec<ArrayD<f32>>) -> Result<ArrayD<f32>> {
+    if pieces.len() == 1 {
+        return Ok(pieces.swap_remove(0));
+    }
+    let views: Vec<_> = pieces.iter().map(|p| p.view()).collect();
+    ndarray::concatenate(Axis(0), &views).map_err(|e| Error::Engine(format!("the pieces of a batch do not fit together ({e})")))
 }
 
 /// Images per piece of a gradient batch: a backward pass keeps every activation, so memory limits it.

@@ -12,6 +12,7 @@ use anyhow::{Context, anyhow};
 use crossbeam_channel::{Receiver, Sender, never, select, unbounded};
 use crossterm::event::{Event as TermEvent, KeyEventKind, MouseButton, MouseEventKind};
 use ndarray::Axis;
+use ratatui::Frame;
 
 use super::{
     effect::Effect,
@@ -410,7 +411,7 @@ impl App<'_> {
             }
         }
         cache.gallery.forget();
-        self.guard.send(&cache.gallery.deletions())?;
+        self.guard.send(&cache.gallery.sequences())?;
         Ok(leaving.unwrap_or(Leaving::Person))
     }
 
@@ -450,14 +451,14 @@ impl App<'_> {
             cache.gallery.forget();
         }
         let model = &*self.model;
-        self.guard.draw(|frame| view(model, cache, frame)).context("the terminal cannot be written to")?;
+        let render = |frame: &mut Frame| {
+            view(model, cache, frame);
+            cache.gallery.sequences()
+        };
+        self.guard.draw(render).context("the terminal cannot be written to")?;
         let wanted = cache.gallery.wanted();
         if !wanted.is_empty() {
             self.encoder.jobs.send(wanted).context("the thread for pictures has ended")?;
-        }
-        let deletions = cache.gallery.deletions();
-        if !deletions.is_empty() {
-            self.guard.send(&deletions)?;
         }
         Ok(())
     }

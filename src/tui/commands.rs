@@ -11,7 +11,7 @@ use super::{
     notice::Severity,
     open::{self, Purpose},
     psr, run,
-    screen::{Screen, pixels, units},
+    screen::{Screen, closer, pixels, units},
     text::unknown,
 };
 use crate::{
@@ -132,7 +132,7 @@ pub fn go_where_it_works(model: &mut Model, context: Context) {
     }
     let screen = match context {
         Context::Attack => Screen::Attack,
-        Context::Pixels | Context::Cells | Context::PixelCursor => Screen::Pixels,
+        Context::Pixels | Context::Cells | Context::Closer | Context::PixelCursor => Screen::Pixels,
         Context::Psr => Screen::Pixels,
         Context::Cam => Screen::Cam,
         Context::Layers => Screen::Layers,
@@ -145,7 +145,7 @@ pub fn go_where_it_works(model: &mut Model, context: Context) {
     model.screen = screen;
     match context {
         Context::Cells => drop(pixels::update(model, pixels::Msg::Enter)),
-        Context::PixelCursor => drop(pixels::update(model, pixels::Msg::EnterPixels)),
+        Context::PixelCursor => drop(closer::update(model, closer::Msg::Enter)),
         _ => {}
     }
 }

@@ -10,7 +10,7 @@ use super::{
     network,
     notice::Severity,
     open, psr, run,
-    screen::{cam, cam_charts, triage, versus},
+    screen::{cam, cam_charts, closer, triage, versus},
 };
 use crate::engine::{
     browse::Kind,
@@ -94,6 +94,7 @@ fn opened_now(model: &mut Model, opened: Opened) -> Vec<Effect> {
     (model.model_path, model.image_path) = (opened.model.clone(), opened.image_path.clone());
     let (_, h, w) = opened.image.dim();
     psr::reset(model, h.min(w));
+    closer::fit(model, [h, w]);
     model.cam.reset(opened.has_linear_head);
     model.network.reset();
     (model.layers, model.units, model.insight) = Default::default();

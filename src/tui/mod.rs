@@ -7,6 +7,7 @@
 //!                                            +--> view(&Model, &mut ViewCache, &mut Frame)
 //! ```
 
+pub mod ahead;
 mod app;
 pub mod app_keys;
 pub mod commands;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{
+    ahead,
     dialog::Dialog,
     graphics::Setup,
     keymap::{Context, Keymap},
@@ -162,6 +163,8 @@ pub struct Model {
     pub request: AttackRequest,
     /// Open screen.
     pub screen: Screen,
+    /// What is asked for before anybody wants it.
+    pub ahead: ahead::State,
     /// Screen 1.
     pub attack: attack::State,
     /// Screen 2.
@@ -231,6 +234,7 @@ impl Model {
             request,
             screen: Screen::Attack,
             attack: attack::State::default(),
+            ahead: ahead::State::default(),
             pixels: pixels::State::default(),
             cam: cam::State::default(),
             layers: layers::State::default(),
@@ -255,8 +259,8 @@ impl Model {
     /// Contexts in which keys are looked up, nearest first.
     pub fn contexts(&self) -> Vec<Context> {
         use Context::{
-            Always, App, Attack, Cam, Cells, Confirm, Export, Files, Filter, Form, Help, Insight, Layers, Line, Log, Palette, Picker,
-            PixelCursor, Pixels, Prompt, Psr, Run, Time, Triage, Units,
+            Always, App, Attack, Cam, Cells, Closer, Confirm, Export, Files, Filter, Form, Help, Insight, Layers, Line, Log, Palette,
+            Picker, PixelCursor, Pixels, Prompt, Psr, Run, Time, Triage, Units,
         };
         match self.dialogs.last() {
             Some(Dialog::Form(_)) => vec![Form, Always],
@@ -270,10 +274,11 @@ impl Model {
             Some(Dialog::Log(_)) => vec![Log, Always],
             None => match self.screen {
                 Screen::Attack => vec![Attack, Run, Time, Psr, App, Always],
-                Screen::Pixels if self.pixels.in_pixels => vec![PixelCursor, Pixels, Psr, Time, Run, App, Always],
-                Screen::Pixels if self.pixels.in_cells => vec![Cells, Pixels, Psr, Time, Run, App, Always],
-                Screen::Pixels => vec![Pixels, Psr, Time, Run, App, Always],
-                Screen::Cam => vec![Cam, Time, Run, App, Always],
+                Screen::Pixels if self.pixels.in_pixels => vec![PixelCursor, Pixels, Closer, Psr, Time, Run, App, Always],
+                Screen::Pixels if self.pixels.in_cells => vec![Cells, Pixels, Closer, Psr, Time, Run, App, Always],
+                Screen::Pixels => vec![Pixels, Closer, Psr, Time, Run, App, Always],
+                Screen::Cam if self.pixels.in_pixels => vec![PixelCursor, Cam, Closer, Time, Run, App, Always],
+                Screen::Cam => vec![Cam, Closer, Time, Run, App, Always],
                 Screen::Layers | Screen::Units if self.network.typing.is_some() => vec![Line, Always],
                 Screen::Layers => vec![Layers, Time, Run, App, Always],
                 Screen::Units => vec![Units, Time, Run, App, Always],

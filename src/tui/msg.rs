@@ -10,7 +10,7 @@ use super::{
     network,
     open::Purpose,
     psr, run,
-    screen::{attack, cam, insight, layers, pixels, triage, units},
+    screen::{attack, cam, closer, insight, layers, pixels, triage, units},
     time,
 };
 use crate::engine::{
@@ -74,6 +74,8 @@ pub enum Action {
     Attack(attack::Msg),
     /// Screen 2.
     Pixels(pixels::Msg),
+    /// Closer to the pictures of screens 2 and 3.
+    Closer(closer::Msg),
     /// Screen 3.
     Cam(cam::Msg),
     /// Screen 4.

@@ -337,6 +337,25 @@ pub fn stop(model: &mut Model) -> Option<Effect> {
     })
 }
 
+/// The estimate of a step beside the one on the screen, for whoever asks ahead; nothing when it is there or has no meaning.
+pub fn ahead(model: &Model, step: usize, control: &Control) -> Option<Command> {
+    let (here, run) = (current(model, Mode::Linear)?, model.run.as_ref()?);
+    let key = MapKey { step, ..here };
+    let trace = run.trace.as_ref()?;
+    let unmeaning = run.target.is_none() && trace.step(step)?.predicted == run.label;
+    if unmeaning || model.psr.find(key).is_some() || trace.frame(step)?.delta.iter().all(|d| *d == 0.0) {
+        return None;
+    }
+    let settings = Settings { floor: model.psr.floor, threshold: model.psr.threshold, mode: Mode::Linear };
+    Some(Command::Psr { run: key.run, step, cell: key.cell, settings, known: vec![], estimate: None, control: control.clone() })
+}
+
+/// Whether the estimate of the step on the screen is there, and nothing else is asked for.
+pub fn at_rest(model: &Model) -> bool {
+    let here = current(model, Mode::Linear).is_some_and(|key| model.psr.find(key).is_some_and(|m| m.done));
+    here && model.psr.pending.is_none() && model.psr.want.is_none()
+}
+
 /// Called after every message: asks for the estimate of the current position once the cursor rests there.
 pub fn follow(model: &mut Model) -> Vec<Effect> {
     if matches!(model.screen, Screen::Cam | Screen::Layers | Screen::Units)
@@ -378,7 +397,9 @@ pub fn arrived(model: &mut Model, run: RunId, step: usize, map: Arc<PsrMap>, don
     let state = &mut model.psr;
     state.maps.retain(|m| m.key != key);
     if state.maps.len() >= KEPT {
-        state.maps.remove(0);
+        // Estimates are quickly made again; what took long goes last.
+        let oldest = state.maps.iter().position(|m| m.key.mode == Mode::Linear).unwrap_or(0);
+        state.maps.remove(oldest);
     }
     state.maps.push(Stored { key, map, done });
     if done && state.pending.as_ref().is_some_and(|p| p.key == key) {

@@ -17,8 +17,12 @@ use crossterm::{
 };
 use ratatui::{Frame, Terminal, backend::CrosstermBackend, layout::Rect};
 
+use super::graphics::placed;
+
 static ENTERED: AtomicBool = AtomicBool::new(false);
 static MOUSE: AtomicBool = AtomicBool::new(false);
+/// Whether pictures may lie over the text.
+static PICTURES: AtomicBool = AtomicBool::new(false);
 
 type Backend = CrosstermBackend<BufWriter<Stdout>>;
 
@@ -52,10 +56,15 @@ impl Guard {
         Ok(Self { terminal: ManuallyDrop::new(terminal) })
     }
 
-    /// Draws one frame as a whole.
-    pub fn draw(&mut self, render: impl FnOnce(&mut Frame)) -> io::Result<()> {
+    /// Draws one frame as a whole. `render` says what goes out after the text: pictures that lie over it.
+    pub fn draw(&mut self, render: impl FnOnce(&mut Frame) -> String) -> io::Result<()> {
+        let mut after = String::new();
         queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
-        self.terminal.draw(render)?;
+        self.terminal.draw(|frame| after = render(frame))?;
+        if !after.is_empty() {
+            PICTURES.fetch_or(placed::shows(&after), Ordering::SeqCst);
+            self.terminal.backend_mut().write_all(after.as_bytes())?;
+        }
         execute!(self.terminal.backend_mut(), EndSynchronizedUpdate)
     }
 
@@ -120,6 +129,9 @@ pub fn leave() {
     let mut out = io::stdout();
     if MOUSE.load(Ordering::SeqCst) {
         let _ = execute!(out, DisableMouseCapture);
+    }
+    if PICTURES.swap(false, Ordering::SeqCst) {
+        let _ = out.write_all(placed::CLEAR.as_bytes());
     }
     let _ = execute!(out, EndSynchronizedUpdate, DisableBracketedPaste, LeaveAlternateScreen, cursor::Show);
     let _ = disable_raw_mode();

@@ -3,7 +3,7 @@
 use crossterm::event::KeyCode;
 
 use super::{
-    app_keys,
+    ahead, app_keys,
     dialog::{self, Dialog, confirm, export, files, form, help, log, palette, picker, prompt},
     effect::Effect,
     engine_events,
@@ -14,7 +14,7 @@ use super::{
     notice::Severity,
     open::{self, Purpose},
     psr, run,
-    screen::{Screen, attack, cam, insight, layers, pixels, triage, units},
+    screen::{Screen, attack, cam, closer, insight, layers, pixels, triage, units},
     time,
     widget::table_state::Go,
 };
@@ -82,6 +82,9 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
     effects.extend(cam::follow(model));
     effects.extend(network::follow(model));
     effects.extend(triage::follow(model));
+    if effects.is_empty() {
+        effects.extend(ahead::follow(model));
+    }
     effects
 }
 
@@ -132,6 +135,7 @@ pub(super) fn act(model: &mut Model, action: Action) -> Vec<Effect> {
         Action::Psr(msg) => psr::update(model, msg),
         Action::Attack(msg) => attack::update(model, msg),
         Action::Pixels(msg) => pixels::update(model, msg),
+        Action::Closer(msg) => closer::update(model, msg),
         Action::Cam(msg) => cam::update(model, msg),
         Action::Layers(msg) => layers::update(model, msg),
         Action::Units(msg) => units::update(model, msg),

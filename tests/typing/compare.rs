@@ -109,6 +109,20 @@ fn both_classes_and_what_differs_are_there_at_every_size() {
 }
 
 #[test]
+fn a_second_model_that_cannot_be_used_ends_it_with_its_reason() {
+    let mut t = compared();
+    t.keys("A");
+    t.model.request.seed += 1;
+    t.keys("A");
+    let ended = News::Ended(Some("the second model: it is no model".into()));
+    t.engine(Event::Triage(t.model.triage.number, Box::new(ended)));
+    t.model.notices = Default::default();
+    let text = t.text(100, 30);
+    assert!(text.contains("the second model: it is no model") && text.contains("images | ended"), "{text}");
+    assert!(t.keys("C").commands().iter().any(|c| matches!(c, Command::Triage { rival: None, .. })), "{:?}", t.effects);
+}
+
+#[test]
 fn only_models_are_compared_with() {
     let mut t = triage();
     t.keys(":compare<space>~/other.onnx<enter>");

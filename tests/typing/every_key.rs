@@ -31,7 +31,8 @@ fn places(context: Context) -> Vec<Typist> {
         Context::Psr => vec![on("2"), on("2GG"), on("2E")],
         Context::Pixels => vec![on("2"), on("2ZZ")],
         Context::Cells => vec![on("2<enter>jjll"), on("2<enter>jjll<pgdn><pgdn>")],
-        Context::PixelCursor => vec![on("2c")],
+        Context::Closer => vec![on("2Z"), on("3ZZ")],
+        Context::PixelCursor => vec![on("2c"), on("3P")],
         Context::Cam => vec![on("3")],
         Context::Layers => vec![on("4"), on("4j"), on("4G"), on("4/3<enter>"), failed("4")],
         Context::Units => vec![on("5"), on("5jjj"), on("5G"), masked(), on("5/dog<enter>"), layer(), failed("5")],
@@ -163,7 +164,7 @@ fn every_key_does_something_or_says_why_not() {
 #[test]
 fn no_key_panics_anywhere() {
     let all: Vec<Key> = SECTIONS.iter().flat_map(|s| s.bindings).flat_map(|b| Key::parse_all(b.keys).expect("keys")).collect();
-    for screen in ["1", "2", "2<enter>", "2c", "3", "4", "5", "6", "T", "a", "t", "?", "S", "e", ":", "<C-o>", "D"] {
+    for screen in ["1", "2", "2<enter>", "2c", "3", "3P", "4", "5", "6", "T", "a", "t", "?", "S", "e", ":", "<C-o>", "D"] {
         for base in [Typist::closed(Depth::None, true), Typist::open(), Typist::attacked(Depth::None, true)] {
             let mut t = base;
             t.keys(screen);

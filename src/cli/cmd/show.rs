@@ -33,6 +33,7 @@ impl ShowCommand {
                 say_json!(run_json::run(&as_recorded(run)?));
                 return Ok(Done::Yes);
             }
+            in_terminal("psescope export RUN.pse --png FILE writes them")?;
             let adversarial: Array3<f32> = run.result().map_or_else(|| (*run.trace.clean).clone(), |f| f.image.clone());
             let delta = &adversarial - &*run.trace.clean;
             for (title, image) in [
@@ -50,7 +51,9 @@ impl ShowCommand {
         }
         let bytes = std::fs::read(&self.file)
             .map_err(|e| Error::Input(format!("cannot read {}: {e}; give an image or a run", self.file.display())))?;
-        print_picture(&pixels::decode(&bytes)?)?;
+        let picture = pixels::decode(&bytes)?;
+        in_terminal("this one is a file already")?;
+        print_picture(&picture)?;
         Ok(Done::Yes)
     }
 }
@@ -58,16 +61,22 @@ impl ShowCommand {
 /// Prints one picture. A graphics protocol is used only where the environment names the terminal: asking an unknown one leaves its answer on
 /// the screen, and inside a multiplexer such protocols print nothing and say it worked.
 pub fn print_picture(picture: &RgbImage) -> anyhow::Result<()> {
-    if !std::io::stdout().is_terminal() {
-        return Err(Error::Parameter("pictures can only be shown in a terminal; write a file with --png instead".into()).into());
-    }
+    in_terminal("--png FILE writes a file instead")?;
     let (use_kitty, use_iterm) = protocols(|name| std::env::var(name).ok());
     let columns = crossterm::terminal::size().map_or(80, |(w, _)| w).min(80);
     let config =
         viuer::Config { absolute_offset: false, width: Some(u32::from(columns)), use_kitty, use_iterm, ..viuer::Config::default() };
     viuer::print(&DynamicImage::ImageRgb8(picture.clone()), &config)
-        .map_err(|e| Error::Input(format!("the terminal did not take the picture: {e}; write a file with --png instead")))?;
+        .map_err(|e| Error::Input(format!("the terminal did not take the picture: {e}; try another terminal")))?;
     Ok(())
+}
+
+/// Refuses to print pictures into a file or a pipe; `instead` says what to do.
+fn in_terminal(instead: &str) -> anyhow::Result<()> {
+    if std::io::stdout().is_terminal() {
+        return Ok(());
+    }
+    Err(Error::Parameter(format!("pictures can only be shown in a terminal; {instead}")).into())
 }
 
 /// Whether the terminal is known to speak kitty's and iTerm2's protocols.

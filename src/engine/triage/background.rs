@@ -15,7 +15,7 @@ use super::{
     setup,
 };
 use crate::{
-    core::error::Result,
+    core::error::{Error, Result},
     engine::{command::AttackRequest, control::Control, keep, subject::Subject, worker::Options},
 };
 
@@ -55,7 +55,10 @@ pub fn run(work: Work, options: &Options, control: &Control, tell: &mut dyn FnMu
     let Work { subject, rival, folder, request } = work;
     let items = listing::of_path(&folder)?;
     let total = items.len();
-    let second = |path: &PathBuf| Rival::of(Arc::new(Subject::open(path, &options.subject)?), &subject, &request);
+    let second = |path: &PathBuf| {
+        let opened = Subject::open(path, &options.subject).map_err(of_second)?;
+        Rival::of(Arc::new(opened), &subject, &request)
+    };
     let rival = rival.as_ref().map(second).transpose()?;
     let options = &options.runtime;
     let job = Job { subject, rival, settings: Settings::new(request) };
@@ -77,6 +80,17 @@ pub fn run(work: Work, options: &Options, control: &Control, tell: &mut dyn FnMu
         tell(News::Row(Box::new(row)));
         Ok(())
     })
+}
+
+/// What is wrong with the second model says that it is the second.
+fn of_second(error: Error) -> Error {
+    let second = |text: String| format!("the second model: {text}");
+    match error {
+        Error::Input(text) => Error::Input(second(text)),
+        Error::Model(text) => Error::Model(second(text)),
+        Error::Parameter(text) => Error::Parameter(second(text)),
+        other => other,
+    }
 }
 
 /// The journal of these settings, with its rows. A second inspector on the same folder works without one.

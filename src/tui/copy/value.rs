@@ -14,7 +14,7 @@ use crate::{
 /// What is under the cursor; where there is no cursor, one line about the step.
 pub fn value(model: &Model) -> String {
     let found = match model.screen {
-        Screen::Pixels if model.pixels.in_pixels => pixel(model),
+        Screen::Pixels | Screen::Cam if model.pixels.in_pixels => pixel(model),
         Screen::Pixels => cell(model),
         Screen::Cam => map(model),
         Screen::Layers => layer(model),

@@ -4,12 +4,20 @@ use std::{sync::Arc, thread};
 
 use anyhow::Context as _;
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use image::{DynamicImage, Rgba, RgbaImage};
+use image::{
+    DynamicImage, ExtendedColorType, ImageEncoder as _, Rgba, RgbaImage,
+    codecs::png::{CompressionType, FilterType, PngEncoder},
+};
 use ndarray::{Array3, s};
 use ratatui::layout::Size;
 use ratatui_image::protocol::{self, iterm2::Iterm2, kitty::Kitty, sixel::Sixel};
 
-use super::{Protocol, Setup, rest::Key};
+use super::{
+    Protocol, Setup,
+    drawn::{Drawn, Painter},
+    placed,
+    rest::Key,
+};
 use crate::{engine::trace::Frame, tui::widget::pixel_grid::Raster};
 
 /// Where the pixels come from.
@@ -21,6 +29,8 @@ pub enum Source {
     Adversarial(Arc<Frame>),
     /// The perturbation of a step, amplified.
     Change(Arc<Frame>, u32),
+    /// A map over a picture; it knows its part itself.
+    Map(Painter),
 }
 
 /// A picture to be encoded.
@@ -43,7 +53,15 @@ pub struct Done {
     /// Its number in the terminal.
     pub id: u32,
     /// The picture, or why there is none.
-    pub picture: Result<protocol::Protocol, String>,
+    pub picture: Result<Picture, String>,
+}
+
+/// An encoded picture.
+pub enum Picture {
+    /// Lies in the cells of the screen like text.
+    Cells(protocol::Protocol),
+    /// Is sent once by this sequence, and then put over blank cells by its number ([`placed`]).
+    Placed(String),
 }
 
 /// The thread, seen from outside: pictures in, encoded pictures out.
@@ -83,21 +101,34 @@ impl Encoder {
     }
 }
 
-fn encode(job: &Job) -> anyhow::Result<protocol::Protocol> {
+fn encode(job: &Job) -> anyhow::Result<Picture> {
     let setup = &job.setup;
     let size = Size::new(job.key.cells.0, job.key.cells.1);
     let canvas = [u32::from(size.width) * u32::from(setup.cell.0), u32::from(size.height) * u32::from(setup.cell.1)];
-    let image = DynamicImage::ImageRgba8(canvas_of(&native(job), canvas, setup.limit));
-    Ok(match setup.protocol {
+    let drawn = native(job);
+    let (mut pixels, lies) = canvas_of(&drawn.raster, canvas, setup.limit);
+    drawn.finish(&mut pixels, lies);
+    if setup.placed() {
+        return Ok(Picture::Placed(placed::transmission(job.id, &png(&pixels)?)));
+    }
+    let image = DynamicImage::ImageRgba8(pixels);
+    Ok(Picture::Cells(match setup.protocol {
         Protocol::Kitty => protocol::Protocol::Kitty(Kitty::new(image, size, job.id, setup.tmux, setup.compress, false)?),
         Protocol::Iterm2 => protocol::Protocol::ITerm2(Iterm2::new(image, size, setup.tmux)?),
         Protocol::Sixel => protocol::Protocol::Sixel(Sixel::new(image, size, setup.tmux)?),
         Protocol::Blocks => anyhow::bail!("half blocks need no encoding"),
-    })
+    }))
+}
+
+fn png(image: &RgbaImage) -> anyhow::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    let encoder = PngEncoder::new_with_quality(&mut out, CompressionType::Fast, FilterType::NoFilter);
+    encoder.write_image(image.as_raw(), image.width(), image.height(), ExtendedColorType::Rgba8)?;
+    Ok(out)
 }
 
 /// The pixels of the part that is shown, one for one.
-fn native(job: &Job) -> Raster {
+fn native(job: &Job) -> Drawn {
     let whole;
     let (pixels, gain) = match &job.source {
         Source::Image(image) => (image.view(), None),
@@ -106,27 +137,30 @@ fn native(job: &Job) -> Raster {
             whole = frame;
             (whole.delta.view(), Some(*gain))
         }
+        Source::Map(painter) => return painter.paint(),
     };
     let (_, h, w) = pixels.dim();
     let [top, left, ph, pw] = job.key.part.unwrap_or([0, 0, h, w]);
     let view = pixels.slice(s![.., top..(top + ph).min(h), left..(left + pw).min(w)]);
     let (_, h, w) = view.dim();
-    match gain {
+    Drawn::plain(match gain {
         Some(gain) => Raster::perturbation(view, gain as f32, w, h),
         None => Raster::photo(view, w, h),
-    }
+    })
 }
 
-/// How often each pixel is repeated, if all alike: only where that leaves at most a quarter of the side empty.
+/// How often each pixel is repeated, if all alike: only where that leaves hardly anything of the side empty. Half blocks fill the room, and so
+/// does the picture beside, which may have a column more: all are to look equally large.
 fn repeats(from: [u32; 2], room: [u32; 2]) -> Option<u32> {
     let k = (room[0] / from[0]).min(room[1] / from[1]);
     let largest = (f64::from(room[0]) / f64::from(from[0])).min(f64::from(room[1]) / f64::from(from[1]));
-    (k >= 1 && f64::from(k) >= 0.75 * largest).then_some(k)
+    (k >= 1 && f64::from(k) >= 0.95 * largest).then_some(k)
 }
 
 /// The picture in the middle of a transparent canvas. Every pixel is repeated a whole number of times; where one number for all would
-/// leave much of the room empty, neighbours may differ by one. A picture larger than the room loses pixels evenly.
-fn canvas_of(raster: &Raster, canvas: [u32; 2], limit: u32) -> RgbaImage {
+/// leave much of the room empty, neighbours may differ by one. A picture larger than the room loses pixels evenly. Also says where it
+/// lies: left, top, width, height.
+fn canvas_of(raster: &Raster, canvas: [u32; 2], limit: u32) -> (RgbaImage, [u32; 4]) {
     let from = [raster.w as u32, raster.h as u32];
     let room = canvas.map(|side| side.min(limit).max(1));
     let [w, h] = match repeats(from, room) {
@@ -146,7 +180,7 @@ fn canvas_of(raster: &Raster, canvas: [u32; 2], limit: u32) -> RgbaImage {
             image.put_pixel(left + x, top + y, Rgba([r, g, b, 255]));
         }
     }
-    image
+    (image, [left, top, w, h])
 }
 
 #[cfg(test)]
@@ -165,17 +199,17 @@ mod tests {
 
     #[test]
     fn pixels_are_repeated_equally_where_there_is_room() {
-        let image = canvas_of(&raster(100, 100), [220, 230], 640);
-        assert_eq!((image.dimensions(), opaque(&image)), ((220, 230), (200, 200)));
+        let (image, _) = canvas_of(&raster(100, 100), [206, 230], 640);
+        assert_eq!((image.dimensions(), opaque(&image)), ((206, 230), (200, 200)));
         for (x, y, pixel) in image.enumerate_pixels().filter(|(_, _, p)| p[3] == 255) {
-            assert_eq!(pixel.0, [((x - 10) / 2) as u8, ((y - 15) / 2) as u8, 7, 255]);
+            assert_eq!(pixel.0, [((x - 3) / 2) as u8, ((y - 15) / 2) as u8, 7, 255]);
         }
     }
 
     #[test]
     fn no_pixel_is_blended_lost_or_invented_when_enlarging() {
         for room in [[97, 97], [150, 200], [189, 190], [191, 380]] {
-            let image = canvas_of(&raster(95, 95), room, 640);
+            let (image, _) = canvas_of(&raster(95, 95), room, 640);
             let mut counts = vec![0u32; 95];
             let middle = image.height() / 2;
             for x in 0..image.width() {
@@ -192,8 +226,11 @@ mod tests {
 
     #[test]
     fn pictures_stay_within_canvas_and_limit() {
-        for (canvas, limit, expected) in [([2000, 2000], 640, (600, 600)), ([50, 50], 640, (50, 50)), ([300, 100], 640, (100, 100))] {
-            let image = canvas_of(&raster(100, 100), canvas, limit);
+        for (canvas, limit, expected) in
+            [([2000, 2000], 620, (600, 600)), ([2000, 2000], 640, (640, 640)), ([50, 50], 640, (50, 50)), ([300, 100], 640, (100, 100))]
+        {
+            let (image, lies) = canvas_of(&raster(100, 100), canvas, limit);
+            assert_eq!(lies[2..], [expected.0, expected.1]);
             assert_eq!((image.dimensions(), opaque(&image)), ((canvas[0], canvas[1]), expected));
         }
     }
@@ -208,12 +245,20 @@ mod tests {
             encoder.jobs.send(vec![Job { key, source: source.clone(), id: 7, setup }]).expect("it listens");
             let done = encoder.done.recv().expect("it answers");
             let picture = done.picture.expect("encoded");
-            assert_eq!((done.key, picture.size()), (key, Size::new(4, 2)));
+            assert_eq!(done.key, key);
             let text = match &picture {
-                protocol::Protocol::Kitty(_) => continue,
-                protocol::Protocol::ITerm2(p) => &p.data,
-                protocol::Protocol::Sixel(p) => &p.data,
-                protocol::Protocol::Halfblocks(_) => panic!("asked for something else"),
+                Picture::Placed(text) => {
+                    assert!(protocol == Protocol::Kitty && text.starts_with("\x1b_Ga=t,i=7,f=100,q=2"), "{text:?}");
+                    continue;
+                }
+                Picture::Cells(cells) => {
+                    assert_eq!(cells.size(), Size::new(4, 2));
+                    match cells {
+                        protocol::Protocol::ITerm2(p) => &p.data,
+                        protocol::Protocol::Sixel(p) => &p.data,
+                        _ => panic!("asked for something else"),
+                    }
+                }
             };
             assert!(text.contains(if protocol == Protocol::Iterm2 { "\x1b]1337;File=inline=1" } else { "\x1bP" }));
         }

@@ -4,7 +4,9 @@
 //! Which protocol is decided once at the start ([`choose`]): by the flag, by the environment, else by asking the terminal
 //! ([`probe`]). Nothing outside this program is changed for it, in particular no option of tmux.
 
+pub mod drawn;
 pub mod encode;
+pub mod placed;
 pub mod probe;
 pub mod rest;
 pub mod typed;
@@ -19,7 +21,7 @@ use probe::Answers;
 pub enum Protocol {
     /// Half blocks (or what the colour depth allows): text.
     Blocks,
-    /// Kitty's, with placeholder characters.
+    /// Kitty's: pictures that are put over the text by number; inside tmux with placeholder characters.
     Kitty,
     /// iTerm2's inline images.
     Iterm2,
@@ -115,7 +117,7 @@ pub struct Surroundings {
     pub ssh: bool,
     /// A terminal that speaks iTerm2's protocol, by what it says of itself.
     pub iterm2: bool,
-    /// Terminals whose answer to kitty's query must not be believed: they lack placeholders.
+    /// A terminal whose own protocol is better than its kitty's.
     pub half_kitty: bool,
     /// Nothing graphical can be there.
     pub plain: bool,
@@ -139,7 +141,7 @@ impl Surroundings {
             multiplexer,
             ssh: set("SSH_CONNECTION") || set("SSH_TTY"),
             iterm2: wezterm || named || env("LC_TERMINAL").is_some_and(|v| v.starts_with("iTerm")),
-            half_kitty: wezterm || set("KONSOLE_VERSION"),
+            half_kitty: wezterm,
             plain: matches!(term.as_str(), "" | "dumb" | "linux"),
         }
     }
@@ -212,6 +214,12 @@ pub fn choose(wish: Wish, depth: Depth, around: &Surroundings, answers: Option<&
 }
 
 impl Setup {
+    /// Whether pictures are sent once and then put over the cells by number. Every terminal with kitty's protocol does that; placeholder
+    /// characters, which lie in the cells, came later and not everywhere, but are the only way through tmux.
+    pub fn placed(&self) -> bool {
+        self.protocol == Protocol::Kitty && !self.tmux
+    }
+
     /// The next protocol; what to say about it.
     pub fn cycle(&mut self) -> String {
         if self.offered.len() < 2 {
@@ -260,7 +268,7 @@ mod tests {
         let wezterm = around(&[("TERM", "xterm-256color"), ("TERM_PROGRAM", "WezTerm")]);
         assert_eq!(auto(Some(&answers(true, true)), &wezterm), Protocol::Iterm2);
         let konsole = around(&[("TERM", "xterm-256color"), ("KONSOLE_VERSION", "240800")]);
-        assert_eq!(auto(Some(&answers(true, false)), &konsole), Protocol::Blocks);
+        assert_eq!(auto(Some(&answers(true, true)), &konsole), Protocol::Kitty, "its sixels stay when text comes over them");
         let unsized_cells = Answers { cell: None, ..answers(true, true) };
         assert_eq!(auto(Some(&unsized_cells), &plain), Protocol::Blocks);
         assert_eq!(choose(Wish::Auto, Depth::True, &plain, Some(&unsized_cells), Some((8, 16))).protocol, Protocol::Kitty);

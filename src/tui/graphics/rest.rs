@@ -6,11 +6,12 @@ use std::{
 };
 
 use ratatui::{buffer::Buffer, layout::Rect, widgets::Widget as _};
-use ratatui_image::{Image, protocol::Protocol as Encoded};
+use ratatui_image::Image;
 
 use super::{
     Protocol, Setup,
-    encode::{Done, Job, Source},
+    encode::{Done, Job, Picture, Source},
+    placed,
     probe::passthrough,
 };
 use crate::tui::view::Content;
@@ -41,7 +42,7 @@ impl Key {
 
 struct Kept {
     /// `None` when it could not be encoded.
-    picture: Option<Encoded>,
+    picture: Option<Picture>,
     id: u32,
     used: u64,
 }
@@ -54,12 +55,14 @@ pub struct Gallery {
     active: bool,
     now: Duration,
     still_since: Duration,
-    spots: Vec<(Key, Rect, Source)>,
+    spots: Vec<(Key, Rect, Option<Source>)>,
     before: Vec<(Key, Rect)>,
     kept: HashMap<Key, Kept>,
     asked: HashSet<Key>,
     wanted: Vec<Job>,
-    deletions: String,
+    /// Pictures that lie over the cells now, by number.
+    over: Vec<(u32, Rect)>,
+    sequences: String,
     clock: u64,
     last_id: u32,
 }
@@ -88,41 +91,66 @@ impl Gallery {
         }
     }
 
-    /// Notes that a picture was drawn here, as text.
-    pub fn place(&mut self, content: Content, part: Option<[usize; 4]>, area: Rect, source: Source) {
+    /// Whether pictures may be sent at all, so that a place is worth naming.
+    pub fn active(&self) -> bool {
+        self.active
+    }
+
+    /// Notes that a picture was drawn here, as text. Its source is asked for when it has to be encoded.
+    pub fn place(&mut self, content: Content, part: Option<[usize; 4]>, area: Rect, source: impl FnOnce() -> Source) {
         if self.active && area.width > 0 && area.height > 0 {
-            self.spots.push((Key { content, part, cells: (area.width, area.height) }, area, source));
+            let key = Key { content, part, cells: (area.width, area.height) };
+            let known = self.kept.contains_key(&key) || self.asked.contains(&key);
+            self.spots.push((key, area, (!known).then(source)));
         }
     }
 
     /// Ends a frame: where every picture has been still for long enough, those that are encoded take the place of the text.
     pub fn end(&mut self, buf: &mut Buffer) {
-        if !self.active {
-            return;
+        let over = if self.active { self.rested(buf) } else { Vec::new() };
+        for (id, area) in self.over.iter().filter(|o| !over.contains(o)) {
+            self.sequences += &placed::take(*id, *area);
         }
+        for (id, area) in over.iter().filter(|o| !self.over.contains(o)) {
+            self.sequences += &placed::put(*id, *area);
+        }
+        self.over = over;
+    }
+
+    /// Puts pictures into the cells; returns those that lie over them instead.
+    fn rested(&mut self, buf: &mut Buffer) -> Vec<(u32, Rect)> {
+        let mut over = Vec::new();
         let spots: Vec<(Key, Rect)> = self.spots.iter().map(|(key, area, _)| (*key, *area)).collect();
         if spots != self.before {
             self.before = spots;
             self.still_since = self.now;
         }
         if self.now < self.still_since + REST {
-            return;
+            return over;
         }
-        let Some(setup) = self.setup.clone() else { return };
+        let Some(setup) = self.setup.clone() else { return over };
         self.clock += 1;
         for (key, area, source) in std::mem::take(&mut self.spots) {
             if let Some(kept) = self.kept.get_mut(&key) {
                 kept.used = self.clock;
-                if let Some(picture) = kept.picture.as_ref().filter(|_| area.intersection(buf.area) == area) {
-                    under(area, buf);
-                    Image::new(picture).render(area, buf);
+                let Some(picture) = kept.picture.as_mut().filter(|_| area.intersection(buf.area) == area) else { continue };
+                under(area, buf);
+                match picture {
+                    Picture::Cells(picture) => Image::new(picture).render(area, buf),
+                    Picture::Placed(unsent) => {
+                        self.sequences += &std::mem::take(unsent);
+                        over.push((kept.id, area));
+                    }
                 }
-            } else if self.asked.insert(key) {
+            } else if let Some(source) = source
+                && self.asked.insert(key)
+            {
                 self.last_id = self.last_id % 0x00ff_fffe + 1;
                 let id = first_id() ^ self.last_id;
                 self.wanted.push(Job { key, source, id, setup: setup.clone() });
             }
         }
+        over
     }
 
     /// What has to be encoded for this frame.
@@ -159,24 +187,27 @@ impl Gallery {
         }
         self.asked.clear();
         self.before.clear();
+        self.over.clear();
     }
 
-    /// What deletes pictures that are no longer used from the terminal's memory (kitty); empty most of the time.
-    pub fn deletions(&mut self) -> String {
-        std::mem::take(&mut self.deletions)
+    /// What has to be sent with this frame, after its text: pictures that are put over it, taken away, or deleted from the terminal's memory
+    /// (kitty). Empty most of the time.
+    pub fn sequences(&mut self) -> String {
+        std::mem::take(&mut self.sequences)
     }
 
     fn delete(&mut self, id: u32) {
         if let Some(setup) = self.setup.as_ref().filter(|s| s.protocol == Protocol::Kitty) {
             let sequence = format!("\x1b_Ga=d,d=I,i={id},q=2\x1b\\");
-            self.deletions += &if setup.tmux { passthrough(&sequence) } else { sequence };
+            self.sequences += &if setup.tmux { passthrough(&sequence) } else { sequence };
         }
     }
 }
 
-/// Numbers of this process's pictures differ from those of another one in the same terminal, most likely.
+/// Numbers of this process's pictures differ from those of another one in the same terminal, most likely. Not above 2^31: Konsole reads
+/// larger ones as nothing.
 fn first_id() -> u32 {
-    (std::process::id() & 0xff) << 24 | 0x0001_0000
+    (std::process::id() & 0x7f) << 24 | 0x0001_0000
 }
 
 /// Takes the text away, so that transparent margins show the terminal's own background.
@@ -196,8 +227,9 @@ mod tests {
 
     use super::{super::encode::Encoder, *};
 
+    /// Protocols whose pictures lie in the cells: kitty's does through tmux.
     fn setup(protocol: Protocol) -> Setup {
-        Setup { protocol, ..Setup::default() }
+        Setup { protocol, tmux: protocol == Protocol::Kitty, ..Setup::default() }
     }
 
     fn source() -> Source {
@@ -220,7 +252,7 @@ mod tests {
             self.now += later;
             let mut buf = Buffer::filled(Rect::new(0, 0, 20, 6), ratatui::buffer::Cell::new("\u{2580}"));
             self.gallery.begin(setup, Duration::from_millis(self.now), covered);
-            self.gallery.place(Content::Clean(content), None, Rect::new(2, 1, 8, 4), source());
+            self.gallery.place(Content::Clean(content), None, Rect::new(2, 1, 8, 4), source);
             self.gallery.end(&mut buf);
             buf
         }
@@ -293,11 +325,42 @@ mod tests {
         assert!(s.frame(&setup, 0, 10, false)[(2, 1)].symbol().contains("\x1b_G"));
         assert!(!s.frame(&setup, 0, 10, false)[(2, 1)].symbol().contains("\x1b_G"), "sent once");
         s.gallery.forget();
-        assert!(s.gallery.deletions().starts_with("\x1b_Ga=d,d=I,i=") && s.gallery.deletions().is_empty());
+        assert!(s.gallery.sequences().contains("\x1b_Ga=d,d=I,i=") && s.gallery.sequences().is_empty());
         s.frame(&setup, 0, 10, false);
         s.frame(&setup, 0, 200, false);
         assert_eq!(s.encode(), 1);
         assert!(s.frame(&setup, 0, 10, false)[(2, 1)].symbol().contains("\x1b_G"));
+    }
+
+    #[test]
+    fn pictures_over_the_text_are_taken_away_with_it() {
+        let (mut s, setup) = (Scene::new(), Setup { protocol: Protocol::Kitty, ..Setup::default() });
+        s.frame(&setup, 0, 0, false);
+        s.frame(&setup, 0, 200, false);
+        assert!(s.encode() == 1 && s.gallery.sequences().is_empty());
+        let count = |text: &str, what: &str| text.matches(what).count();
+        let blank = |buf: &Buffer| (1..5).all(|y| (2..10).all(|x| buf[(x, y)].symbol() == " "));
+        assert!(blank(&s.frame(&setup, 0, 10, false)), "nothing shines through");
+        let first = s.gallery.sequences();
+        assert_eq!((count(&first, "a=t,"), count(&first, "a=p,"), count(&first, "a=d,")), (1, 1, 0));
+        assert!(first.find("a=t,") < first.find("a=p,"), "sent before it is shown");
+        s.frame(&setup, 0, 100, false);
+        assert!(s.gallery.sequences().is_empty(), "it lies there already");
+        // A dialog: text, and the picture goes in the same frame; then it comes back without being sent again.
+        assert!(!blank(&s.frame(&setup, 0, 10, true)));
+        let away = s.gallery.sequences();
+        assert_eq!((count(&away, "a=d,d=i,"), count(&away, "a=")), (1, 1));
+        s.frame(&setup, 0, 10, false);
+        assert!(s.gallery.sequences().is_empty());
+        s.frame(&setup, 0, 200, false);
+        let back = s.gallery.sequences();
+        assert_eq!((count(&back, "a=p,"), count(&back, "a=")), (1, 1));
+        // Another step.
+        assert!(!blank(&s.frame(&setup, 1, 10, false)));
+        assert_eq!(count(&s.gallery.sequences(), "a=d,d=i,"), 1);
+        // The terminal lost everything.
+        s.gallery.forget();
+        assert_eq!(count(&s.gallery.sequences(), "a=d,d=I,"), 1);
     }
 
     #[test]

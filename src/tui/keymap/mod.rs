@@ -9,7 +9,7 @@ pub use parse::Key;
 use super::{
     dialog::{confirm, export, files, form, help, log, palette, picker, prompt},
     msg::Action,
-    screen::{attack, cam, insight, layers, pixels, triage, units},
+    screen::{attack, cam, closer, insight, layers, pixels, triage, units},
     {app_keys, network, psr, run, time},
 };
 
@@ -32,7 +32,9 @@ pub enum Context {
     Pixels,
     /// Screen 2 with the cell cursor.
     Cells,
-    /// Screen 2 with the pixel cursor.
+    /// Screens 2 and 3.
+    Closer,
+    /// Screens 2 and 3 with the pixel cursor.
     PixelCursor,
     /// Screen 3.
     Cam,
@@ -101,9 +103,10 @@ pub static SECTIONS: &[Section] = &[
     Section { context: Context::Attack, title: "Attack screen", bindings: attack::KEYS },
     Section { context: Context::Pixels, title: "Pixels screen", bindings: pixels::KEYS },
     Section { context: Context::Cells, title: "Pixels screen, cell cursor", bindings: pixels::CELL_KEYS },
-    Section { context: Context::PixelCursor, title: "Pixels screen, pixel cursor", bindings: pixels::PIXEL_KEYS },
     Section { context: Context::Psr, title: "Promotion / suppression map", bindings: psr::KEYS },
     Section { context: Context::Cam, title: "CAM screen", bindings: cam::KEYS },
+    Section { context: Context::Closer, title: "Pixels and CAM screens", bindings: closer::KEYS },
+    Section { context: Context::PixelCursor, title: "Pixels and CAM screens, pixel cursor", bindings: closer::CURSOR_KEYS },
     Section { context: Context::Layers, title: "Layers screen", bindings: layers::KEYS },
     Section { context: Context::Units, title: "Units screen", bindings: units::KEYS },
     Section { context: Context::Insight, title: "Insight screen", bindings: insight::KEYS },

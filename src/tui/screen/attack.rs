@@ -255,7 +255,7 @@ fn map(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Rect, focuse
     let shown = match part(model) {
         None => picture::psr_map(model, opened, cache, inner, None, buf),
         Some(part) => match picture::adversarial(model, opened, cache, (Some(part), inner)) {
-            Some((placed, raster)) => picture::psr_over(model, (placed, &raster, part), inner, None, buf),
+            Some((placed, raster)) => picture::psr_over(model, cache, (placed, &raster, part), inner, None, buf),
             None => None,
         },
     };

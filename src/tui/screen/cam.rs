@@ -89,12 +89,14 @@ pub struct State {
     has_linear_head: bool,
     pub(super) maps: HashMap<Ask, Arc<CamMap>>,
     asked: HashSet<Ask>,
+    /// Asked for before anybody wanted them.
+    ahead: HashSet<Ask>,
     scores: HashMap<(Ask, RunId, usize), Vec<Option<Interpretability>>>,
     pub(super) rest: Option<(usize, Duration)>,
     pending: Vec<(Ask, Control)>,
     region: Option<Cut>,
     pub(super) believed: HashMap<Ask, Arc<Faithfulness>>,
-    doubted: Option<Ask>,
+    doubted: Option<(Ask, Control)>,
 }
 
 impl Default for State {
@@ -115,6 +117,7 @@ impl Default for State {
             has_linear_head: false,
             maps: HashMap::new(),
             asked: HashSet::new(),
+            ahead: HashSet::new(),
             scores: HashMap::new(),
             rest: None,
             pending: Vec::new(),
@@ -284,10 +287,7 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
         Msg::LevelUp => state.level = ((state.level * 20.0).round() + 1.0).min(19.0) / 20.0,
         Msg::Scores => state.toggle(Chart::Scores),
         Msg::Compare => state.toggle(Chart::Compare),
-        Msg::Faithfulness => {
-            state.doubted = None;
-            state.toggle(Chart::Faithfulness);
-        }
+        Msg::Faithfulness => state.toggle(Chart::Faithfulness),
         Msg::Inside => return cam_charts::attack_inside(model),
         Msg::Zoom => state.zoom = !state.zoom,
         Msg::Next => state.focus = (state.focus + 1) % 4,
@@ -377,6 +377,7 @@ pub fn follow(model: &mut Model) -> Vec<Effect> {
         _ => Vec::new(),
     };
     let mut effects = abandon(model, &wanted);
+    effects.extend(give_up(model));
     if wanted.is_empty() || model.flowing() {
         return effects;
     }
@@ -419,6 +420,32 @@ pub fn follow(model: &mut Model) -> Vec<Effect> {
     effects
 }
 
+/// A map of a step beside the one on the screen, for whoever asks ahead; nothing when they are there, or take long.
+pub fn ahead(model: &mut Model, step: usize, control: &Control) -> Option<Command> {
+    if model.cam.method == Method::ScoreCam {
+        return None;
+    }
+    let (at, method, layer, class) = wanted(model)
+        .into_iter()
+        .skip(2)
+        .map(|(at, method, layer, class)| (beside(at, step), method, layer, class))
+        .find(|a| !model.cam.maps.contains_key(a))?;
+    model.cam.ahead.insert((at, method, layer.clone(), class));
+    Some(Command::Cam { at, method, layer, class, control: control.clone() })
+}
+
+fn beside(at: At, step: usize) -> At {
+    match at {
+        At::Step(run, _) => At::Step(run, step),
+        At::Clean => At::Clean,
+    }
+}
+
+/// Whether every map of the step on the screen is there.
+pub fn at_rest(model: &Model) -> bool {
+    model.cam.pending.is_empty() && !missing(model)
+}
+
 /// Stops maps that nobody looks at any more.
 fn abandon(model: &mut Model, wanted: &[Ask]) -> Vec<Effect> {
     let state = &mut model.cam;
@@ -456,12 +483,21 @@ fn doubt(model: &mut Model) -> Vec<Effect> {
     }
     let Some(ask) = wanted(model).get(model.cam.focus).cloned() else { return Vec::new() };
     let Some(map) = model.cam.maps.get(&ask).map(Arc::clone) else { return Vec::new() };
-    if model.cam.believed.contains_key(&ask) || model.cam.doubted.as_ref() == Some(&ask) {
+    if model.cam.believed.contains_key(&ask) || model.cam.doubted.as_ref().is_some_and(|(doubted, _)| *doubted == ask) {
         return Vec::new();
     }
-    let at = ask.0;
-    model.cam.doubted = Some(ask);
-    vec![Effect::Engine(Command::Faithfulness { at, map, control: Control::default() })]
+    let (at, control) = (ask.0, Control::default());
+    model.cam.doubted = Some((ask, control.clone()));
+    vec![Effect::Engine(Command::Faithfulness { at, map, control })]
+}
+
+/// Stops measuring a map when nobody looks at the result any more: it takes long, and everything else would wait for it.
+fn give_up(model: &mut Model) -> Option<Effect> {
+    if model.screen == Screen::Cam && model.cam.chart == Chart::Faithfulness {
+        return None;
+    }
+    let (ask, control) = model.cam.doubted.take()?;
+    (!model.cam.believed.contains_key(&ask)).then_some(Effect::Stop(control))
 }
 
 /// A map was measured.
@@ -513,10 +549,12 @@ pub fn arrived(model: &mut Model, at: At, map: Arc<CamMap>) {
     if state.maps.len() > KEPT {
         state.maps.retain(|(a, ..), _| *a == At::Clean);
         state.asked.retain(|(a, ..)| *a == At::Clean);
+        state.ahead.clear();
     }
     for key in [named, usual] {
         state.pending.retain(|(ask, _)| *ask != key);
-        if state.asked.contains(&key) && !state.maps.contains_key(&key) {
+        let expected = state.asked.contains(&key) || state.ahead.remove(&key);
+        if expected && !state.maps.contains_key(&key) {
             state.maps.insert(key, Arc::clone(&map));
         }
     }

@@ -7,19 +7,25 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 use super::{
     cam::{Chart, classes, curve_of, missing, region, score_of, waiting, wanted},
-    cam_charts, pixel_views,
+    cam_charts, closer, pixel_views,
 };
 use crate::{
-    core::explain::cam::{self, CamMap, Method},
+    core::explain::{
+        cam::{self, CamMap, Method},
+        upsample::bilinear_part,
+    },
     engine::event::Opened,
     tui::{
         layout,
         model::Model,
         text,
         theme::Role,
-        view::{ViewCache, draw, picture},
+        view::{
+            Part, ViewCache, draw, picture,
+            sharp::{self, Base, Ramp},
+        },
         widget::{
-            overlay::{draw_border, draw_heat, draw_signed},
+            overlay::{Smooth, draw_border, draw_heat, draw_signed},
             pixel_grid::{Ink, Placed, Raster},
         },
     },
@@ -56,8 +62,25 @@ pub fn view(model: &Model, opened: &Opened, cache: &mut ViewCache, body: Rect, b
         _ => {}
     }
     if let Some(area) = board.side.filter(|_| chart == Chart::None || board.wide.is_some()) {
-        panel(model, &maps, limit, area, buf);
+        if model.pixels.in_pixels {
+            closer::panel(model, opened, under_cursor(model, opened, &maps, area.width >= 40), area, buf);
+        } else {
+            panel(model, &maps, limit, area, buf);
+        }
     }
+}
+
+/// The values of the four maps at the pixel cursor, enlarged as they are drawn.
+fn under_cursor(model: &Model, opened: &Opened, maps: &[Option<Arc<CamMap>>], wide: bool) -> Vec<String> {
+    let ([y, x], (_, h, w)) = (model.pixels.pixel, opened.image.dim());
+    let at = |map: &Option<Arc<CamMap>>| {
+        let map = map.as_ref().filter(|_| y < h && x < w)?;
+        bilinear_part(map.raw.view(), [h, w], [y, x, 1, 1], [1, 1]).first().copied()
+    };
+    let named = maps.iter().zip(["C(x0,t0)", "C(x0,t)", "C(x',t0)", "C(x',t)"]);
+    let values: Vec<String> = named.filter_map(|(map, name)| Some(format!("{name:<8} {}", text::signed(at(map)?)))).collect();
+    // Both classes of an image in one line where there is room.
+    if wide { values.chunks(2).map(|pair| pair.iter().map(|v| format!("{v:<18}")).collect()).collect() } else { values }
 }
 
 /// `C(x',c) - C(x0,c)` for the panes of x' when differences are wanted.
@@ -75,8 +98,38 @@ fn difference_pane(model: &Model, opened: &Opened, cache: &mut ViewCache, what: 
     let title = if area.width >= 30 { format!("C(x',{t}) - C(x0,{t})") } else { format!("change, {t}") };
     let caption = format!("+ grew - shrank, to {}, mean {}", text::number(limit), text::signed(mean));
     let inner = draw::frame(theme, area, &title, &caption, pane == model.cam.focus, buf);
-    let Some((placed, raster)) = picture::adversarial(model, opened, cache, (None, inner)) else { return };
-    draw_signed(map, limit, model.cam.strength, Some(&raster), &placed, theme, buf);
+    let (part, look) = (closer::part(model, opened), Look::of(model, opened, true));
+    let Some((placed, raster)) = picture::adversarial(model, opened, cache, (look.part, inner)) else { return };
+    let smooth = Smooth { map, image: look.image, part, limit, strength: model.cam.strength };
+    draw_signed(&smooth, Some(&raster), &placed, theme, buf);
+    closer::cursor(model, part, &placed, buf);
+    if look.still {
+        sharp::smooth(model, cache, (&smooth, Ramp::Signed, look.base), None, &placed);
+    }
+}
+
+/// What every picture of this screen is drawn from.
+struct Look {
+    /// Height and width of the image.
+    image: [usize; 2],
+    /// The part that is shown, unless that is all.
+    part: Part,
+    /// The picture itself.
+    base: Base,
+    /// Whether it can become graphics: nothing blinks, and no cursor of text lies over it.
+    still: bool,
+}
+
+impl Look {
+    fn of(model: &Model, opened: &Opened, adversarial: bool) -> Self {
+        let (_, h, w) = opened.image.dim();
+        Self {
+            image: [h, w],
+            part: (model.pixels.closer > 0).then(|| closer::part(model, opened)),
+            base: Base::of(model, opened, adversarial),
+            still: !model.pixels.in_pixels && !model.cam.blink,
+        }
+    }
 }
 
 /// 99.5th percentile of the positive parts of all maps: the shared scale.
@@ -104,7 +157,7 @@ fn map_pane(
         (true, false) => "adv.",
         (false, _) => "clean",
     };
-    let title = format!("C({x},{t}) {word}");
+    let title = format!("C({x},{t}) {word}{}", closer::title(model));
     let range =
         map.filter(|_| area.width >= 40).map(|m| format!("  {} to {}", text::number(low(m)), text::number(high(m)))).unwrap_or_default();
     let room = usize::from(area.width).saturating_sub(text::width(&range) + 6);
@@ -113,27 +166,50 @@ fn map_pane(
     if adversarial && model.frame().is_none() {
         return draw::centred(buf, inner, &[("appears once an attack has run".into(), theme.style(Role::Dim))]);
     }
-    let placed = if model.cam.beside {
+    let (part, look) = (closer::part(model, opened), Look::of(model, opened, adversarial));
+    let smooth = map.map(|m| Smooth { map: &m.raw, image: look.image, part, limit, strength: model.cam.strength });
+    if model.cam.beside {
         let (photo, heat) = halves(inner);
-        if let (Some(map), Some(placed)) = (map, Placed::new(opened.image.dim().2, opened.image.dim().1, heat, Ink::of(theme))) {
-            draw_heat(&map.raw, limit, 1.0, None, &placed, theme, buf);
+        if let (Some(map), Some(placed)) = (&smooth, Placed::new(part[3], part[2], heat, Ink::of(theme))) {
+            draw_heat(map, None, &placed, theme, buf);
+            closer::cursor(model, part, &placed, buf);
+            if look.still {
+                sharp::smooth(model, cache, (map, Ramp::Heat, Base::Dark), None, &placed);
+            }
         }
-        in_pane(model, opened, cache, adversarial, photo)
-    } else {
-        in_pane(model, opened, cache, adversarial, inner)
-    };
-    let Some((placed, raster)) = placed else { return };
-    raster.draw(&placed, theme, buf);
-    if let Some(map) = map.filter(|_| !model.cam.beside) {
-        draw_heat(&map.raw, limit, model.cam.strength, Some(&raster), &placed, theme, buf);
+        if look.still {
+            return alone(model, opened, cache, adversarial, (look.part, photo), buf);
+        }
+        if let Some((placed, raster)) = in_pane(model, opened, cache, adversarial, (look.part, photo)) {
+            raster.draw(&placed, theme, buf);
+            closer::cursor(model, part, &placed, buf);
+        }
+        return;
     }
-    if let Some((region, _)) = region(model).filter(|_| focused && !model.cam.beside) {
-        draw_border(&region, &placed, theme, buf);
+    let Some((placed, raster)) = in_pane(model, opened, cache, adversarial, (look.part, inner)) else { return };
+    let Some(smooth) = smooth else { return raster.draw(&placed, theme, buf) };
+    draw_heat(&smooth, Some(&raster), &placed, theme, buf);
+    let border = region(model).filter(|_| focused).map(|(region, _)| region);
+    if let Some(region) = &border {
+        draw_border(region, part, &placed, theme, buf);
+    }
+    closer::cursor(model, part, &placed, buf);
+    if look.still {
+        sharp::smooth(model, cache, (&smooth, Ramp::Heat, look.base), border, &placed);
     }
 }
 
-fn in_pane(model: &Model, opened: &Opened, cache: &mut ViewCache, adversarial: bool, area: Rect) -> Option<(Placed, Arc<Raster>)> {
-    if adversarial { picture::adversarial(model, opened, cache, (None, area)) } else { picture::clean(model, opened, cache, (None, area)) }
+/// The photo without its map.
+fn alone(model: &Model, opened: &Opened, cache: &mut ViewCache, adversarial: bool, place: (Part, Rect), buf: &mut Buffer) {
+    if adversarial {
+        picture::draw_adversarial(model, opened, cache, place, buf);
+    } else {
+        picture::draw_clean(model, opened, cache, place, buf);
+    }
+}
+
+fn in_pane(model: &Model, opened: &Opened, cache: &mut ViewCache, adversarial: bool, place: (Part, Rect)) -> Option<(Placed, Arc<Raster>)> {
+    if adversarial { picture::adversarial(model, opened, cache, place) } else { picture::clean(model, opened, cache, place) }
 }
 
 /// Room for a picture and its map, along the longer side.
@@ -184,7 +260,7 @@ fn panel(model: &Model, maps: &[Option<Arc<CamMap>>], limit: f32, area: Rect, bu
         if let Some(s) = score_of(model, ask) {
             let lift = s.lift.map(|l| format!(" lift {l:.2}")).unwrap_or_default();
             let even = if inner.width >= 32 { format!(" even {:.2}", s.baseline) } else { String::new() };
-            let value = if inner.width >= 24 { format!("IS {:.2}{even}{lift}", s.score) } else { format!("IS {:.2}", s.score) };
+            let value = if inner.width >= 26 { format!("IS {:.2}{even}{lift}", s.score) } else { format!("IS {:.2}", s.score) };
             rows.push((name, value, Role::Text));
         }
     }
@@ -235,7 +311,7 @@ fn scale(model: &Model, limit: f32, area: Rect, buf: &mut Buffer) {
         h: if theme.coloured_pictures() && !theme.ascii { 2 } else { 1 },
         ink: Ink::of(theme),
     };
-    draw_heat(&map, 1.0, 1.0, None, &bar, theme, buf);
+    draw_heat(&Smooth::whole(&map, 1.0, 1.0), None, &bar, theme, buf);
     draw::text(buf, area.x, area.y + 1, 4, "0", theme.style(Role::Dim));
     let top = text::number(limit);
     draw::right(buf, Rect { y: area.y + 1, width, height: 1, ..area }, &top, theme.style(Role::Dim));

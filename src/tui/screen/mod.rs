@@ -5,6 +5,7 @@ pub mod cam;
 pub mod cam_charts;
 pub mod cam_view;
 mod charts;
+pub mod closer;
 pub mod insight;
 pub mod layers;
 pub mod pixel_views;

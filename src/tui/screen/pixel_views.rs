@@ -1,11 +1,14 @@
-//! Screen 2's pictures and the values under the pixel cursor: the map, clean beside adversarial, both in turn, the change; whole or closer.
+//! Screen 2's pictures: the map, clean beside adversarial, both in turn, the change; whole or closer.
 
 use std::sync::Arc;
 
 use ndarray::{Array3, s};
 use ratatui::{buffer::Buffer, layout::Rect, style::Modifier};
 
-use super::pixels::View;
+use super::{
+    closer::{self, adversarial, cursor, part},
+    pixels::View,
+};
 use crate::{
     core::explain::psr::{Moment, turning_point},
     engine::event::Opened,
@@ -19,26 +22,6 @@ use crate::{
     },
 };
 
-/// The part of the image on the screen: top, left, height, width. Closer views follow the pixel cursor, or the cell cursor.
-pub fn part(model: &Model, opened: &Opened) -> [usize; 4] {
-    let (_, h, w) = opened.image.dim();
-    let factor = 1 << model.pixels.closer;
-    let (ph, pw) = ((h / factor).max(4).min(h), (w / factor).max(4).min(w));
-    let [y, x] = centre(model, [h, w]);
-    let from = |at: usize, part: usize, all: usize| at.saturating_sub(part / 2).min(all - part);
-    [from(y, ph, h), from(x, pw, w), ph, pw]
-}
-
-fn centre(model: &Model, [h, w]: [usize; 2]) -> [usize; 2] {
-    if model.pixels.in_pixels || !model.pixels.in_cells {
-        return model.pixels.pixel.map(|v| if v == usize::MAX { 0 } else { v });
-    }
-    let [ch, cw] = psr::cell(model);
-    let cols = w.div_ceil(cw);
-    let (row, col) = (model.pixels.selected / cols, model.pixels.selected % cols);
-    [(row * ch + ch / 2).min(h - 1), (col * cw + cw / 2).min(w - 1)]
-}
-
 /// Draws what the view asks for; returns the map, if there is one, and where the (last) picture lies.
 pub fn draw_view(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Rect, buf: &mut Buffer) -> Option<psr::Shown> {
     let selected = model.pixels.in_cells.then_some(model.pixels.selected);
@@ -47,7 +30,7 @@ pub fn draw_view(model: &Model, opened: &Opened, cache: &mut ViewCache, area: Re
         View::Map if model.pixels.closer == 0 => picture::psr_map(model, opened, cache, area, selected, buf),
         View::Map => {
             let (placed, raster) = cropped(model, &adversarial(model, opened), part, area, None)?;
-            picture::psr_over(model, (placed, &raster, part), area, selected, buf)
+            picture::psr_over(model, cache, (placed, &raster, part), area, selected, buf)
         }
         View::Beside => {
             let (first, second) = halves(area);
@@ -100,16 +83,12 @@ fn sharpen(model: &Model, opened: &Opened, cache: &mut ViewCache, (part, area): 
         (Shown::Change(_), None) => return,
         (Shown::Clean | Shown::Adversarial, _) => clean(),
     };
-    cache.gallery.place(content, Some(part), area, source);
+    cache.gallery.place(content, Some(part), area, || source);
 }
 
 /// Whether the clean image is up in a blinking view.
 pub fn blink_phase(model: &Model) -> bool {
     (model.now.as_millis() / 600).is_multiple_of(2)
-}
-
-fn adversarial(model: &Model, opened: &Opened) -> Arc<Array3<f32>> {
-    model.frame().map_or_else(|| Arc::clone(&opened.image), |f| Arc::new(f.image.clone()))
 }
 
 fn cropped(model: &Model, image: &Array3<f32>, part: [usize; 4], area: Rect, gain: Option<u32>) -> Option<(Placed, Raster)> {
@@ -133,26 +112,10 @@ fn halves(area: Rect) -> (Rect, Rect) {
     }
 }
 
-/// The pixel cursor on a placed part of the image.
-fn cursor(model: &Model, [top, left, h, w]: [usize; 4], placed: &Placed, buf: &mut Buffer) {
-    let [y, x] = model.pixels.pixel;
-    if !model.pixels.in_pixels || y < top || x < left || y >= top + h || x >= left + w {
-        return;
-    }
-    let at = |v: usize, part: usize, cells: u16| ((2 * v + 1) * usize::from(cells) / (2 * part)) as u16;
-    let (cx, cy) = (placed.area.x + at(x - left, w, placed.area.width), placed.area.y + at(y - top, h, placed.area.height));
-    if buf.area.contains((cx, cy).into()) {
-        let style = model.theme.style(Role::Focus).add_modifier(Modifier::REVERSED | Modifier::BOLD);
-        buf[(cx, cy)].reset();
-        buf[(cx, cy)].set_symbol(model.theme.glyph("╋", "+")).set_style(style);
-    }
-}
-
 /// What the picture shows.
 pub fn title(model: &Model, narrow: bool) -> String {
     let step = model.frame().map(|f| format!("step {}", f.index));
-    let zoom =
-        if model.pixels.closer > 0 { format!(" {}{}", 1 << model.pixels.closer, model.theme.glyph("×", "x")) } else { String::new() };
+    let zoom = closer::title(model);
     let what = match model.pixels.view {
         View::Map if narrow => "",
         View::Map => "promotion / suppression",
@@ -163,30 +126,6 @@ pub fn title(model: &Model, narrow: bool) -> String {
     };
     let parts: Vec<String> = [Some(what.to_owned()).filter(|w| !w.is_empty()), step].into_iter().flatten().collect();
     format!("{}{zoom}", parts.join(", "))
-}
-
-/// Values of x0, x' and d under the cursor, per channel.
-pub fn pixel_panel(model: &Model, opened: &Opened, area: Rect, buf: &mut Buffer) {
-    let theme = &model.theme;
-    let [y, x] = model.pixels.pixel;
-    let inner = draw::frame(theme, area, &format!("pixel x {x}, y {y}"), "", true, buf);
-    let now = adversarial(model, opened);
-    let (channels, h, w) = opened.image.dim();
-    let mut lines = vec![(format!("   {:>7} {:>7} {:>10}", "x0", "x'", "d"), Role::Dim)];
-    for c in 0..channels.min(usize::from(inner.height.saturating_sub(2))) {
-        let name = if channels == 3 { ["R", "G", "B"][c].to_owned() } else { c.to_string() };
-        let (before, after) = (opened.image[[c, y.min(h - 1), x.min(w - 1)]], now[[c, y.min(h - 1), x.min(w - 1)]]);
-        lines.push((format!("{name:<2} {before:>7.4} {after:>7.4} {:>+6.2}/255", (after - before) * 255.0), Role::Text));
-    }
-    let [ch, cw] = psr::cell(model);
-    lines.push((format!("in cell row {}, column {}", y / ch, x / cw), Role::Dim));
-    if let Some((region, name)) = super::cam::region(model) {
-        let place = if region.get((y, x)).copied().unwrap_or(false) { "inside" } else { "outside" };
-        lines.push((format!("{place} {name}"), Role::Dim));
-    }
-    for (i, (line, role)) in lines.iter().enumerate().take(usize::from(inner.height)) {
-        draw::text(buf, inner.x + 1, inner.y + i as u16, inner.width.saturating_sub(2), line, theme.style(*role));
-    }
 }
 
 /// Stacked shares of the cells over the steps; estimates, except for the step of the turn.

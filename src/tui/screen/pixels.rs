@@ -22,7 +22,7 @@ use crate::{
         model::Model,
         msg::Action,
         psr,
-        screen::{Screen, cam, pixel_views},
+        screen::{Screen, cam, closer, pixel_views},
         text,
         theme::Role,
         view::{ViewCache, draw, picture},
@@ -96,16 +96,6 @@ pub enum Msg {
     Zoom,
     /// Next view of the picture.
     View,
-    /// Closer, around the cursor.
-    Closer,
-    /// Farther.
-    Farther,
-    /// Arrows move a cursor over the pixels from now on.
-    EnterPixels,
-    /// Arrows step in time again.
-    LeavePixels,
-    /// Pixel cursor down and right by these.
-    Pixel(i8, i8),
     /// Cell above.
     Up,
     /// Cell below.
@@ -129,9 +119,6 @@ pub const KEYS: &[Binding] = &[
     key(Msg::Enter, "cells", "Moves the arrows to the cells of the map.", "cells", "<enter> <tab>"),
     key(Msg::Sort, "sort-cells", "Sorts the table by strength, promotion, suppression, share of the change, or position.", "sort", "s"),
     key(Msg::View, "pixels-view", "Map, clean beside adversarial, both in turn, or the change.", "view", "v"),
-    key(Msg::EnterPixels, "pixel-cursor", "Moves the arrows to single pixels and shows the values under the cursor.", "pixel", "c"),
-    key(Msg::Closer, "pixels-closer", "Twice as close, around the cursor.", "", "Z"),
-    key(Msg::Farther, "pixels-farther", "Half as close.", "", "u"),
     key(Msg::Zoom, "zoom-map", "Fills the screen with the map, or goes back.", "", "z"),
 ];
 
@@ -146,19 +133,6 @@ pub const CELL_KEYS: &[Binding] = &[
     key(Msg::Leave, "cells-leave", "Arrows step in time again.", "back", "<esc> <tab> <enter>"),
 ];
 
-/// Keys with the pixel cursor.
-pub const PIXEL_KEYS: &[Binding] = &[
-    key(Msg::Pixel(0, -1), "pixel-left", "Pixel to the left.", "pixel", "<left> h"),
-    key(Msg::Pixel(0, 1), "pixel-right", "Pixel to the right.", "pixel", "<right> l"),
-    key(Msg::Pixel(-1, 0), "pixel-up", "Pixel above.", "pixel", "<up> k"),
-    key(Msg::Pixel(1, 0), "pixel-down", "Pixel below.", "pixel", "<down> j"),
-    key(Msg::Pixel(0, -8), "pixel-far-left", "Eight pixels to the left.", "", "H <S-left>"),
-    key(Msg::Pixel(0, 8), "pixel-far-right", "Eight pixels to the right.", "", "L <S-right>"),
-    key(Msg::Pixel(-8, 0), "pixel-far-up", "Eight pixels up.", "", "K <S-up>"),
-    key(Msg::Pixel(8, 0), "pixel-far-down", "Eight pixels down.", "", "J <S-down>"),
-    key(Msg::LeavePixels, "pixels-leave", "Arrows step in time again.", "back", "<esc> c <enter>"),
-];
-
 /// Does it.
 pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
     match msg {
@@ -170,11 +144,6 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
                 View::Change => View::Map,
             }
         }
-        Msg::Closer => model.pixels.closer = (model.pixels.closer + 1).min(5),
-        Msg::Farther => model.pixels.closer = model.pixels.closer.saturating_sub(1),
-        Msg::EnterPixels => enter_pixels(model),
-        Msg::LeavePixels => model.pixels.in_pixels = false,
-        Msg::Pixel(down, right) => move_pixel(model, down, right),
         Msg::Enter => model.pixels.in_cells = true,
         Msg::Leave => model.pixels.in_cells = false,
         Msg::Sort => {
@@ -197,28 +166,6 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
 /// Whether the picture changes by itself.
 pub fn blinking(model: &Model) -> bool {
     model.screen == Screen::Pixels && model.pixels.view == View::Blink && model.frame().is_some()
-}
-
-/// Begins in the middle of the chosen cell, or of the picture.
-fn enter_pixels(model: &mut Model) {
-    let Some(opened) = &model.opened else { return };
-    let (_, h, w) = opened.image.dim();
-    if model.pixels.in_cells {
-        let ([ch, cw], selected) = (psr::cell(model), model.pixels.selected);
-        let cols = w.div_ceil(cw);
-        model.pixels.pixel = [(selected / cols * ch + ch / 2).min(h - 1), (selected % cols * cw + cw / 2).min(w - 1)];
-        model.pixels.in_cells = false;
-    } else if model.pixels.pixel == [0, 0] {
-        model.pixels.pixel = [h / 2, w / 2];
-    }
-    model.pixels.in_pixels = true;
-}
-
-fn move_pixel(model: &mut Model, down: i8, right: i8) {
-    let Some(opened) = &model.opened else { return };
-    let (_, h, w) = opened.image.dim();
-    let [y, x] = model.pixels.pixel;
-    model.pixels.pixel = [y.saturating_add_signed(down.into()).min(h - 1), x.saturating_add_signed(right.into()).min(w - 1)];
 }
 
 /// Rows and columns of the grid in use.
@@ -315,13 +262,14 @@ pub fn view(model: &Model, opened: &Opened, cache: &mut ViewCache, body: Rect, b
             draw::frame(theme, area, "", "", false, buf);
         }
         if let Some(area) = board.cell.or(board.summary).filter(|_| model.pixels.in_pixels) {
-            pixel_views::pixel_panel(model, opened, area, buf);
+            closer::panel(model, opened, Vec::new(), area, buf);
         }
         return;
     };
     let summary = psr::Summary::of(&shown.map);
     let scale = if board.picture.width >= 56 { format!("  colours to {} logits", text::number(summary.limit)) } else { String::new() };
     let legend = match model.pixels.view {
+        View::Map if board.picture.width < 38 => "+ prom - supp = both".into(),
         View::Map => format!("+ promotes  - suppresses  = both{scale}"),
         View::Beside => "clean beside adversarial".into(),
         View::Blink => "clean and adversarial in turn".into(),
@@ -329,12 +277,12 @@ pub fn view(model: &Model, opened: &Opened, cache: &mut ViewCache, body: Rect, b
     };
     draw::frame(theme, board.picture, &title, &legend, cells, buf);
     match (board.summary, board.cell) {
-        (Some(area), None) if model.pixels.in_pixels => pixel_views::pixel_panel(model, opened, area, buf),
+        (Some(area), None) if model.pixels.in_pixels => closer::panel(model, opened, Vec::new(), area, buf),
         (Some(area), None) if cells => cell_panel(model, &shown.map, area, buf),
         (Some(area), other) => {
             summary_panel(model, &shown, &summary, area, buf);
             match other {
-                Some(area) if model.pixels.in_pixels => pixel_views::pixel_panel(model, opened, area, buf),
+                Some(area) if model.pixels.in_pixels => closer::panel(model, opened, Vec::new(), area, buf),
                 Some(area) => cell_panel(model, &shown.map, area, buf),
                 None => {}
             }

@@ -1,6 +1,9 @@
 //! Screen 5's drawing: the table, the maps of the chosen unit, and the prediction through the mask.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use ndarray::{Array1, Array2, s};
 use ratatui::{buffer::Buffer, layout::Rect};
@@ -27,9 +30,12 @@ use crate::{
         screen::layers::typed,
         text,
         theme::{Role, Theme},
-        view::{ViewCache, draw, picture},
+        view::{
+            ViewCache, draw, picture,
+            sharp::{self, Base, Ramp},
+        },
         widget::{
-            overlay::{self, draw_border, draw_heat, draw_signed},
+            overlay::{self, Smooth, draw_border, draw_heat, draw_signed},
             pixel_grid::{Ink, Placed},
             table::{Column, Line, Table, room, top},
             table_state::{Cycle as _, row_at},
@@ -251,15 +257,23 @@ fn maps(
             _ => picture::adversarial(model, opened, cache, (None, under)),
         };
         let base = photo.as_ref().map(|(_, raster)| raster.as_ref());
-        match i {
-            0 => draw_heat(&clean, limit, 0.8, base, &placed, theme, buf),
-            1 => draw_heat(&now, limit, 0.8, base, &placed, theme, buf),
-            _ => draw_signed(&difference, change, 0.9, base, &placed, theme, buf),
+        let image = [h, w];
+        let smooth = |map, limit, strength| Smooth { map, image, part: [0, 0, h, w], limit, strength };
+        let (what, ramp) = match i {
+            0 => (smooth(&clean, limit, 0.8), Ramp::Heat),
+            1 => (smooth(&now, limit, 0.8), Ramp::Heat),
+            _ => (smooth(&difference, change, 0.9), Ramp::Signed),
+        };
+        match ramp {
+            Ramp::Heat => draw_heat(&what, base, &placed, theme, buf),
+            Ramp::Signed => draw_signed(&what, base, &placed, theme, buf),
         }
-        if let Some(threshold) = threshold.filter(|_| i < 2) {
-            let smooth = bilinear(if i == 0 { clean.view() } else { now.view() }, [placed.h, placed.w]);
-            draw_border(&smooth.mapv(|v| f64::from(v) > threshold), &placed, theme, buf);
+        let on = threshold.filter(|_| i < 2).map(|t| bilinear(what.map.view(), image).mapv(|v| f64::from(v) > t));
+        if let Some(on) = &on {
+            draw_border(on, what.part, &placed, theme, buf);
         }
+        let under = if large { Base::of(model, opened, i > 0) } else { Base::Dark };
+        sharp::smooth(model, cache, (&what, ramp, under), on.map(Arc::new), &placed);
     }
 }
 

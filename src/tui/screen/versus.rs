@@ -173,7 +173,7 @@ pub fn pane(model: &Model, earlier: &Earlier, pane: usize, cache: &mut ViewCache
     };
     draw::frame(&model.theme, area, &title, &caption, focused, buf);
     raster.draw(&placed, &model.theme, buf);
-    cache.gallery.place(content, None, placed.area, source);
+    cache.gallery.place(content, None, placed.area, || source);
 }
 
 /// Draws the numbers of both runs, those of the current one at the step looked at.

@@ -21,6 +21,8 @@ pub enum Content {
     Image(RunId, usize),
     /// The perturbation of a step, times this.
     Delta(RunId, usize, u32),
+    /// A map over a picture, by its fingerprint; only for the terminal's graphics.
+    Map(u64),
 }
 
 type Key = (Content, Part, usize, usize);
@@ -58,7 +60,7 @@ impl ViewCache {
             None => whole,
         };
         let raster = Arc::new(match content {
-            Content::Clean(_) | Content::Image(..) => Raster::photo(source, placed.w, placed.h),
+            Content::Clean(_) | Content::Image(..) | Content::Map(_) => Raster::photo(source, placed.w, placed.h),
             Content::Delta(_, _, gain) => Raster::perturbation(source, gain as f32, placed.w, placed.h),
         });
         if self.rasters.len() >= KEPT

@@ -13,6 +13,7 @@ mod cache;
 pub mod chrome;
 pub mod draw;
 pub mod picture;
+pub mod sharp;
 
 pub use cache::{Content, Part, ViewCache};
 

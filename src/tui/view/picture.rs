@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use ratatui::{buffer::Buffer, layout::Rect};
 
-use super::{Content, Part, ViewCache, draw};
+use super::{Content, Part, ViewCache, draw, sharp};
 use crate::{
     core::explain::psr::Mode,
     engine::event::Opened,
     tui::{
         graphics::encode::Source,
         model::Model,
-        psr, text,
+        psr,
+        screen::Screen,
+        text,
         theme::Role,
         widget::{
             overlay::PsrOverlay,
@@ -24,7 +26,7 @@ use crate::{
 pub fn draw_clean(model: &Model, opened: &Opened, cache: &mut ViewCache, (part, area): (Part, Rect), buf: &mut Buffer) {
     if let Some((placed, raster)) = clean(model, opened, cache, (part, area)) {
         raster.draw(&placed, &model.theme, buf);
-        cache.gallery.place(Content::Clean(model.generation), part, placed.area, Source::Image(Arc::clone(&opened.image)));
+        cache.gallery.place(Content::Clean(model.generation), part, placed.area, || Source::Image(Arc::clone(&opened.image)));
     }
 }
 
@@ -33,7 +35,7 @@ pub fn draw_adversarial(model: &Model, opened: &Opened, cache: &mut ViewCache, (
     let (Some(frame), Some(run)) = (model.frame(), &model.run) else { return draw_clean(model, opened, cache, (part, area), buf) };
     if let Some((placed, raster)) = adversarial(model, opened, cache, (part, area)) {
         raster.draw(&placed, &model.theme, buf);
-        cache.gallery.place(Content::Image(run.id, frame.index), part, placed.area, Source::Adversarial(frame));
+        cache.gallery.place(Content::Image(run.id, frame.index), part, placed.area, || Source::Adversarial(frame));
     }
 }
 
@@ -73,7 +75,7 @@ pub fn perturbation(model: &Model, cache: &mut ViewCache, (part, area): (Part, R
     let placed = placed(model, frame.delta.dim(), part, area)?;
     let raster = cache.part(Content::Delta(run.id, frame.index, gain), part, frame.delta.view(), &placed);
     raster.draw(&placed, &model.theme, buf);
-    cache.gallery.place(Content::Delta(run.id, frame.index, gain), part, placed.area, Source::Change(Arc::clone(&frame), gain));
+    cache.gallery.place(Content::Delta(run.id, frame.index, gain), part, placed.area, || Source::Change(frame, gain));
     Some(gain)
 }
 
@@ -88,12 +90,13 @@ pub fn psr_map(
 ) -> Option<psr::Shown> {
     let whole = [0, 0, opened.image.dim().1, opened.image.dim().2];
     let (placed, base) = adversarial(model, opened, cache, (None, area))?;
-    psr_over(model, (placed, &base, whole), area, selected, buf)
+    psr_over(model, cache, (placed, &base, whole), area, selected, buf)
 }
 
 /// Draws the map over a part of the image (top, left, height, width) that is already placed.
 pub fn psr_over(
     model: &Model,
+    cache: &mut ViewCache,
     (placed, base, part): (Placed, &Raster, [usize; 4]),
     area: Rect,
     selected: Option<usize>,
@@ -111,6 +114,11 @@ pub fn psr_over(
                 guessed: &shown.estimated,
             };
             overlay.draw(base, &placed, &model.theme, buf);
+            // While cells are missing they change all the time; the pixel cursor is text.
+            let cursor = model.screen == Screen::Pixels && model.pixels.in_pixels;
+            if shown.done && !cursor {
+                sharp::psr(model, cache, &overlay, &placed);
+            }
             Some(shown)
         }
         None => {

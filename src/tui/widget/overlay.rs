@@ -9,7 +9,7 @@ use crate::{
         colour::{blend, blue_orange, heat, kind_colour, kind_sign, luma, purple_orange},
         explain::{
             psr::{Cell, Kind, PsrMap},
-            upsample::bilinear,
+            upsample::bilinear_part,
         },
     },
     tui::theme::{Depth, Role, Theme},
@@ -33,12 +33,13 @@ pub struct PsrOverlay<'a> {
 }
 
 impl PsrOverlay<'_> {
-    fn index(&self, placed: &Placed, x: usize, y: usize) -> usize {
+    /// The grid cell under a pixel of a picture of `[w, h]` pixels.
+    fn index(&self, [w, h]: [usize; 2], x: usize, y: usize) -> usize {
         let grid = &self.map.grid;
         let cols = grid.cols();
         let [top, left, height, width] = self.part;
-        let sx = left + (2 * x + 1) * width / (2 * placed.w);
-        let sy = top + (2 * y + 1) * height / (2 * placed.h);
+        let sx = left + (2 * x + 1) * width / (2 * w);
+        let sy = top + (2 * y + 1) * height / (2 * h);
         (sy / grid.cell_h) * cols + sx / grid.cell_w
     }
 
@@ -50,21 +51,19 @@ impl PsrOverlay<'_> {
         if cell.kind == Kind::Inert { 0.0 } else { (cell.s.max(cell.b) / self.limit.max(1e-9)).clamp(0.0, 1.0) }
     }
 
-    /// Draws the darkened picture with the grid over it.
-    pub fn draw(&self, base: &Raster, placed: &Placed, theme: &Theme, buf: &mut Buffer) {
-        if placed.ink == Ink::Glyph {
-            return self.draw_glyphs(placed, theme, buf);
-        }
-        let raster = Raster::from_fn(placed.w, placed.h, |x, y| {
+    /// The darkened picture with the grid over it, as many pixels as the picture has.
+    pub fn raster(&self, base: &Raster, depth: Depth) -> Raster {
+        let size = [base.w, base.h];
+        Raster::from_fn(base.w, base.h, |x, y| {
             let grey = (luma(base.at(x, y)) * 150.0) as u8;
-            let index = self.index(placed, x, y);
+            let index = self.index(size, x, y);
             let mut pixel = [grey; 3];
             if let Some(cell) = self.cell(index)
                 && let Some(colour) = kind_colour(cell.kind)
             {
                 let faint = if self.guessed.get(index) == Some(&true) { 0.4 } else { 1.0 };
                 let weight = faint * (0.3 + 0.7 * self.weight(cell));
-                pixel = match theme.depth {
+                pixel = match depth {
                     // Few colours: mixtures with the picture would change hue, so cells take pure shades and the picture shows between.
                     Depth::Ansi256 => {
                         if (x + y) % 2 == 0 || self.strength > 0.5 {
@@ -76,16 +75,39 @@ impl PsrOverlay<'_> {
                     _ => blend(pixel, colour, self.strength * weight),
                 };
             }
-            if self.selected == Some(index) && self.on_outline(placed, x, y) { [255; 3] } else { pixel }
-        });
+            if self.selected == Some(index) && self.on_outline(size, x, y) { [255; 3] } else { pixel }
+        })
+    }
+
+    /// The signs of the cells that are shown: middle in pixels of the image, sign.
+    pub fn signs(&self) -> Vec<([f32; 2], char)> {
+        let grid = &self.map.grid;
+        let [top, left, height, width] = self.part.map(|v| v as f32);
+        let middle = |i: usize, cell: usize, side: usize| (i * cell + ((i + 1) * cell).min(side)) as f32 / 2.0;
+        (0..grid.len())
+            .filter_map(|i| {
+                let cell = self.cell(i).filter(|c| c.kind != Kind::Inert)?;
+                let x = middle(i % grid.cols(), grid.cell_w, grid.width) - left;
+                let y = middle(i / grid.cols(), grid.cell_h, grid.height) - top;
+                (x >= 0.0 && y >= 0.0 && x < width && y < height).then_some(([x, y], kind_sign(cell.kind)))
+            })
+            .collect()
+    }
+
+    /// Draws the darkened picture with the grid over it.
+    pub fn draw(&self, base: &Raster, placed: &Placed, theme: &Theme, buf: &mut Buffer) {
+        if placed.ink == Ink::Glyph {
+            return self.draw_glyphs(placed, theme, buf);
+        }
+        let raster = self.raster(base, theme.depth);
         raster.draw(placed, theme, buf);
         self.draw_signs(&raster, placed, theme, buf);
     }
 
-    fn on_outline(&self, placed: &Placed, x: usize, y: usize) -> bool {
-        let here = self.index(placed, x, y);
+    fn on_outline(&self, size: [usize; 2], x: usize, y: usize) -> bool {
+        let here = self.index(size, x, y);
         let differs = |dx: isize, dy: isize| match (x.checked_add_signed(dx), y.checked_add_signed(dy)) {
-            (Some(nx), Some(ny)) if nx < placed.w && ny < placed.h => self.index(placed, nx, ny) != here,
+            (Some(nx), Some(ny)) if nx < size[0] && ny < size[1] => self.index(size, nx, ny) != here,
             _ => true,
         };
         differs(-1, 0) || differs(1, 0) || differs(0, -1) || differs(0, 1)
@@ -121,7 +143,7 @@ impl PsrOverlay<'_> {
         for y in 0..placed.area.height {
             for x in 0..placed.area.width {
                 let rows = (usize::from(y) * per..(usize::from(y) + 1) * per).filter(|r| *r < placed.h);
-                let best = rows.map(|r| self.index(placed, usize::from(x), r)).max_by(|a, b| size(a).total_cmp(&size(b)));
+                let best = rows.map(|r| self.index([placed.w, placed.h], usize::from(x), r)).max_by(|a, b| size(a).total_cmp(&size(b)));
                 out.extend(best.map(|i| (i, placed.area.x + x, placed.area.y + y)));
             }
         }
@@ -155,7 +177,8 @@ impl PsrOverlay<'_> {
         for y in area.top()..area.bottom() {
             for x in area.left()..area.right() {
                 let (px, py) = (usize::from(x - placed.area.x), usize::from(y - placed.area.y));
-                let index = self.index(placed, px, py.min(placed.h - 1));
+                let size = [placed.w, placed.h];
+                let index = self.index(size, px, py.min(placed.h - 1));
                 let (sign, role, weight) = match self.cell(index) {
                     Some(c) if c.kind == Kind::Inert => (' ', Role::Dim, 1.0),
                     Some(c) => (kind_sign(c.kind), role(c.kind), self.weight(c)),
@@ -166,7 +189,7 @@ impl PsrOverlay<'_> {
                     || centres.iter().any(|c| (c.1, c.2) == (x, y))
                     || centres.is_empty();
                 let style = theme.style(role);
-                let outlined = self.selected == Some(index) && self.on_outline(placed, px, py);
+                let outlined = self.selected == Some(index) && self.on_outline(size, px, py);
                 let cell = &mut buf[(x, y)];
                 cell.set_char(if shown { sign } else { ' ' }).set_style(style);
                 if outlined {
@@ -186,66 +209,116 @@ fn few_colours(kind: Kind, weight: f32) -> [u8; 3] {
     }
 }
 
-/// Draws a signed map over a picture, or alone: above zero towards orange, below towards blue (purple on 256 colours), the picture in grey where
-/// nothing changed. `limit` is where the colours saturate; without colours `+` and `-` say the sign.
-pub fn draw_signed(map: &Array2<f32>, limit: f32, strength: f32, base: Option<&Raster>, placed: &Placed, theme: &Theme, buf: &mut Buffer) {
-    if map.is_empty() {
-        return;
-    }
-    let smooth = bilinear(map.view(), [placed.h, placed.w]);
-    let value = |x: usize, y: usize| (smooth[[y, x]] / limit.max(1e-9)).clamp(-1.0, 1.0);
-    if placed.ink == Ink::Glyph {
-        let area = placed.area.intersection(buf.area);
-        for y in area.top()..area.bottom() {
-            for x in area.left()..area.right() {
-                let v = value(usize::from(x - placed.area.x), usize::from(y - placed.area.y));
-                let (sign, role) = if v > 0.1 {
-                    ('+', Role::Promotion)
-                } else if v < -0.1 {
-                    ('-', Role::Suppression)
-                } else {
-                    (' ', Role::Dim)
-                };
-                let shown = v.abs() > 0.6 || (x + y) % 2 == 0 && v.abs() > 0.3 || (x % 3 == 0 && y % 2 == 0);
-                buf[(x, y)].set_char(if shown { sign } else { ' ' }).set_style(theme.style(role));
-            }
-        }
-        return;
-    }
-    let raster = Raster::from_fn(placed.w, placed.h, |x, y| {
-        let v = value(x, y);
-        let grey = base.map_or([0; 3], |b| [(luma(b.at(x, y)) * 150.0) as u8; 3]);
-        match theme.depth {
-            Depth::Ansi256 if v.abs() < 0.08 => grey,
-            Depth::Ansi256 if base.is_none() || (x + y) % 2 == 0 => purple_orange(v.signum() * (0.25 + 0.5 * v.abs())),
-            Depth::Ansi256 => grey,
-            _ => blend(grey, blue_orange(v.signum()), strength * v.abs().powf(0.7)),
-        }
-    });
-    raster.draw(placed, theme, buf);
+/// A map that covers an image, and what of it is drawn.
+#[derive(Debug, Clone, Copy)]
+pub struct Smooth<'a> {
+    /// The map, of any size.
+    pub map: &'a Array2<f32>,
+    /// Height and width of the image.
+    pub image: [usize; 2],
+    /// Part of the image: top, left, height, width.
+    pub part: [usize; 4],
+    /// Where colours saturate.
+    pub limit: f32,
+    /// Opacity of the strongest place.
+    pub strength: f32,
 }
 
-/// Marks the border of a region `[H, W]` of the whole image on a placed picture.
-pub fn draw_border(region: &Array2<bool>, placed: &Placed, theme: &Theme, buf: &mut Buffer) {
-    let (h, w) = region.dim();
-    let per = placed.rows_per_cell();
-    let rows = usize::from(placed.area.height);
-    let inside = |x: usize, y: usize| region[[((2 * y + 1) * h / (2 * rows)).min(h - 1), ((2 * x + 1) * w / (2 * placed.w)).min(w - 1)]];
-    for y in 0..rows {
-        for x in 0..placed.w {
-            let edge = inside(x, y)
-                && [(x.wrapping_sub(1), y), (x + 1, y), (x, y.wrapping_sub(1)), (x, y + 1)]
-                    .into_iter()
-                    .any(|(nx, ny)| nx < placed.w && ny < rows && !inside(nx, ny));
-            let at = (placed.area.x + x as u16, placed.area.y + y as u16);
-            if edge && buf.area.contains(at.into()) {
-                let cell = &mut buf[at];
-                let under = if per == 2 { cell.fg } else { cell.bg };
-                let style = Style { fg: theme.pixel([255; 3]), bg: Some(under), ..Style::default() };
-                cell.set_symbol(theme.glyph("·", "o")).set_style(style);
+impl<'a> Smooth<'a> {
+    /// All of a map.
+    pub fn whole(map: &'a Array2<f32>, limit: f32, strength: f32) -> Self {
+        Self { map, image: [1, 1], part: [0, 0, 1, 1], limit, strength }
+    }
+
+    fn values(&self, w: usize, h: usize) -> Array2<f32> {
+        bilinear_part(self.map.view(), self.image, self.part, [h, w]).mapv_into(|v| v / self.limit.max(1e-9))
+    }
+
+    /// Signed: above zero towards orange, below towards blue (purple on 256 colours), the picture in grey where nothing changed.
+    pub fn signed(&self, base: Option<&Raster>, [w, h]: [usize; 2], depth: Depth) -> Raster {
+        let values = self.values(w, h);
+        Raster::from_fn(w, h, |x, y| {
+            let v = values[[y, x]].clamp(-1.0, 1.0);
+            let grey = base.map_or([0; 3], |b| [(luma(b.at(x, y)) * 150.0) as u8; 3]);
+            match depth {
+                Depth::Ansi256 if v.abs() < 0.08 => grey,
+                Depth::Ansi256 if base.is_none() || (x + y) % 2 == 0 => purple_orange(v.signum() * (0.25 + 0.5 * v.abs())),
+                Depth::Ansi256 => grey,
+                _ => blend(grey, blue_orange(v.signum()), self.strength * v.abs().powf(0.7)),
             }
+        })
+    }
+
+    /// From zero up: dark to bright over the picture, or alone.
+    pub fn heat(&self, base: Option<&Raster>, [w, h]: [usize; 2]) -> Raster {
+        let values = self.values(w, h);
+        Raster::from_fn(w, h, |x, y| {
+            let v = values[[y, x]].clamp(0.0, 1.0);
+            match base {
+                Some(base) => {
+                    let photo = base.at(x, y);
+                    let grey = blend(photo, [(luma(photo) * 255.0) as u8; 3], 0.7);
+                    blend(blend(grey, [0; 3], 0.35), heat(0.15 + 0.85 * v), self.strength * v.powf(0.6))
+                }
+                None => heat(v),
+            }
+        })
+    }
+}
+
+/// Draws a signed map over a picture, or alone; without colours `+` and `-` say the sign.
+pub fn draw_signed(map: &Smooth, base: Option<&Raster>, placed: &Placed, theme: &Theme, buf: &mut Buffer) {
+    if map.map.is_empty() {
+        return;
+    }
+    if placed.ink != Ink::Glyph {
+        return map.signed(base, [placed.w, placed.h], theme.depth).draw(placed, theme, buf);
+    }
+    let values = map.values(placed.w, placed.h);
+    let area = placed.area.intersection(buf.area);
+    for y in area.top()..area.bottom() {
+        for x in area.left()..area.right() {
+            let v = values[[usize::from(y - placed.area.y), usize::from(x - placed.area.x)]].clamp(-1.0, 1.0);
+            let (sign, role) = if v > 0.1 {
+                ('+', Role::Promotion)
+            } else if v < -0.1 {
+                ('-', Role::Suppression)
+            } else {
+                (' ', Role::Dim)
+            };
+            let shown = v.abs() > 0.6 || (x + y) % 2 == 0 && v.abs() > 0.3 || (x % 3 == 0 && y % 2 == 0);
+            buf[(x, y)].set_char(if shown { sign } else { ' ' }).set_style(theme.style(role));
         }
     }
+}
+
+/// Marks the border of a region `[H, W]` of the whole image on a placed part (top, left, height, width) of it.
+pub fn draw_border(region: &Array2<bool>, part: [usize; 4], placed: &Placed, theme: &Theme, buf: &mut Buffer) {
+    let per = placed.rows_per_cell();
+    let rows = usize::from(placed.area.height);
+    for (x, y) in edges(region, part, [placed.w, rows]) {
+        let at = (placed.area.x + x as u16, placed.area.y + y as u16);
+        if buf.area.contains(at.into()) {
+            let cell = &mut buf[at];
+            let under = if per == 2 { cell.fg } else { cell.bg };
+            let style = Style { fg: theme.pixel([255; 3]), bg: Some(under), ..Style::default() };
+            cell.set_symbol(theme.glyph("·", "o")).set_style(style);
+        }
+    }
+}
+
+/// Where the border of a region `[H, W]` runs on a part of it that is drawn with so many places across and down.
+pub fn edges(region: &Array2<bool>, [top, left, height, width]: [usize; 4], [w, h]: [usize; 2]) -> Vec<(usize, usize)> {
+    let (all_h, all_w) = region.dim();
+    let inside = |x: usize, y: usize| {
+        let (sy, sx) = (top + (2 * y + 1) * height / (2 * h), left + (2 * x + 1) * width / (2 * w));
+        region[[sy.min(all_h - 1), sx.min(all_w - 1)]]
+    };
+    let edge = |x: usize, y: usize| {
+        let around = [(x.wrapping_sub(1), y), (x + 1, y), (x, y.wrapping_sub(1)), (x, y + 1)];
+        inside(x, y) && around.into_iter().any(|(nx, ny)| nx < w && ny < h && !inside(nx, ny))
+    };
+    (0..w * h).map(|i| (i % w, i / w)).filter(|(x, y)| edge(*x, *y)).collect()
 }
 
 /// Colour of a type among the roles.
@@ -258,33 +331,20 @@ pub fn role(kind: Kind) -> Role {
     }
 }
 
-/// Draws an activation map over a picture, or alone when there is no picture. `limit` is where the colours saturate.
-pub fn draw_heat(map: &Array2<f32>, limit: f32, strength: f32, base: Option<&Raster>, placed: &Placed, theme: &Theme, buf: &mut Buffer) {
-    if map.is_empty() {
+/// Draws an activation map over a picture, or alone when there is no picture.
+pub fn draw_heat(map: &Smooth, base: Option<&Raster>, placed: &Placed, theme: &Theme, buf: &mut Buffer) {
+    if map.map.is_empty() {
         return;
     }
-    let smooth = bilinear(map.view(), [placed.h, placed.w]);
-    let value = |x: usize, y: usize| (smooth[[y, x]] / limit.max(1e-9)).clamp(0.0, 1.0);
-    if placed.ink == Ink::Glyph {
-        let area = placed.area.intersection(buf.area);
-        for y in area.top()..area.bottom() {
-            for x in area.left()..area.right() {
-                let v = value(usize::from(x - placed.area.x), usize::from(y - placed.area.y));
-                buf[(x, y)].set_char(RAMP[(v * (RAMP.len() - 1) as f32).round() as usize]);
-            }
-        }
-        return;
+    if placed.ink != Ink::Glyph {
+        return map.heat(base, [placed.w, placed.h]).draw(placed, theme, buf);
     }
-    let raster = Raster::from_fn(placed.w, placed.h, |x, y| {
-        let v = value(x, y);
-        match base {
-            Some(base) => {
-                let photo = base.at(x, y);
-                let grey = blend(photo, [(luma(photo) * 255.0) as u8; 3], 0.7);
-                blend(blend(grey, [0; 3], 0.35), heat(0.15 + 0.85 * v), strength * v.powf(0.6))
-            }
-            None => heat(v),
+    let values = map.values(placed.w, placed.h);
+    let area = placed.area.intersection(buf.area);
+    for y in area.top()..area.bottom() {
+        for x in area.left()..area.right() {
+            let v = values[[usize::from(y - placed.area.y), usize::from(x - placed.area.x)]].clamp(0.0, 1.0);
+            buf[(x, y)].set_char(RAMP[(v * (RAMP.len() - 1) as f32).round() as usize]);
         }
-    });
-    raster.draw(placed, theme, buf);
+    }
 }

@@ -118,7 +118,7 @@ fn work_line(model: &Model, area: Rect, buf: &mut Buffer) {
         }
         (_, true, _) => parts.push("starting".into()),
         (_, false, _) if state.control.is_none() => parts.push("waiting".into()),
-        _ if done < state.total => parts.push("ended".into()),
+        _ if done < state.total || matches!(state.ended, Some(Some(_))) => parts.push("ended".into()),
         _ => parts.push("done".into()),
     }
     if state.rival.is_some() {

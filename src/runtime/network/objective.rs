@@ -1,19 +1,30 @@
-//! Inputs of loss heads, and arrays as engines return them.
+//! What an objective asks of the graph: its loss head, and the inputs that the head takes.
 
 use std::ops::Range;
 
-use ndarray::{Array1, ArrayD, ArrayView2, Axis, Dimension, Slice};
+use ndarray::{Array1, ArrayView2, Axis, Slice};
 
-use super::Inputs;
+use super::{Inputs, linear, part};
 use crate::{
     core::{
         error::{Error, Result},
-        graph::Instrumented,
+        graph::{Instrumentation, Instrumented, Loss},
         oracle::Objective,
     },
     runtime::backend::Array,
 };
 
+/// The request that answers an objective.
+pub(super) fn objective_spec(objective: &Objective) -> Instrumentation {
+    let loss = match objective {
+        Objective::CrossEntropy { .. } => Loss::CrossEntropy,
+        Objective::Linear { .. } => Loss::None,
+        Objective::Margin { .. } => Loss::Margin,
+    };
+    Instrumentation { loss, ..linear() }
+}
+
+/// Whether labels, cotangent and margin fit a batch of `n` images.
 pub(super) fn check_objective(objective: &Objective, n: usize, classes: usize) -> Result<()> {
     let (Objective::CrossEntropy { labels } | Objective::Margin { labels, .. }) = objective else {
         let Objective::Linear { cotangent } = objective else { return Ok(()) };
@@ -67,29 +78,4 @@ fn head_input(g: &Instrumented, role: &str) -> Result<String> {
     let name = g.graph.metadata.get(&format!("psescope.{role}")).map_or(role, String::as_str);
     let input = g.graph.inputs.iter().find(|i| i.name == name);
     input.map(|i| i.name.clone()).ok_or_else(|| Error::Engine(format!("the instrumented graph has no {role} input")))
-}
-
-pub(super) fn part<T: Clone>(part: &Option<T>, what: &str) -> Result<T> {
-    part.clone().ok_or_else(|| Error::Engine(format!("the instrumented graph has no {what}")))
-}
-
-pub(super) fn tap(g: &Instrumented) -> Result<&(String, Option<String>)> {
-    g.taps.first().ok_or_else(|| Error::Engine("the instrumented graph has no tap".into()))
-}
-
-/// An output with the rank it must have.
-pub(super) fn typed<D: Dimension>(value: Option<ArrayD<f32>>, rank: Option<usize>) -> Result<ndarray::Array<f32, D>> {
-    let value = value.ok_or_else(|| Error::Engine("the engine returned too few outputs".into()))?;
-    let shape = value.shape().to_vec();
-    value.into_dimensionality().map_err(|_| {
-        Error::Engine(format!("the engine returned an output of shape {shape:?} where rank {} was expected", rank.unwrap_or(0)))
-    })
-}
-
-pub(super) fn join(mut pieces: Vec<ArrayD<f32>>) -> Result<ArrayD<f32>> {
-    if pieces.len() == 1 {
-        return Ok(pieces.swap_remove(0));
-    }
-    let views: Vec<_> = pieces.iter().map(|p| p.view()).collect();
-    ndarray::concatenate(Axis(0), &views).map_err(|e| Error::Engine(format!("the pieces of a batch do not fit together ({e})")))
 }
