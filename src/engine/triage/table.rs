@@ -88,7 +88,7 @@ fn put<'a, T: DataType, W: Write + Send>(
     column.close()
 }
 
-/// Reads rows and metadata of a file that [`write`] made. Columns it does not know are left out; missing ones are null.
+/// Reads rows and metadata of a file that [`write()`] made. Columns it does not know are left out; missing ones are null.
 pub fn read(path: &Path) -> Result<(Vec<Row>, Metadata)> {
     let fail =
         |e: &dyn std::fmt::Display| Error::Input(format!("{} cannot be read as triage results: {e}; run the triage again", path.display()));
