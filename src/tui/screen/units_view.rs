@@ -52,7 +52,7 @@ const COLUMNS: &[Column] = &[
     Column { title: "max x'", width: 6, right: true, rank: 8 },
     Column { title: "true", width: 6, right: true, rank: 1 },
     Column { title: "target", width: 6, right: true, rank: 1 },
-    Column { title: "PSR", width: 5, right: true, rank: 7 },
+    Column { title: "PSR", width: 6, right: true, rank: 7 },
     Column { title: "type", width: 7, right: false, rank: 1 },
     Column { title: "category", width: 9, right: false, rank: 5 },
     Column { title: "IoU", width: 4, right: true, rank: 4 },
