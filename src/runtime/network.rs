@@ -204,7 +204,7 @@ impl Network {
         let taps = layers.iter().map(|l| (l.clone(), TapKind::Value)).collect();
         let spec = Instrumentation { taps, cut: true, ..Instrumentation::default() };
         let outputs = |g: &Instrumented| Ok(g.taps.iter().map(|t| t.0.clone()).collect());
-        let results = self.run(&spec, images, self.gradient_batch, &|_, _| Ok(Vec::new()), &outputs)?;
+        let results = self.run(&spec, images, self.gradient_batch, &|_, _| Ok(Vec::new()), &outputs, None)?;
         Ok(results.into_iter().zip(layers).map(|(value, layer)| self.channels_first(layer, value)).collect())
     }
 
@@ -280,20 +280,9 @@ impl Network {
         }
     }
 
-    /// Runs a graph piece by piece and joins the outputs along the batch. `extra` makes the inputs of a piece besides the image.
+    /// Runs a graph piece by piece and joins the outputs along the batch, or the arrays that `reduce` makes of them. `extra` makes the
+    /// inputs of a piece besides the image.
     fn run(
-        &mut self,
-        spec: &Instrumentation,
-        images: ArrayView4<f32>,
-        piece: usize,
-        extra: &dyn Fn(&Instrumented, Range<usize>) -> Result<Inputs>,
-        outputs: &dyn Fn(&Instrumented) -> Result<Vec<String>>,
-    ) -> Result<Vec<ArrayD<f32>>> {
-        self.run_with(spec, images, piece, extra, outputs, None)
-    }
-
-    /// The same; with `reduce` it is that function's arrays that are joined.
-    fn run_with(
         &mut self,
         spec: &Instrumentation,
         images: ArrayView4<f32>,
@@ -380,7 +369,7 @@ impl Network {
             }
             Ok(names)
         };
-        let mut results = self.run(spec, images, self.gradient_batch, extra, &outputs)?.into_iter();
+        let mut results = self.run(spec, images, self.gradient_batch, extra, &outputs, None)?.into_iter();
         let logits: Array2<f32> = typed(results.next(), Ix2::NDIM)?;
         let grad = results.next().ok_or_else(|| Error::Engine("the gradient is missing".into()))?;
         let layout = match &self.exported {
@@ -425,7 +414,7 @@ impl Oracle for Network {
     fn logits(&mut self, images: ArrayView4<f32>) -> Result<Array2<f32>> {
         let piece = self.backend.preferred_batch();
         let outputs = |g: &Instrumented| Ok(vec![g.logits.clone()]);
-        let results = self.run(&Instrumentation::default(), images, piece, &|_, _| Ok(Vec::new()), &outputs)?;
+        let results = self.run(&Instrumentation::default(), images, piece, &|_, _| Ok(Vec::new()), &outputs, None)?;
         typed(results.into_iter().next(), Ix2::NDIM)
     }
 
@@ -500,7 +489,7 @@ impl Network {
             let (value, gradient) = exported.as_ref().map_or_else(|| tap(g), Ok)?;
             Ok(vec![g.logits.clone(), value.clone(), part(gradient, "gradient output")?])
         };
-        let mut results = self.run(&spec, images, self.gradient_batch, &extra, &outputs)?.into_iter();
+        let mut results = self.run(&spec, images, self.gradient_batch, &extra, &outputs, None)?.into_iter();
         let logits = typed(results.next(), Ix2::NDIM)?;
         let mut next =
             || results.next().map(|v| self.channels_first(layer, v)).ok_or_else(|| Error::Engine("a gradient is missing".into()));

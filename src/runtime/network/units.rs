@@ -74,7 +74,7 @@ impl Units for Network {
         let images = images.broadcast((n, c, h, w)).ok_or_else(mismatch)?;
         let spec = Instrumentation { gates: specs(&gates), ..Instrumentation::default() };
         let extra = |g: &Instrumented, range: Range<usize>| feed(g, &gates, &range);
-        let results = self.run(&spec, images, self.backend.preferred_batch(), &extra, &|g| Ok(vec![g.logits.clone()]))?;
+        let results = self.run(&spec, images, self.backend.preferred_batch(), &extra, &|g| Ok(vec![g.logits.clone()]), None)?;
         typed(results.into_iter().next(), Ix2::NDIM)
     }
 
@@ -130,7 +130,7 @@ impl Network {
         let spec = Instrumentation { taps, ..Instrumentation::default() };
         let outputs =
             |g: &Instrumented| Ok(std::iter::once(g.logits.clone()).chain(g.taps.iter().map(|(value, _)| value.clone())).collect());
-        let mut results = self.run(&spec, images, piece, &|_, _| Ok(Vec::new()), &outputs)?.into_iter();
+        let mut results = self.run(&spec, images, piece, &|_, _| Ok(Vec::new()), &outputs, None)?.into_iter();
         let mut next = || typed::<Ix2>(results.next(), Ix2::NDIM);
         let logits = next()?;
         let mut layer = || -> Result<UnitResponses> {
@@ -205,7 +205,7 @@ impl Network {
             }
             reduced
         };
-        let mut results = self.run_with(&spec, images, piece, &|_, _| Ok(Vec::new()), &outputs, Some(&mut reduce))?.into_iter();
+        let mut results = self.run(&spec, images, piece, &|_, _| Ok(Vec::new()), &outputs, Some(&mut reduce))?.into_iter();
         let mut next = || typed::<Ix2>(results.next(), Ix2::NDIM);
         let logits = next()?;
         let mut layer = || -> Result<UnitResponses> {
