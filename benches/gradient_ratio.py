@@ -181,7 +181,7 @@ def main():
             if peer:
                 runners["onnx-ad"] = peer
             times = dict(zip(runners, interleave(list(runners.values()), args.repetitions, args.seconds)))
-            cells = [f"{times[c].min():.1f}" if c in times else "-" for c in columns]
+            cells = [f"{times[c].min():.3g}" if c in times else "-" for c in columns]
             f, g = times["forward"], times["gradient"]
             print(f"| {named(model)} | {' | '.join(cells)} | {g.min() / f.min():.2f}, {np.median(g / f):.2f} | {built:.2f} |", flush=True)
 
