@@ -50,6 +50,8 @@ mod compare;
 mod dialogs;
 #[path = "typing/every_key.rs"]
 mod every_key;
+#[path = "typing/folder.rs"]
+mod folder;
 #[path = "typing/frames.rs"]
 mod frames;
 #[path = "typing/looks.rs"]
@@ -747,6 +749,7 @@ fn triage() -> Typist {
         metadata: [("attack".into(), "ifgsm".into())].into(),
         total: 4,
         rows: vec![triaged(0, true, Some(3), 5.0)],
+        runs: None,
     }));
     typist.engine(news(News::Row(Box::new(triaged(2, false, None, 1.0)))));
     typist.engine(Event::Triage(9, Box::new(News::Row(Box::new(triaged(4, true, Some(1), 1.0))))));

@@ -1,16 +1,18 @@
 //! Screen T: the images of a folder, predicted and attacked in the background; which of them deserve a look.
 
 mod columns;
+mod enter;
 mod state;
 mod view;
 
+pub use enter::kept;
 pub use state::{Show, Sort, State, arrived, export, follow, key, pictured};
 pub use view::{clicked, view};
 
 use std::path::PathBuf;
 
 use crate::{
-    engine::{browse::Kind, command::Command, remember::Recent, sample},
+    engine::{browse::Kind, remember::Recent, sample},
     report::triage_settings::COMMAND,
     tui::{
         copy,
@@ -21,7 +23,6 @@ use crate::{
         msg::Action,
         notice::Severity,
         open::Purpose,
-        run,
         screen::Screen,
         widget::table_state::{Cycle, Go},
     },
@@ -68,7 +69,13 @@ const fn key_of(action: Msg, name: &'static str, help: &'static str, hint: &'sta
 
 /// Keys.
 pub const KEYS: &[Binding] = &[
-    key_of(Msg::Open, "triage-open", "Opens the inspector on this image and attacks it.", "inspect", "<enter>"),
+    key_of(
+        Msg::Open,
+        "triage-open",
+        "Opens the inspector on this image with its run; attacks it again where none was kept.",
+        "inspect",
+        "<enter>",
+    ),
     key_of(Msg::Go(Go::Rows(1)), "triage-down", "Next image.", "image", "j <down>"),
     key_of(Msg::Go(Go::Rows(-1)), "triage-up", "Previous image.", "image", "k <up>"),
     key_of(Msg::Go(Go::Pages(1)), "triage-page-down", "A screenful down.", "", "<pgdn> <C-d>"),
@@ -130,7 +137,7 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
         Msg::Reverse => model.triage.reversed = !model.triage.reversed,
         Msg::Show => model.triage.show = offered(model.triage.show, |s| model.triage.rival.is_some() || !s.of_two()),
         Msg::Mark => model.triage.mark(),
-        Msg::Open => return open(model),
+        Msg::Open => return enter::open(model),
         Msg::Pause => return pause(model),
         Msg::Again => return again(model),
         Msg::Here => return here(model),
@@ -139,21 +146,6 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
         Msg::Export => return export_all(model),
     }
     Vec::new()
-}
-
-/// The inspector on the selected image: its attack starts as soon as it is open.
-fn open(model: &mut Model) -> Vec<Effect> {
-    let Some(path) = model.triage.selected_path() else {
-        model.tell(Severity::Info, "there is no image to open yet");
-        return Vec::new();
-    };
-    let request = model.triage.request.clone().unwrap_or_else(|| model.request.clone());
-    model.screen = Screen::Attack;
-    if model.opened.as_ref().is_some_and(|o| o.image_path == path) {
-        return if model.run.is_some() { Vec::new() } else { run::start(model, request) };
-    }
-    model.triage.pending = Some(path.clone());
-    vec![Effect::Engine(Command::OpenImage(path))]
 }
 
 fn pause(model: &mut Model) -> Vec<Effect> {

@@ -32,7 +32,6 @@ use crate::{
         keymap::Key,
         model::Model,
         notice::Severity,
-        run,
         screen::Screen,
         widget::table_state::{Cycle, Go},
     },
@@ -177,8 +176,14 @@ pub struct State {
     pub thumbs: HashMap<PathBuf, Option<Arc<Array3<f32>>>>,
     /// Picture asked for.
     pub asked: Option<PathBuf>,
-    /// Image to be attacked once it is open.
+    /// Image that is being opened with its kept run.
     pub pending: Option<PathBuf>,
+    /// Image to be attacked once it is open.
+    pub attacked: Option<PathBuf>,
+    /// Folder of kept runs.
+    pub runs: Option<PathBuf>,
+    /// Why no more runs are kept.
+    pub unkept: Option<String>,
 }
 
 impl State {
@@ -255,12 +260,16 @@ pub fn arrived(model: &mut Model, number: u64, news: News) {
         return;
     }
     match news {
-        News::Begun { metadata, total, rows } => {
+        News::Begun { metadata, total, rows, runs } => {
             let state = &mut model.triage;
             (state.metadata, state.total, state.begun) = (metadata, total, Some((model.now, rows.len())));
-            state.rows = rows;
+            (state.rows, state.runs) = (rows, runs);
         }
         News::Row(row) => model.triage.rows.push(*row),
+        News::Unkept(why) => {
+            model.tell(Severity::Warn, format!("{why}; Enter attacks the others again"));
+            model.triage.unkept = Some(why);
+        }
         News::Ended(why) => {
             let (done, total) = (model.triage.rows.len(), model.triage.total);
             match &why {
@@ -314,10 +323,9 @@ pub fn follow(model: &mut Model) -> Vec<Effect> {
         model.triage.asked = Some(path.clone());
         effects.push(Effect::Engine(Command::Thumbnail(path)));
     }
-    if model.triage.pending.as_ref() == Some(&opened.image_path) {
-        model.triage.pending = None;
-        let request = model.triage.request.clone().unwrap_or_else(|| model.request.clone());
-        effects.extend(run::start(model, request));
+    if model.triage.attacked.as_ref() == Some(&opened.image_path) && !opened.is_recorded() {
+        model.triage.attacked = None;
+        effects.extend(super::enter::attack(model));
     }
     effects
 }

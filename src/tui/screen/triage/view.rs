@@ -121,6 +121,9 @@ fn work_line(model: &Model, area: Rect, buf: &mut Buffer) {
         _ if done < state.total || matches!(state.ended, Some(Some(_))) => parts.push("ended".into()),
         _ => parts.push("done".into()),
     }
+    if state.unkept.is_some() {
+        parts.push(format!("{} runs not kept", state.rows.iter().filter(|r| r.run.is_none()).count()));
+    }
     if state.rival.is_some() {
         parts.push(format!("{} differ", state.rows.iter().filter(|r| r.difference().is_some_and(Difference::any)).count()));
     }
