@@ -26,6 +26,9 @@ impl Concept {
     }
 }
 
+/// Characters of an origin: it is read whole, not recognised.
+const LONGEST_ORIGIN: usize = 400;
+
 /// Concepts of the units of one layer. Show [`ConceptLabels::origin`] wherever the names are shown.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConceptLabels {
@@ -53,7 +56,7 @@ impl ConceptLabels {
             units[row.unit - 1] =
                 Some(Concept { label: display_name(&row.label), category: clean(&row.category), iou: counted.unwrap_or(row.score) });
         }
-        Self { origin: clean(origin).into(), units, levels: None }
+        Self { origin: clean_to(origin, LONGEST_ORIGIN).into(), units, levels: None }
     }
 
     /// Together with what the same dissection measured of the units' values.
@@ -70,6 +73,12 @@ impl ConceptLabels {
     /// Whose concept data these names come from, for people.
     pub fn origin(&self) -> &str {
         &self.origin
+    }
+
+    /// The origin in a few words, for narrow places: what stands before the details.
+    pub fn origin_in_short(&self) -> &str {
+        let end = [": ", " (", ", "].iter().filter_map(|mark| self.origin.find(mark)).min();
+        self.origin.get(..end.unwrap_or(self.origin.len())).unwrap_or_default()
     }
 
     /// Concept of a unit, counted from 0; `None` when no label's pixel met its mask or the unit is not in the file.

@@ -208,7 +208,7 @@ pub fn timeline(model: &Model, area: Rect, buf: &mut Buffer) {
     let (Some(run), Some(position)) = (&model.run, model.position()) else {
         if model.opened.is_some() && model.run.is_none() {
             let words = match model.screen {
-                Screen::Triage => [("Enter", " opens the image and attacks it, "), ("c", " compares with a second model")],
+                Screen::Triage => [("Enter", " opens the image with its run, "), ("c", " compares with a second model")],
                 _ => [("Space", " starts the default attack, "), ("a", " chooses one")],
             };
             let mut x = area.x;
