@@ -770,7 +770,8 @@ fn triage_sorts_filters_marks_and_follows_the_selected_image() {
     typist.keys("j");
     assert_eq!(typist.model.triage.selected.as_deref(), Some("photos/0.png"));
     assert!(
-        typist.commands().iter().any(|c| matches!(c, Command::Thumbnail(p) if p.ends_with("0.png"))) || typist.model.triage.asked.is_some()
+        typist.commands().iter().any(|c| matches!(c, Command::Thumbnail(p) if p.ends_with("0.png")))
+            || typist.model.triage.thumbs.asked.is_some()
     );
     typist.keys("ss");
     assert_eq!(shown(&typist), ["photos/0.png", "photos/1.png", "photos/2.png"]);

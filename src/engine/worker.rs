@@ -4,6 +4,7 @@
 
 mod network;
 mod replay;
+mod thumbs;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -71,6 +72,7 @@ fn begin(mut options: Options, runtime: Option<Runtime>) -> Handle {
     options.runtime.listener = Listener::new(move |text| drop(slow.send(Event::Busy(text))));
     let worker = Worker {
         options,
+        thumbs: thumbs::serve(events.clone()),
         events,
         runtime,
         open: None,
@@ -166,6 +168,7 @@ struct Open {
 struct Worker {
     options: Options,
     events: Sender<Event>,
+    thumbs: Sender<thumbs::Wanted>,
     runtime: Option<Runtime>,
     open: Option<Open>,
     /// What was asked to be opened last, for another try.
@@ -223,8 +226,7 @@ impl Worker {
             Command::Attack { run, request, control } => self.attack(run, request, control),
             Command::Triage { folder, rival, request, control } => self.triage(folder, rival, request, control),
             Command::Thumbnail(path) => {
-                let image = self.open.as_ref().and_then(|open| open.subject.image(&path).ok());
-                self.tell(Event::Thumbnail(path, image.map(Arc::new)));
+                let _ = self.thumbs.send((self.open.as_ref().map(|open| Arc::clone(&open.subject)), path));
                 Ok(())
             }
             Command::View(recorded) => self.view(recorded),

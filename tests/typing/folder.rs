@@ -118,3 +118,79 @@ fn that_no_more_runs_are_kept_is_said() {
     t.keys("j<enter>");
     assert!(t.text(120, 40).contains("more than 2 GiB; attacking it again"), "{}", t.text(120, 40));
 }
+
+/// A picture of a folder's image: bright above, dark below.
+fn thumb() -> Arc<Array3<f32>> {
+    Arc::new(Array3::from_shape_fn((3, 64, 64), |(_, y, _)| if y < 32 { 1.0 } else { 0.0 }))
+}
+
+/// Answers all wishes for pictures, and says in which order they came.
+fn pictures(t: &mut Typist) -> Vec<String> {
+    let mut asked = Vec::new();
+    while let Some(path) = t.model.triage.thumbs.asked.clone() {
+        asked.push(path.display().to_string());
+        t.engine(Event::Thumbnail(path, Some(thumb())));
+    }
+    asked
+}
+
+#[test]
+fn rows_have_pictures_on_large_terminals_or_where_a_key_says_so() {
+    let mut t = triage();
+    t.keys("<down>");
+    assert_eq!(pictures(&mut t), ["photos/0.png"], "of what was selected, nothing else");
+    let short = t.text(120, 39);
+    t.send(Msg::Resize(120, 40));
+    assert_eq!(pictures(&mut t), ["photos/1.png", "photos/2.png"], "now every row on the screen has one");
+    let text = t.text(120, 40);
+    let line = |text: &str, what: &str| text.lines().position(|l| l.contains(what)).expect("there");
+    let rows = |text: &str| line(text, " 0.png   ") - line(text, " 1.png   ");
+    assert_eq!((rows(&short), rows(&text)), (1, 5));
+    assert!(text.contains("@@@@@@@@"), "glyphs without colour:\n{text}");
+    assert!(text.contains("flipped at 1 of 10 steps; L2 6.00"), "more about every image:\n{text}");
+    t.keys("z");
+    assert_eq!(rows(&t.text(120, 40)), 1, "the key wins over the size");
+    t.send(Msg::Resize(80, 24));
+    assert!(t.text(80, 24).contains("2.png") && t.keys("z").text(80, 24).contains("flipped at 1"), "{}", t.text(80, 24));
+    t.keys("k");
+    assert_eq!(t.model.triage.selected.as_deref(), Some("photos/1.png"));
+    t.send(Msg::Resize(60, 16));
+    assert!(t.keys("z").text(60, 16).contains("need a larger terminal"), "{}", t.text(60, 16));
+    for (columns, rows) in [(60, 16), (61, 40), (110, 20), (300, 100)] {
+        t.send(Msg::Resize(columns, rows));
+        assert!(t.text(columns, rows).contains("1.png"));
+    }
+    // Filtering to nothing and back.
+    t.send(Msg::Resize(120, 40));
+    assert!(t.keys("/nothing<enter>").text(120, 40).contains("No image fits"));
+    assert!(t.keys("<esc>").text(120, 40).contains("1.png"));
+}
+
+#[test]
+fn only_rows_on_the_screen_are_read_and_a_click_finds_its_row() {
+    let mut t = triage();
+    let many = (0..400).map(|i| Row { path: Some(format!("photos/{i}.png")), ..triaged(i % 5, true, Some(3), 5.0) }).collect();
+    t.engine(Event::Triage(1, Box::new(News::Begun { metadata: Default::default(), total: 400, rows: many, runs: None })));
+    t.keys("ss");
+    pictures(&mut t);
+    t.send(Msg::Resize(120, 40));
+    let first = pictures(&mut t);
+    assert!((4..12).contains(&first.len()), "{first:?}");
+    t.keys("<pgdn>");
+    let second = pictures(&mut t);
+    assert!(!second.is_empty() && second.len() < 12 && second.iter().all(|p| !first.contains(p)), "{second:?}");
+    // Any line of a row is the row.
+    let place = |t: &Typist, name: &str| {
+        let text = t.text(120, 40);
+        let y = text.lines().position(|l| l.contains(name)).expect("on the screen");
+        (text, y as u16)
+    };
+    t.keys("g");
+    let (_, y) = place(&t, "1.png");
+    for below in 0..4 {
+        t.keys("g");
+        t.send(Msg::Click(20, y + below));
+        assert_eq!(t.model.triage.selected.as_deref(), Some("photos/1.png"), "{below} lines below");
+    }
+    assert!(t.model.triage.thumbs.len() < 40);
+}

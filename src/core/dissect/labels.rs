@@ -6,7 +6,10 @@ use super::{
     levels::Levels,
     result::{ResultTable, iou},
 };
-use crate::core::{error::Result, tensor::labels::clean};
+use crate::core::{
+    error::Result,
+    tensor::labels::{clean, clean_to},
+};
 
 /// What a unit agrees with best.
 #[derive(Debug, Clone, PartialEq)]
@@ -125,6 +128,9 @@ mod tests {
     fn units_by_number() {
         let labels = ConceptLabels::from_result_csv(FILE.as_bytes(), "Broden\x1b[2J").unwrap();
         assert!(!labels.origin().contains('\x1b') && labels.origin().starts_with("Broden"));
+        let long = "dissection on a made set (672 images, six cut-outs), rule original".to_owned() + &", more".repeat(8);
+        let labels = ConceptLabels::from_result_csv(FILE.as_bytes(), &long).unwrap();
+        assert_eq!((labels.origin(), labels.origin_in_short()), (long.as_str(), "dissection on a made set"));
         let snow = labels.unit(2).unwrap();
         assert_eq!((snow.label.as_str(), snow.category.as_str()), ("mountain snowy", "scene"));
         // The file's three digits give way to the counts.

@@ -19,7 +19,7 @@ use crate::{
         error::{Error, Result},
         tensor::{
             image as pixels,
-            labels::clean,
+            labels::clean_to,
             preprocess::Preprocess,
             resize::{Fit, Resize},
         },

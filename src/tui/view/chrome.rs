@@ -266,6 +266,11 @@ fn present(model: &Model) -> Vec<(String, &'static str)> {
         ("run/pause", Some(run)) if run.paused => Some("go on"),
         ("run/pause", Some(run)) if run.running() => Some("pause"),
         ("run/pause", Some(_)) => None,
+        ("sort" | "rows" | "mark" | "show" | "inspect" | "filter", _) if model.screen == Screen::Triage => {
+            (!model.triage.rows.is_empty()).then_some(word)
+        }
+        ("pause", _) if model.screen == Screen::Triage && model.triage.paused => Some("go on"),
+        ("pause", _) if model.screen == Screen::Triage => model.triage.running().then_some(word),
         ("stop", _) => (model.running() || model.psr.pending().is_some_and(|p| p.key.mode == Mode::Exact)).then_some(word),
         ("step" | "class change" | "grid" | "exact map" | "cells" | "sort" | "pictures", _) => recorded.then_some(word),
         ("again", None) => None,

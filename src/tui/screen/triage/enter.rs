@@ -67,6 +67,7 @@ pub fn kept(model: &mut Model, id: RunId, image: &Path, recorded: Result<Arc<Rec
     match recorded {
         Ok(recorded) => {
             crate::tui::kept::of_folder(model, id, recorded);
+            model.tell(Severity::Info, "the run that the folder's row speaks of, with all its steps; T goes back to the folder");
             Vec::new()
         }
         Err(why) => {

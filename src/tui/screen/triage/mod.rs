@@ -3,6 +3,7 @@
 mod columns;
 mod enter;
 mod state;
+mod thumbs;
 mod view;
 
 pub use enter::kept;
@@ -49,6 +50,8 @@ pub enum Msg {
     Show,
     /// Mark the row.
     Mark,
+    /// Rows with pictures, or of one line.
+    Tall,
     /// Pause or go on.
     Pause,
     /// Work through the folder with the attack chosen last.
@@ -99,6 +102,13 @@ pub const KEYS: &[Binding] = &[
         "v",
     ),
     key_of(Msg::Mark, "triage-mark", "Marks the image, or takes the mark away.", "mark", "m"),
+    key_of(
+        Msg::Tall,
+        "triage-rows",
+        "Shows a small picture and more about every image in its row, or one line each; from 120x40 on the pictures come by themselves.",
+        "rows",
+        "z",
+    ),
     key_of(Msg::Pause, "triage-pause", "Pauses the work, or goes on.", "pause", "<space>"),
     key_of(
         Msg::Compare,
@@ -137,6 +147,13 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
         Msg::Reverse => model.triage.reversed = !model.triage.reversed,
         Msg::Show => model.triage.show = offered(model.triage.show, |s| model.triage.rival.is_some() || !s.of_two()),
         Msg::Mark => model.triage.mark(),
+        Msg::Tall => {
+            if !view::has_room(model) {
+                model.tell(Severity::Info, "rows with pictures need a larger terminal");
+            } else {
+                model.triage.tall = Some(!view::is_tall(model));
+            }
+        }
         Msg::Open => return enter::open(model),
         Msg::Pause => return pause(model),
         Msg::Again => return again(model),
@@ -213,7 +230,7 @@ fn hindrance(model: &Model) -> Option<String> {
 pub fn restart(model: &mut Model, folder: PathBuf) -> Vec<Effect> {
     let old = std::mem::take(&mut model.triage);
     let same = old.folder.as_ref() == Some(&folder);
-    let new = State { folder: Some(folder), rival: old.rival, number: old.number, ..State::default() };
+    let new = State { folder: Some(folder), rival: old.rival, number: old.number, tall: old.tall, ..State::default() };
     model.triage = match same {
         // The images are the same: how they are looked at stays.
         true => State {
@@ -224,7 +241,6 @@ pub fn restart(model: &mut Model, folder: PathBuf) -> Vec<Effect> {
             filter: old.filter,
             marks: old.marks,
             thumbs: old.thumbs,
-            asked: old.asked,
             ..new
         },
         false => new,

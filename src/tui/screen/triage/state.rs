@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Ordering,
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -11,6 +11,7 @@ use std::{
 use crossterm::event::KeyCode;
 use ndarray::Array3;
 
+use super::thumbs::{self, Thumbs};
 use crate::{
     core::error::Result,
     engine::{
@@ -36,9 +37,6 @@ use crate::{
         widget::table_state::{Cycle, Go},
     },
 };
-
-/// Pictures kept.
-const THUMBS: usize = 64;
 
 /// Order of the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -172,10 +170,10 @@ pub struct State {
     pub typing: bool,
     /// Marked paths.
     pub marks: BTreeSet<String>,
-    /// Small pictures; `None` for a file that is none.
-    pub thumbs: HashMap<PathBuf, Option<Arc<Array3<f32>>>>,
-    /// Picture asked for.
-    pub asked: Option<PathBuf>,
+    /// Small pictures.
+    pub thumbs: Thumbs,
+    /// Whether rows have pictures; nothing while the size of the terminal decides.
+    pub tall: Option<bool>,
     /// Image that is being opened with its kept run.
     pub pending: Option<PathBuf>,
     /// Image to be attacked once it is open.
@@ -284,12 +282,7 @@ pub fn arrived(model: &mut Model, number: u64, news: News) {
 
 /// A picture arrived.
 pub fn pictured(model: &mut Model, path: PathBuf, image: Option<Arc<Array3<f32>>>) {
-    let state = &mut model.triage;
-    if state.thumbs.len() >= THUMBS {
-        state.thumbs.clear();
-    }
-    state.thumbs.insert(path, image);
-    state.asked = None;
+    model.triage.thumbs.keep(path, image);
 }
 
 /// The attack that a folder would be worked through with: every image has its own prediction as its class.
@@ -317,10 +310,9 @@ pub fn follow(model: &mut Model) -> Vec<Effect> {
         effects.push(Effect::Engine(Command::Triage { folder, rival, request, control }));
     }
     if model.screen == Screen::Triage
-        && model.triage.asked.is_none()
-        && let Some(path) = model.triage.selected_path().filter(|p| !model.triage.thumbs.contains_key(p))
+        && let Some(path) = thumbs::wanted(model)
     {
-        model.triage.asked = Some(path.clone());
+        model.triage.thumbs.asked = Some(path.clone());
         effects.push(Effect::Engine(Command::Thumbnail(path)));
     }
     if model.triage.attacked.as_ref() == Some(&opened.image_path) && !opened.is_recorded() {
