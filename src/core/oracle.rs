@@ -154,8 +154,6 @@ pub struct Responses {
 pub enum Replacement {
     /// Zero.
     Zero,
-    /// One value per unit at every position, `[1 or N, C]`: mean ablation.
-    Units(Array2<f32>),
     /// A whole activation as [`Layers::activation`] returns it, for 1 or N images: patching.
     Activation(ArrayD<f32>),
 }
@@ -211,6 +209,11 @@ pub trait Units: Layers {
 
     /// Objective and image gradient of the gated network, per sample. Masks and replacements there is one of serve every image.
     fn gated_gradient(&mut self, images: ArrayView4<f32>, objective: Objective, gates: &[UnitGate]) -> Result<Evaluation>;
+
+    /// [`Oracle::stepper`] of the gated network.
+    fn gated_stepper<'a>(&'a mut self, _job: &Job, _gates: &[UnitGate]) -> Result<Option<Box<dyn Stepper + 'a>>> {
+        Ok(None)
+    }
 }
 
 /// A gated network as an [`Oracle`]: attacks on it are attacks on the masked network.
@@ -245,5 +248,9 @@ impl Oracle for Gated<'_> {
 
     fn batch(&self) -> usize {
         self.network.batch()
+    }
+
+    fn stepper<'a>(&'a mut self, job: &Job) -> Result<Option<Box<dyn Stepper + 'a>>> {
+        self.network.gated_stepper(job, &self.gates)
     }
 }

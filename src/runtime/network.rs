@@ -430,7 +430,7 @@ impl Oracle for Network {
     }
 
     fn stepper<'a>(&'a mut self, job: &Job) -> Result<Option<Box<dyn Stepper + 'a>>> {
-        self.open_loop(job)
+        Ok(self.open_loop(job, &[])?.map(|l| Box::new(l) as Box<dyn Stepper + 'a>))
     }
 
     fn neutral(&self) -> Vec<f32> {

@@ -4,14 +4,17 @@
 use ndarray::{Array1, Array2, Array3, Axis, Zip};
 
 use super::{
-    About, Attack, Kind, Outcome, ParamSpec, Params, Problem, Recorder,
+    About, Attack, Kind, Outcome, ParamSpec, Params, Picture, Problem, Recorder,
+    away::{self, Away, Extras, Shared},
     ball::Norm,
+    constant_search::Lane as _,
     goal::{self, Goal, Journal, Single},
     gradient_sign, scalars,
 };
 use crate::core::{
     error::{Error, Result},
     oracle::{Objective, Oracle},
+    stepper::{Rule, States},
 };
 
 /// Auto-PGD.
@@ -49,6 +52,10 @@ const PARAMS: &[ParamSpec] = &[
 impl Attack for Apgd {
     fn about(&self) -> About {
         About { name: "apgd", summary: "Auto-PGD: strong and without a step size to choose; good for judging robustness.", params: PARAMS }
+    }
+
+    fn on_device(&self) -> bool {
+        true
     }
 
     fn steps(&self, params: &Params) -> usize {
@@ -132,60 +139,115 @@ impl Schedule {
     }
 }
 
+/// The images of a pass: the last one, the one before it and the best, with gradients where a step may begin.
+struct Walk {
+    x: Array3<f32>,
+    previous: Array3<f32>,
+    gradient: Array3<f32>,
+    best: (Array3<f32>, Array3<f32>),
+    /// Memory for the step without momentum.
+    z: Array3<f32>,
+    /// Whether the next step begins at the best image. Put off until then: the last step's image is still asked for.
+    back: bool,
+}
+
+/// Where a pass takes place.
+enum Place<'a, 'b> {
+    Here(Box<Walk>),
+    There(Away<'a, 'b>),
+}
+
 impl Setup {
     /// One run from one start: `steps + 1` evaluations, each recorded.
     fn pass(&self, oracle: &mut dyn Oracle, problem: &Problem, journal: &mut Journal, restart: u64) -> Result<Outcome> {
-        let mut x = self.norm.start(problem, self.eps, self.random_start, restart);
-        let mut x_old = x.clone();
-        let mut step_size = 2.0 * self.eps;
-        let (mut e, mut last) = self.evaluate(oracle, problem, journal, &x, step_size)?;
-        let (mut best_loss, mut best_x, mut best_grad) = (e.loss, x.clone(), e.grad.clone());
-        let mut schedule = Schedule::new(self.steps, e.loss);
-        for k in 0..self.steps {
-            if self.until_success && last.success {
-                break;
-            }
-            let mut z = x.clone();
-            z.scaled_add(step_size, &self.norm.unit(e.grad.clone()));
-            self.norm.project(&mut z, &problem.image, self.eps);
-            let keep = if k == 0 { 1.0 } else { 0.75 };
-            let mut next = x.clone();
-            Zip::from(&mut next).and(&z).and(&x_old).for_each(|n, z, old| *n += keep * (z - *n) + (1.0 - keep) * (*n - old));
-            self.norm.project(&mut next, &problem.image, self.eps);
-            x_old = std::mem::replace(&mut x, next);
-            let before = e.loss;
-            (e, last) = self.evaluate(oracle, problem, journal, &x, step_size)?;
-            let rose = e.loss > before;
-            if e.loss > best_loss {
-                (best_loss, best_x, best_grad) = (e.loss, x.clone(), e.grad.clone());
-            }
-            if schedule.halve(rose, best_loss, self.progress) {
-                step_size /= 2.0;
-                x.assign(&best_x);
-                e.grad.assign(&best_grad);
-                e.loss = best_loss;
+        let start = self.norm.start(problem, self.eps, self.random_start, restart);
+        // The DLR's slope hangs on the order of the logits, which this program sees first: no loss head in the graph has it.
+        if !self.dlr {
+            let labels = [self.goal.class];
+            let objective = Objective::CrossEntropy { labels: &labels };
+            let rule = Rule::Auto { eps: self.eps, l2: self.norm == Norm::L2 };
+            if let Some(shared) = away::open(oracle, problem, rule, objective, start.view(), &[], Extras::default())? {
+                let place = Place::There(Away::new(&shared, 0, 1.0));
+                return self.walk(place, journal, &mut |place, step, keep| self.there(&shared, problem, place, step, keep));
             }
         }
-        Ok(last)
+        let place = Place::Here(Box::new(Walk::at(start)));
+        self.walk(place, journal, &mut |place, step, keep| self.evaluate(oracle, problem, place, step, keep))
     }
 
-    /// Loss to be raised and its masked gradient; records the image and keeps it when it is the best.
-    fn evaluate(
+    /// The loop: `advance` takes a step of a length, `keep` of it beside momentum, and gives logits and the loss to be raised.
+    fn walk<'a, 'b>(
         &self,
-        oracle: &mut dyn Oracle,
-        problem: &Problem,
+        mut place: Place<'a, 'b>,
         journal: &mut Journal,
-        x: &Array3<f32>,
-        step_size: f32,
-    ) -> Result<(Single, Outcome)> {
-        let mut e = if self.dlr { self.ratio(oracle, problem.label, x)? } else { self.entropy(oracle, x)? };
+        advance: &mut dyn FnMut(&mut Place<'a, 'b>, f32, f32) -> Result<(Array1<f32>, f32)>,
+    ) -> Result<Outcome> {
+        let mut step_size = 2.0 * self.eps;
+        let (mut logits, mut loss) = advance(&mut place, 0.0, 0.0)?;
+        let mut number = self.record(&place, journal, &logits, loss, step_size)?;
+        let mut best = loss;
+        place.mark();
+        let mut schedule = Schedule::new(self.steps, loss);
+        for k in 0..self.steps {
+            if self.until_success && self.goal.success(logits.view()) {
+                break;
+            }
+            let before = loss;
+            (logits, loss) = advance(&mut place, step_size, if k == 0 { 1.0 } else { 0.75 })?;
+            number = self.record(&place, journal, &logits, loss, step_size)?;
+            let rose = loss > before;
+            if loss > best {
+                best = loss;
+                place.mark();
+            }
+            if schedule.halve(rose, best, self.progress) {
+                step_size /= 2.0;
+                loss = best;
+                place.back();
+            }
+        }
+        let image = place.picture().array()?.into_owned();
+        Ok(Outcome { image, success: self.goal.success(logits.view()), logits, step: number })
+    }
+
+    /// Records the image and keeps it when it is the best.
+    fn record(&self, place: &Place, journal: &mut Journal, logits: &Array1<f32>, loss: f32, step_size: f32) -> Result<usize> {
+        let step = journal.report(place.picture(), logits, loss, &[("step size", step_size)])?;
+        let success = self.goal.success(logits.view());
+        let cost = -f64::from(loss).clamp(-1e6, 1e6) - if success { 1e9 } else { 0.0 };
+        journal.keep_picture(cost, &place.picture(), logits, success, step)?;
+        Ok(step)
+    }
+
+    /// A step where the network runs; here, and from then on, when that fails.
+    fn there(&self, shared: &Shared, problem: &Problem, place: &mut Place, step: f32, keep: f32) -> Result<(Array1<f32>, f32)> {
+        if let Place::There(lane) = place {
+            let radius = (self.norm == Norm::L2).then_some(self.eps);
+            let scalars: Vec<f32> = [Some(step * self.goal.ascent()), Some(keep), radius].into_iter().flatten().collect();
+            match away::step(&mut [lane], &scalars) {
+                Ok(mut readings) => {
+                    let reading = readings.swap_remove(0);
+                    return Ok((reading.logits, self.goal.ascent() * reading.loss.unwrap_or(f32::NAN)));
+                }
+                Err(failure) => {
+                    let states = shared.borrow_mut().leave(failure)?;
+                    *place = Place::Here(Box::new(Walk::resumed(&states, self.goal.ascent())?));
+                }
+            }
+        }
+        self.evaluate(shared.borrow_mut().oracle(), problem, place, step, keep)
+    }
+
+    /// A step here: the next image, its loss and masked gradient.
+    fn evaluate(&self, oracle: &mut dyn Oracle, problem: &Problem, place: &mut Place, step: f32, keep: f32) -> Result<(Array1<f32>, f32)> {
+        let Place::Here(walk) = place else { return Err(Error::Engine("the image is on the device; run the attack again".into())) };
+        if keep > 0.0 {
+            walk.advance(self.norm, &problem.image, self.eps, step, keep);
+        }
+        let mut e = if self.dlr { self.ratio(oracle, problem.label, &walk.x)? } else { self.entropy(oracle, &walk.x)? };
         goal::mask(problem, &mut e.grad);
-        let step = journal.step(x, &e.logits, e.loss, &[("step size", step_size)])?;
-        let success = self.goal.success(e.logits.view());
-        let cost = -f64::from(e.loss).clamp(-1e6, 1e6) - if success { 1e9 } else { 0.0 };
-        journal.keep(cost, x, &e.logits, success, step);
-        let outcome = Outcome { image: x.clone(), logits: e.logits.clone(), success, step };
-        Ok((e, outcome))
+        walk.gradient = e.grad;
+        Ok((e.logits, e.loss))
     }
 
     fn entropy(&self, oracle: &mut dyn Oracle, x: &Array3<f32>) -> Result<Single> {
@@ -204,6 +266,63 @@ impl Setup {
         let row: Array2<f32> = cotangent.insert_axis(Axis(0));
         let e = goal::gradient(oracle, x.view(), Objective::Linear { cotangent: row.view() })?;
         Ok(Single { loss, ..e })
+    }
+}
+
+impl Walk {
+    fn at(start: Array3<f32>) -> Self {
+        let zero = Array3::zeros(start.raw_dim());
+        Self { previous: start.clone(), gradient: zero.clone(), best: (start.clone(), zero.clone()), z: zero, x: start, back: false }
+    }
+
+    /// What a loop elsewhere had come to; its gradients are those of the cross-entropy, whichever way it is to go.
+    fn resumed(states: &States, ascent: f32) -> Result<Self> {
+        let uphill = |role| Ok::<_, Error>(states.of(role, 0)? * ascent);
+        let (x, gradient) = (states.of("pixels", 0)?, uphill("gradient")?);
+        let marked = states.0.contains_key("best_pixels");
+        let best = if marked { (states.of("best_pixels", 0)?, uphill("best_gradient")?) } else { (x.clone(), gradient.clone()) };
+        Ok(Self { z: x.clone(), x, previous: states.of("previous", 0)?, gradient, best, back: false })
+    }
+
+    fn advance(&mut self, norm: Norm, clean: &Array3<f32>, eps: f32, step: f32, keep: f32) {
+        if std::mem::take(&mut self.back) {
+            self.x.assign(&self.best.0);
+            self.gradient.assign(&self.best.1);
+        }
+        self.z.assign(&self.x);
+        norm.step(&mut self.z, &self.gradient, step, clean, eps);
+        // The image before the last one is not needed again: its memory takes the next one.
+        Zip::from(&mut self.previous).and(&self.x).and(&self.z).for_each(|p, x, z| *p = x + (keep * (z - x) + (1.0 - keep) * (x - *p)));
+        norm.project(&mut self.previous, clean, eps);
+        std::mem::swap(&mut self.x, &mut self.previous);
+    }
+}
+
+impl Place<'_, '_> {
+    fn picture(&self) -> Picture<'_> {
+        match self {
+            Self::Here(walk) => Picture::Here(walk.x.view()),
+            Self::There(lane) => lane.picture(),
+        }
+    }
+
+    /// Remembers the image as the best.
+    fn mark(&mut self) {
+        match self {
+            Self::Here(walk) => {
+                walk.best.0.assign(&walk.x);
+                walk.best.1.assign(&walk.gradient);
+            }
+            Self::There(lane) => lane.mark(),
+        }
+    }
+
+    /// The next step begins at the best image.
+    fn back(&mut self) {
+        match self {
+            Self::Here(walk) => walk.back = true,
+            Self::There(lane) => lane.back(),
+        }
     }
 }
 

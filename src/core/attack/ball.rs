@@ -22,28 +22,26 @@ impl Norm {
         if params.choice("norm") == "l2" { Self::L2 } else { Self::Linf }
     }
 
-    /// Direction of unit length: the sign (0 at 0), or the vector over its Euclidean length. A zero or non-finite
-    /// gradient gives a zero step.
-    pub fn unit(self, mut gradient: Array3<f32>) -> Array3<f32> {
+    /// Moves `x` along the direction of unit length (the sign, 0 at 0; or the vector over its Euclidean length) and projects it.
+    /// A zero or non-finite direction moves nothing.
+    pub fn step(self, x: &mut Array3<f32>, direction: &Array3<f32>, length: f32, clean: &Array3<f32>, eps: f32) {
         match self {
-            Self::Linf => gradient.mapv_inplace(sign),
+            // One pass: the image's values are all this step costs.
+            Self::Linf => Zip::from(x).and(direction).and(clean).for_each(|x, d, c| *x = boxed(*x + length * sign(*d), *c, eps)),
             Self::L2 => {
-                let length = l2(&gradient);
-                if length > 0.0 && length.is_finite() {
-                    gradient.mapv_inplace(|g| (f64::from(g) / length) as f32);
-                } else {
-                    gradient.fill(0.0);
+                let norm = l2(direction);
+                if norm > 0.0 && norm.is_finite() {
+                    Zip::from(&mut *x).and(direction).for_each(|x, d| *x += length * (f64::from(*d) / norm) as f32);
                 }
+                self.project(x, clean, eps);
             }
         }
-        gradient
     }
 
     /// Brings `x` into the ball of radius `eps` around `clean` and into 0..1. L2 vectors are only ever shortened.
     pub fn project(self, x: &mut Array3<f32>, clean: &Array3<f32>, eps: f32) {
         match self {
-            // Not `clamp`, whose check of its bounds keeps the loop from running on several pixels at once.
-            Self::Linf => Zip::from(x).and(clean).for_each(|x, c| *x = x.max((c - eps).max(0.0)).min((c + eps).min(1.0))),
+            Self::Linf => Zip::from(x).and(clean).for_each(|x, c| *x = boxed(*x, *c, eps)),
             Self::L2 => {
                 let length = x.iter().zip(clean).map(|(x, c)| f64::from(x - c).powi(2)).sum::<f64>().sqrt();
                 let factor = if length > f64::from(eps) { (f64::from(eps) / length) as f32 } else { 1.0 };
@@ -80,6 +78,12 @@ impl Norm {
             }
         }
     }
+}
+
+/// Into the box of half-width `eps` around `clean` and into 0..1. Not `clamp`, whose check of its bounds keeps a loop from running on
+/// several pixels at once.
+fn boxed(x: f32, clean: f32, eps: f32) -> f32 {
+    x.max((clean - eps).max(0.0)).min((clean + eps).min(1.0))
 }
 
 /// -1, 0 or 1; 0 for NaN too.

@@ -126,6 +126,27 @@ pub enum UpdateRule {
     Adam,
     /// Shrinkage with extrapolation of EAD.
     Shrink,
+    /// A step of APGD from an image whose gradient is known, then the gradient at the next one.
+    Auto {
+        /// Whether the ball is that of L2.
+        l2: bool,
+    },
+    /// StrAttack: the copies of its variable, then the linearised step and the duals.
+    Admm(WindowSizes),
+    /// StrAttack's second stage, on a fixed support.
+    Refine(WindowSizes),
+}
+
+/// Sizes of what describes StrAttack's windows: inputs `rows` and `row_spread` `[1, M, R, H]`, `columns` and `column_spread`
+/// `[1, M, Q, W]`, see [`crate::core::stepper::Windows`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct WindowSizes {
+    /// Classes of windows, M.
+    pub classes: usize,
+    /// Most rows of windows in a class, R.
+    pub rows: usize,
+    /// Most columns of windows in a class, Q.
+    pub columns: usize,
 }
 
 /// The update of an attack, behind the gradient in the same graph: the next image is an output. Images are pixel space,
