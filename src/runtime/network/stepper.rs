@@ -198,8 +198,11 @@ impl Loop<'_> {
         let halves = halves.map(|half| self.network.part(update, measure, &copies, half));
         let [a, b] = halves;
         self.parts.splice(index..=index, [a?, b?]);
-        self.network.limit = Some(less);
-        self.network.say(format!("the device ran out of memory with {count} images at once; from now on {less} are run together"));
+        // Of several parts of one size only the first is news.
+        if self.network.limit.is_none_or(|limit| less < limit) {
+            self.network.limit = Some(less);
+            self.network.say(recover::halved(count, less));
+        }
         Ok(())
     }
 

@@ -24,26 +24,38 @@ pub(super) struct Split {
     support: Option<String>,
 }
 
-/// Matrices of the windows, double precision for sums and single for the way back.
+/// Which pixels a window sums: `[1, M, R, H]` and `[1, M, W, Q]`, double precision.
 struct Grid {
-    /// `[1, M, R, H]` and `[1, M, W, Q]`: which pixels a window sums.
     rows: String,
     columns: String,
-    /// `[1, M, H, R]` and `[1, M, Q, W]`: which window's factor a pixel gets.
-    row_spread: String,
-    column_spread: String,
+}
+
+/// Which window's factor a pixel gets: `[1, M, H, R]` and `[1, M, Q, W]`.
+struct Spread {
+    rows: String,
+    columns: String,
 }
 
 impl Pass<'_> {
-    fn grid(&mut self, sizes: WindowSizes) -> Grid {
+    /// Two matrices of the windows: rows, and columns.
+    fn matrices(&mut self, roles: [&str; 2], sizes: WindowSizes) -> [String; 2] {
         let [_, height, width] = self.shape;
-        let WindowSizes { classes, rows, columns } = sizes;
-        let mut matrix = |role: &str, count: usize, length: usize| self.input(role, [1, classes, count, length].map(Dim::Fixed).to_vec());
-        let (r, c) = (matrix("rows", rows, height), matrix("columns", columns, width));
-        let (row_spread, column_spread) = (matrix("row_spread", rows, height), matrix("column_spread", columns, width));
-        let b = self.b;
-        let wide = |x: &str| b.cast(x, DType::F64);
-        Grid { rows: wide(&r), columns: b.swap_last(&wide(&c)), row_spread: b.swap_last(&row_spread), column_spread }
+        let shapes = [[1, sizes.classes, sizes.rows, height], [1, sizes.classes, sizes.columns, width]];
+        let mut at = 0;
+        roles.map(|role| {
+            at += 1;
+            self.input(role, shapes[at - 1].map(Dim::Fixed).to_vec())
+        })
+    }
+
+    fn grid(&mut self, sizes: WindowSizes) -> Grid {
+        let [rows, columns] = self.matrices(["rows", "columns"], sizes).map(|m| self.b.cast(&m, DType::F64));
+        Grid { rows, columns: self.b.swap_last(&columns) }
+    }
+
+    fn spread(&mut self, sizes: WindowSizes) -> Spread {
+        let [rows, columns] = self.matrices(["row_spread", "column_spread"], sizes);
+        Spread { rows: self.b.swap_last(&rows), columns }
     }
 
     /// Euclidean lengths of the windows of `[N, M or 1, C, H, W]`, double precision: `[N, M, R, Q]`.
@@ -55,19 +67,20 @@ impl Pass<'_> {
     }
 
     /// `q_g max(0, 1 - threshold / ||q_g||)` for `[N, M, C, H, W]`; pixels outside all windows keep q.
-    fn shrunk(&self, q: &str, threshold: &str, grid: &Grid) -> String {
+    fn shrunk(&self, q: &str, threshold: &str, grid: &Grid, spread: &Spread) -> String {
         let b = self.b;
+        let Spread { rows, columns } = spread;
         let (lengths, threshold) = (self.lengths(q, grid), b.cast(threshold, DType::F64));
         let factor = b.cast(&b.sub(&b.scalar(1.0, DType::F64), &b.div(&threshold, &lengths)), DType::F32);
         let factor = self.select(&b.compare("Greater", &lengths, &threshold), &factor, &self.constant(0.0));
-        let spread = |windows: &str| b.matmul(&b.matmul(&grid.row_spread, windows), &grid.column_spread);
-        let covered = b.mul(&b.reduce_sum(&grid.row_spread, &[3], true), &b.reduce_sum(&grid.column_spread, &[2], true));
+        let factors = b.matmul(&b.matmul(rows, &factor), columns);
+        let covered = b.mul(&b.reduce_sum(rows, &[3], true), &b.reduce_sum(columns, &[2], true));
         let outside = b.sub(&self.constant(1.0), &covered);
-        b.mul(q, &b.unsqueeze(&b.add(&spread(&factor), &outside), &[2]))
+        b.mul(q, &b.unsqueeze(&b.add(&factors, &outside), &[2]))
     }
 
     /// The image of a change, inside its bounds and 0..1, under the name of the next image; and what it adds up to by windows.
-    fn applied(&mut self, change: &str, clean: &str, grid: &Grid) -> (String, String) {
+    fn applied(&mut self, change: &str, clean: &str, grid: &Grid) -> String {
         let (low, high) = (self.roles["low"].clone(), self.roles["high"].clone());
         let image = self.unit_range(&self.b.add(clean, &self.between(change, &low, &high)));
         self.output("next_pixels", &image);
@@ -79,7 +92,7 @@ impl Pass<'_> {
             [lengths, active].iter().map(|x| b.unsqueeze(&b.cast(&b.reduce_sum(x, &[1, 2, 3], false), DType::F32), &[1])).collect();
         let windows = b.concat(&both, 1);
         self.output("windows", &windows);
-        (image, self.roles["windows"].clone())
+        image
     }
 
     /// Delta, w and y from z and the duals, and the image of the sparse one.
@@ -89,13 +102,13 @@ impl Pass<'_> {
         let [c, h, w] = self.shape.map(Dim::Fixed);
         let v = self.input("v", vec![Dim::Batch(1), Dim::Fixed(sizes.classes), c, h, w]);
         let (low, high) = self.bounds();
-        let grid = self.grid(sizes);
+        let (grid, spread) = (self.grid(sizes), self.spread(sizes));
         let b = self.b;
         let delta = b.mul(&b.sub(&z, &u), &share);
         let boxed = self.between(&b.sub(&z, &s), &low, &high);
-        let y = self.shrunk(&b.sub(&b.unsqueeze(&z, &[1]), &v), &threshold, &grid);
+        let y = self.shrunk(&b.sub(&b.unsqueeze(&z, &[1]), &v), &threshold, &grid, &spread);
         let merged = self.merged(&y, sizes.classes);
-        let (pixels, _) = self.applied(&merged, clean, &grid);
+        let pixels = self.applied(&merged, clean, &grid);
         let evaluated = b.add(clean, &z);
         let copies = vec![("next_u", delta, u), ("next_s", boxed, s), ("next_v", y, v)];
         Made { pixels, evaluated, split: Some(Split { z, copies, eta, rho, total, pull, support: None }) }
@@ -121,7 +134,7 @@ impl Pass<'_> {
         let grid = self.grid(sizes);
         let b = self.b;
         let change = b.mul(&b.mul(&b.sub(&z, &u), &share), &support);
-        let (pixels, _) = self.applied(&change, clean, &grid);
+        let pixels = self.applied(&change, clean, &grid);
         let delta = b.sub(&pixels, clean);
         let split = Split { z, copies: vec![("next_u", delta, u)], eta, pull: rho.clone(), rho, total, support: Some(support) };
         Made { evaluated: pixels.clone(), pixels, split: Some(split) }
