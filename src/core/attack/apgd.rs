@@ -1,7 +1,7 @@
 //! APGD: Croce, Hein 2020 (arXiv 2003.01690): PGD without a step size to choose. The step starts at 2 eps and is halved
 //! at checkpoints where the loss stopped rising; losses are cross-entropy and the scale-free DLR.
 
-use ndarray::{Array1, Array2, Array3, Axis, Zip};
+use ndarray::{Array1, Array2, Array3, Axis};
 
 use super::{
     About, Attack, Kind, Outcome, ParamSpec, Params, Picture, Problem, Recorder,
@@ -289,11 +289,8 @@ impl Walk {
             self.x.assign(&self.best.0);
             self.gradient.assign(&self.best.1);
         }
-        self.z.assign(&self.x);
-        norm.step(&mut self.z, &self.gradient, step, clean, eps);
         // The image before the last one is not needed again: its memory takes the next one.
-        Zip::from(&mut self.previous).and(&self.x).and(&self.z).for_each(|p, x, z| *p = x + (keep * (z - x) + (1.0 - keep) * (x - *p)));
-        norm.project(&mut self.previous, clean, eps);
+        norm.step_on(&mut self.previous, &self.x, &self.gradient, [step, keep], clean, eps, &mut self.z);
         std::mem::swap(&mut self.x, &mut self.previous);
     }
 }

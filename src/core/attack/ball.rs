@@ -5,6 +5,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{Params, Problem, goal};
+use crate::core::tensor::norm::Sums;
 
 /// The two balls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,12 +39,40 @@ impl Norm {
         }
     }
 
+    /// `previous <- P(x + keep (P(x + length * unit(d)) - x) + (1 - keep)(x - previous))`: a step with the momentum of two images.
+    /// `memory` is written over.
+    #[allow(clippy::too_many_arguments)] // two images, a direction, a ball and two numbers are what the formula has
+    pub fn step_on(
+        self,
+        previous: &mut Array3<f32>,
+        x: &Array3<f32>,
+        direction: &Array3<f32>,
+        [length, keep]: [f32; 2],
+        clean: &Array3<f32>,
+        eps: f32,
+        memory: &mut Array3<f32>,
+    ) {
+        let mixed = |z: f32, x: f32, previous: f32| x + (keep * (z - x) + (1.0 - keep) * (x - previous));
+        match self {
+            Self::Linf => Zip::from(previous).and(x).and(direction).and(clean).for_each(|p, x, d, c| {
+                let z = boxed(x + length * sign(*d), *c, eps);
+                *p = boxed(mixed(z, *x, *p), *c, eps);
+            }),
+            Self::L2 => {
+                memory.assign(x);
+                self.step(memory, direction, length, clean, eps);
+                Zip::from(&mut *previous).and(x).and(&*memory).for_each(|p, x, z| *p = mixed(*z, *x, *p));
+                self.project(previous, clean, eps);
+            }
+        }
+    }
+
     /// Brings `x` into the ball of radius `eps` around `clean` and into 0..1. L2 vectors are only ever shortened.
     pub fn project(self, x: &mut Array3<f32>, clean: &Array3<f32>, eps: f32) {
         match self {
             Self::Linf => Zip::from(x).and(clean).for_each(|x, c| *x = boxed(*x, *c, eps)),
             Self::L2 => {
-                let length = x.iter().zip(clean).map(|(x, c)| f64::from(x - c).powi(2)).sum::<f64>().sqrt();
+                let length = Sums::between(clean, x).squares.sqrt();
                 let factor = if length > f64::from(eps) { (f64::from(eps) / length) as f32 } else { 1.0 };
                 Zip::from(x).and(clean).for_each(|x, c| *x = (c + (*x - c) * factor).clamp(0.0, 1.0));
             }
@@ -93,7 +122,12 @@ pub(super) fn sign(v: f32) -> f32 {
 
 /// Euclidean length, f64.
 pub(super) fn l2(v: &Array3<f32>) -> f64 {
-    v.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt()
+    sums(v).squares.sqrt()
+}
+
+/// Sums over the values.
+pub(super) fn sums(v: &Array3<f32>) -> Sums {
+    Sums::of(v.as_standard_layout().as_slice().expect("the standard layout is one slice"))
 }
 
 /// Standard normal deviate (Box and Muller).

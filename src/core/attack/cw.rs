@@ -180,11 +180,10 @@ impl Tanh {
         let Some(gradient) = self.gradient.take() else { return };
         self.count += 1;
         let mut gradient = if gradient.is_standard_layout() { gradient } else { gradient.as_standard_layout().into_owned() };
-        gradient *= self.c;
         goal::mask(problem, &mut gradient);
         let (rate, epsilon) = adam(self.lr, self.count);
         // Slices of one length, so that the loop runs on several pixels at once.
-        let n = self.clean.len();
+        let (n, c) = (self.clean.len(), self.c);
         let gradient = gradient.as_slice().expect(ROW_MAJOR);
         let image = self.image.as_slice_mut().expect(ROW_MAJOR);
         let (gradient, image) = (&gradient[..n], &mut image[..n]);
@@ -193,7 +192,7 @@ impl Tanh {
         let (first, second) = (&mut self.first[..n], &mut self.second[..n]);
         for i in 0..n {
             // x - x0 is (t - t0) / 2 and dx/dv is (1 - t^2) / 2.
-            let g = (gradient[i] + (t[i] - t0[i])) * (1.0 - t[i] * t[i]) * 0.5;
+            let g = (c * gradient[i] + (t[i] - t0[i])) * (1.0 - t[i] * t[i]) * 0.5;
             first[i] = B1 * first[i] + (1.0 - B1) * g;
             second[i] = B2 * second[i] + (1.0 - B2) * g * g;
             m[i] -= rate * first[i] / (second[i].sqrt() + epsilon);

@@ -168,11 +168,11 @@ impl Setup<'_> {
     /// The shrinkage step and the extrapolation, given the hinge's gradient.
     fn advance(&self, lane: &mut Point, mut gradient: Array3<f32>, k: usize) {
         let (clean, c) = (&self.problem.image, lane.c);
-        Zip::from(&mut gradient).and(&lane.p).and(clean).for_each(|g, p, c0| *g = c * *g + 2.0 * (p - c0));
+        // Where nothing may change the point never leaves the clean image: masking the gradient alone is enough.
         goal::mask(self.problem, &mut gradient);
         let (rate, threshold, theta) = self.schedule(k);
         Zip::from(&mut lane.p).and(&mut lane.x).and(clean).and(&gradient).for_each(|p, x, x0, g| {
-            let new = shrink(*p - rate * g, *x0, threshold);
+            let new = shrink(*p - rate * (c * g + 2.0 * (*p - x0)), *x0, threshold);
             *p = new + theta * (new - *x);
             *x = new;
         });

@@ -9,7 +9,7 @@ use ndarray::Array3;
 use super::{
     About, Attack, Kind, Outcome, ParamSpec, Params, Problem, Recorder,
     away::{self, Away, Extras},
-    ball::Norm,
+    ball::{self, Norm},
     constant_search::Lane as _,
     goal::{self, Goal, Journal},
     scalars,
@@ -213,7 +213,7 @@ pub(super) fn restarted(
 
 /// `m <- mu m + g / ||g||_1`; a zero or non-finite gradient adds nothing.
 fn accumulate(momentum: &mut Array3<f32>, gradient: &Array3<f32>, mu: f32) {
-    let length: f64 = gradient.iter().map(|g| f64::from(g.abs())).sum();
+    let length = ball::sums(gradient).l1;
     let factor = if length > 0.0 && length.is_finite() { (1.0 / length) as f32 } else { 0.0 };
     if factor > 0.0 && factor.is_finite() {
         momentum.zip_mut_with(gradient, |m, g| *m = mu * *m + factor * g);

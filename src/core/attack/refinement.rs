@@ -143,7 +143,7 @@ mod tests {
             let given = [("variant", variant), ("gamma", gamma), ("rho", "1.5"), ("kappa", "100"), ("group", "2")];
             let params = Params::check(find("strattack").unwrap().params(), given).unwrap();
             let goal = Goal::of(&problem, &model).unwrap();
-            let admm = Admm::new(&problem, &params, goal, ndarray::Array1::zeros(2));
+            let admm = Admm::new(&problem, &params, goal, Array1::zeros(2));
             let support = Array3::from_shape_fn((1, 4, 4), |(_, y, _)| f32::from(y < 2));
             let zero = Array3::<f32>::zeros((1, 4, 4));
             let c = 0.9f32;
