@@ -197,7 +197,8 @@ fn apgd_agrees_and_goes_back_to_the_same_best_images() {
             for (targeted, mask) in [(false, false), (true, true)] {
                 let problem = problem(&backend, &model, false, targeted, mask);
                 // Every step has to rise: the step size is halved at each checkpoint, and the image goes back to the best.
-                let params = [("steps", "20"), ("norm", norm), ("eps", eps), ("progress", "1"), ("restarts", "2")];
+                let loss = if name == "attention" { "ce" } else { "dlr" };
+                let params = [("steps", "20"), ("norm", norm), ("eps", eps), ("progress", "1"), ("restarts", "2"), ("loss", loss)];
                 let both = both(&backend, &model, false, "apgd", &params, &problem);
                 let what = format!("{} {name} {norm} targeted {targeted}", backend.describe());
                 agree(&both, tolerance, &what);

@@ -33,6 +33,14 @@ pub enum Objective<'a> {
         /// Confidence in logit units, at least 0.
         kappa: f32,
     },
+    /// Difference of logits ratio: `-(Z_y - max_{j != y} Z_j) / (Z_1 - Z_3)`, or with targets `-(Z_y - Z_t) / (Z_1 - (Z_3 + Z_4) / 2)`,
+    /// the logits below the stroke being the largest, third and fourth largest. At least 3 classes, 4 with targets.
+    Ratio {
+        /// The true class y of each sample.
+        labels: &'a [usize],
+        /// The class t of each sample, when targeted.
+        targets: Option<&'a [usize]>,
+    },
 }
 
 /// Logits, objective values and the image gradient of one run.

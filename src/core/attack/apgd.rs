@@ -1,15 +1,15 @@
 //! APGD: Croce, Hein 2020 (arXiv 2003.01690): PGD without a step size to choose. The step starts at 2 eps and is halved
 //! at checkpoints where the loss stopped rising; losses are cross-entropy and the scale-free DLR.
 
-use ndarray::{Array1, Array2, Array3, Axis};
+use ndarray::{Array1, Array3};
 
 use super::{
     About, Attack, Kind, Outcome, ParamSpec, Params, Picture, Problem, Recorder,
     away::{self, Away, Extras, Shared},
     ball::Norm,
     constant_search::Lane as _,
-    goal::{self, Goal, Journal, Single},
-    gradient_sign, scalars,
+    goal::{self, Goal, Journal},
+    gradient_sign,
 };
 use crate::core::{
     error::{Error, Result},
@@ -161,15 +161,12 @@ impl Setup {
     /// One run from one start: `steps + 1` evaluations, each recorded.
     fn pass(&self, oracle: &mut dyn Oracle, problem: &Problem, journal: &mut Journal, restart: u64) -> Result<Outcome> {
         let start = self.norm.start(problem, self.eps, self.random_start, restart);
-        // The DLR's slope hangs on the order of the logits, which this program sees first: no loss head in the graph has it.
-        if !self.dlr {
-            let labels = [self.goal.class];
-            let objective = Objective::CrossEntropy { labels: &labels };
-            let rule = Rule::Auto { eps: self.eps, l2: self.norm == Norm::L2 };
-            if let Some(shared) = away::open(oracle, problem, rule, objective, start.view(), &[], Extras::default())? {
-                let place = Place::There(Away::new(&shared, 0, 1.0));
-                return self.walk(place, journal, &mut |place, step, keep| self.there(&shared, problem, place, step, keep));
-            }
+        let rule = Rule::Auto { eps: self.eps, l2: self.norm == Norm::L2 };
+        let classes = [problem.label, self.goal.class];
+        let objective = self.objective(&classes);
+        if let Some(shared) = away::open(oracle, problem, rule, objective, start.view(), &[], Extras::default())? {
+            let place = Place::There(Away::new(&shared, 0, 1.0));
+            return self.walk(place, journal, &mut |place, step, keep| self.there(&shared, problem, place, step, keep));
         }
         let place = Place::Here(Box::new(Walk::at(start)));
         self.walk(place, journal, &mut |place, step, keep| self.evaluate(oracle, problem, place, step, keep))
@@ -223,15 +220,15 @@ impl Setup {
     fn there(&self, shared: &Shared, problem: &Problem, place: &mut Place, step: f32, keep: f32) -> Result<(Array1<f32>, f32)> {
         if let Place::There(lane) = place {
             let radius = (self.norm == Norm::L2).then_some(self.eps);
-            let scalars: Vec<f32> = [Some(step * self.goal.ascent()), Some(keep), radius].into_iter().flatten().collect();
+            let scalars: Vec<f32> = [Some(step * self.ascent()), Some(keep), radius].into_iter().flatten().collect();
             match away::step(&mut [lane], &scalars) {
                 Ok(mut readings) => {
                     let reading = readings.swap_remove(0);
-                    return Ok((reading.logits, self.goal.ascent() * reading.loss.unwrap_or(f32::NAN)));
+                    return Ok((reading.logits, self.ascent() * reading.loss.unwrap_or(f32::NAN)));
                 }
                 Err(failure) => {
                     let states = shared.borrow_mut().leave(failure)?;
-                    *place = Place::Here(Box::new(Walk::resumed(&states, self.goal.ascent())?));
+                    *place = Place::Here(Box::new(Walk::resumed(&states, self.ascent())?));
                 }
             }
         }
@@ -244,28 +241,29 @@ impl Setup {
         if keep > 0.0 {
             walk.advance(self.norm, &problem.image, self.eps, step, keep);
         }
-        let mut e = if self.dlr { self.ratio(oracle, problem.label, &walk.x)? } else { self.entropy(oracle, &walk.x)? };
+        let mut e = goal::gradient(oracle, walk.x.view(), self.objective(&[problem.label, self.goal.class]))?;
+        if self.ascent() < 0.0 {
+            e.loss = -e.loss;
+            e.grad.mapv_inplace(|g| -g);
+        }
         goal::mask(problem, &mut e.grad);
         walk.gradient = e.grad;
         Ok((e.logits, e.loss))
     }
 
-    fn entropy(&self, oracle: &mut dyn Oracle, x: &Array3<f32>) -> Result<Single> {
-        let mut e = self.goal.cross_entropy(oracle, x.view())?;
-        if self.goal.targeted {
-            e.loss = -e.loss;
-            e.grad.mapv_inplace(|g| -g);
+    /// The objective, given the true class and the class that the goal looks at.
+    fn objective<'c>(&self, classes: &'c [usize; 2]) -> Objective<'c> {
+        let (label, class) = classes.split_at(1);
+        if self.dlr {
+            Objective::Ratio { labels: label, targets: self.goal.targeted.then_some(class) }
+        } else {
+            Objective::CrossEntropy { labels: class }
         }
-        Ok(e)
     }
 
-    /// DLR: its cotangent depends on the logits, so they are needed first.
-    fn ratio(&self, oracle: &mut dyn Oracle, label: usize, x: &Array3<f32>) -> Result<Single> {
-        let logits = goal::logits(oracle, x.view())?;
-        let (loss, cotangent) = dlr(&logits, self.goal, label);
-        let row: Array2<f32> = cotangent.insert_axis(Axis(0));
-        let e = goal::gradient(oracle, x.view(), Objective::Linear { cotangent: row.view() })?;
-        Ok(Single { loss, ..e })
+    /// +1 where the objective is to grow, -1 where it is to shrink.
+    fn ascent(&self) -> f32 {
+        if self.dlr { 1.0 } else { self.goal.ascent() }
     }
 }
 
@@ -275,7 +273,7 @@ impl Walk {
         Self { previous: start.clone(), gradient: zero.clone(), best: (start.clone(), zero.clone()), z: zero, x: start, back: false }
     }
 
-    /// What a loop elsewhere had come to; its gradients are those of the cross-entropy, whichever way it is to go.
+    /// What a loop elsewhere had come to; its gradients are the objective's, whichever way that is to go.
     fn resumed(states: &States, ascent: f32) -> Result<Self> {
         let uphill = |role| Ok::<_, Error>(states.of(role, 0)? * ascent);
         let (x, gradient) = (states.of("pixels", 0)?, uphill("gradient")?);
@@ -323,69 +321,9 @@ impl Place<'_, '_> {
     }
 }
 
-/// Value and gradient with respect to the logits of `-(Z_y - max_other) / (Z_1 - Z_3)`, or with a target of
-/// `-(Z_y - Z_t) / (Z_1 - (Z_3 + Z_4) / 2)`, y being the true class.
-fn dlr(logits: &Array1<f32>, goal: Goal, label: usize) -> (f32, Array1<f32>) {
-    let order = scalars::top(logits.view(), 4);
-    let z = |c: usize| f64::from(logits[c]);
-    let ordered = |i: usize| order[i].0;
-    let runner = |avoid: usize| if ordered(0) == avoid { ordered(1) } else { ordered(0) };
-    let (own, other) = (label, if goal.targeted { goal.class } else { runner(label) });
-    let below: &[(usize, f64)] = if goal.targeted { &[(ordered(2), 0.5), (ordered(3), 0.5)] } else { &[(ordered(2), 1.0)] };
-    let bottom = z(ordered(0)) - below.iter().map(|(c, w)| w * z(*c)).sum::<f64>() + 1e-12;
-    let top = z(other) - z(own);
-    let mut cotangent = Array1::<f64>::zeros(logits.len());
-    cotangent[other] += 1.0 / bottom;
-    cotangent[own] -= 1.0 / bottom;
-    cotangent[ordered(0)] -= top / (bottom * bottom);
-    for (c, w) in below {
-        cotangent[*c] += w * top / (bottom * bottom);
-    }
-    ((top / bottom) as f32, cotangent.mapv(|v| if v.is_finite() { v as f32 } else { 0.0 }))
-}
-
 #[cfg(test)]
 mod tests {
-    use ndarray::array;
-
     use super::*;
-
-    #[test]
-    fn dlr_is_the_published_ratio() {
-        // Sorted: 2.5 (1), 1.0 (0), 0.9 (4), 0.3 (2), -1.0 (3).
-        let z = array![1.0f32, 2.5, 0.3, -1.0, 0.9];
-        let cases = [
-            (1, Goal { class: 1, targeted: false }, -(2.5 - 1.0) / (2.5 - 0.9)),
-            (0, Goal { class: 0, targeted: false }, -(1.0 - 2.5) / (2.5 - 0.9)),
-            (1, Goal { class: 3, targeted: true }, -(2.5 + 1.0) / (2.5 - (0.9 + 0.3) / 2.0)),
-            (3, Goal { class: 1, targeted: true }, -(-1.0 - 2.5) / (2.5 - (0.9 + 0.3) / 2.0)),
-        ];
-        for (label, goal, want) in cases {
-            approx::assert_abs_diff_eq!(dlr(&z, goal, label).0, want, epsilon = 1e-6);
-            // Neither a shift nor a scale of the logits changes it.
-            approx::assert_abs_diff_eq!(dlr(&(&z * 7.0 + 3.0), goal, label).0, want, epsilon = 1e-5);
-        }
-        // Equal logits: no number, but no NaN either.
-        let (value, grad) = dlr(&array![1.0f32, 1.0, 1.0, 1.0], cases[0].1, 1);
-        assert!(value == 0.0 && grad.iter().all(|g| g.is_finite()));
-    }
-
-    #[test]
-    fn dlr_gradient_is_its_derivative() {
-        let z = array![1.0f32, 2.5, 0.3, -1.0, 0.9];
-        for (label, class, targeted) in [(1, 1, false), (0, 0, false), (1, 3, true), (4, 1, true)] {
-            let goal = Goal { class, targeted };
-            let (_, grad) = dlr(&z, goal, label);
-            for c in 0..z.len() {
-                let moved = |h: f32| {
-                    let mut m = z.clone();
-                    m[c] += h;
-                    dlr(&m, goal, label).0
-                };
-                approx::assert_abs_diff_eq!((moved(1e-2) - moved(-1e-2)) / 2e-2, grad[c], epsilon = 2e-3);
-            }
-        }
-    }
 
     #[test]
     fn checkpoints() {

@@ -80,6 +80,11 @@ pub enum Loss {
     /// C&W hinge at `labels`, times `weights`; `kappa` is an input (f32 scalar, shape `[]`), and `direction`
     /// (f32 `[N]`: +1 targeted, -1 untargeted) picks the margin: `max(direction * (max_{j != label} Z_j - Z_label), -kappa)`.
     Margin,
+    /// Difference of logits ratio of APGD at `labels`, times `weights`; with `targeted`, `targets` (i64 `[N]`) is an input.
+    Ratio {
+        /// Whether a class is to be reached.
+        targeted: bool,
+    },
 }
 
 /// What is read at a tensor.
