@@ -11,6 +11,7 @@ use crate::{
         graph::{self, Gate, Instrumentation, Instrumented, TapKind, UnitLayer},
         onnx::Graph,
         oracle::{Evaluation, LayerGradient, LayerInfo, Layers as _, Objective, Replacement, Responses, UnitGate, UnitResponses, Units},
+        stepper::{Job, Stepper},
     },
     runtime::backend::Array,
 };
@@ -90,6 +91,10 @@ impl Units for Network {
             Ok(inputs)
         };
         self.evaluate(&spec, images, objective, &extra)
+    }
+
+    fn gated_stepper<'a>(&'a mut self, job: &Job, gates: &[UnitGate]) -> Result<Option<Box<dyn Stepper + 'a>>> {
+        Ok(self.open_loop(job, gates)?.map(|l| Box::new(l) as Box<dyn Stepper + 'a>))
     }
 }
 
@@ -216,7 +221,7 @@ impl Network {
     }
 
     /// Gates in the shapes of their layers, and how many samples they and the images make.
-    fn gate_inputs(&self, images: ArrayView4<f32>, gates: &[UnitGate]) -> Result<(Vec<GateInput>, usize)> {
+    pub(super) fn gate_inputs(&self, images: ArrayView4<f32>, gates: &[UnitGate]) -> Result<(Vec<GateInput>, usize)> {
         let inputs: Vec<GateInput> = gates.iter().map(|g| gate_input(&self.unit_layer(&g.layer)?, g)).collect::<Result<_>>()?;
         let lengths = || inputs.iter().flat_map(|g| [&g.mask, &g.replacement]).map(|a| a.len_of(Axis(0)));
         let n = lengths().chain([images.dim().0]).max().unwrap_or(1);
@@ -244,13 +249,13 @@ fn mismatch() -> Error {
 }
 
 /// A gate whose mask and replacement have the shape the graph takes: rows, then ones or the layer's own dimensions.
-struct GateInput {
+pub(super) struct GateInput {
     layer: String,
     mask: ArrayD<f32>,
     replacement: ArrayD<f32>,
 }
 
-fn specs(gates: &[GateInput]) -> Vec<Gate> {
+pub(super) fn specs(gates: &[GateInput]) -> Vec<Gate> {
     gates.iter().map(|g| Gate { tensor: g.layer.clone() }).collect()
 }
 
@@ -265,7 +270,7 @@ fn rows_of(array: &ArrayD<f32>, range: &Range<usize>) -> Result<Array> {
     Ok(Array::F32(wide.to_owned()))
 }
 
-fn feed(g: &Instrumented, gates: &[GateInput], range: &Range<usize>) -> Result<Inputs> {
+pub(super) fn feed(g: &Instrumented, gates: &[GateInput], range: &Range<usize>) -> Result<Inputs> {
     let mut inputs = Vec::with_capacity(2 * gates.len());
     for ((mask, replacement), gate) in g.gates.iter().zip(gates) {
         inputs.push((mask.clone(), rows_of(&gate.mask, range)?));
@@ -299,7 +304,6 @@ fn gate_input(layer: &UnitLayer, gate: &UnitGate) -> Result<GateInput> {
     let mask = per_unit(&gate.mask)?;
     let replacement = match &gate.replacement {
         Replacement::Zero => ArrayD::zeros(vec![1; layer.rank]),
-        Replacement::Units(values) => per_unit(values)?,
         Replacement::Activation(value) => {
             let fits = value.ndim() == layer.rank && value.len_of(Axis(if layer.rank == 3 { 2 } else { 1 })) == units;
             if !fits {
