@@ -77,6 +77,9 @@ struct Which {
     /// Every unit whose label or category contains this.
     #[arg(long, value_name = "NAME", help_heading = "Mask")]
     concept: Option<String>,
+    /// The whole layer.
+    #[arg(long, help_heading = "Mask")]
+    all: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -117,6 +120,7 @@ impl MaskCommand {
             (Some(units), ..) => sorted(units.clone()),
             (None, Some(name), Some(labels)) => with_concept(labels, name, self.labels.iou)?,
             (None, Some(_), None) => return Err(no_labels("--concept", &self.layer)),
+            _ if self.which.all => (0..units::info(&case.session.network, &self.layer)?.units).collect(),
             _ => self.ranked(&mut case)?,
         };
         let network = &mut case.session.network;
@@ -169,6 +173,7 @@ impl MaskCommand {
         let origin = labels.as_ref().map(|l| l.origin().to_owned());
         match (&self.which.units, &self.which.concept) {
             (Some(_), _) => json!({"by": "units"}),
+            _ if self.which.all => json!({"by": "all"}),
             (_, Some(name)) => json!({"by": "concept", "concept": name, "iou": self.labels.iou, "labels": origin}),
             _ => {
                 json!({"by": "top", "k": self.which.top, "ranking": match self.by { By::Change => "change", By::Effect => "effect" }, "estimate": matches!(self.by, By::Effect)})
