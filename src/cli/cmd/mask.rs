@@ -16,7 +16,6 @@ use crate::{
         session::interruptible,
     },
     core::{
-        attack::scalars,
         error::Error,
         explain::{
             psr,
@@ -24,9 +23,10 @@ use crate::{
         },
         onnx::{read, write},
         oracle::{Gated, Oracle as _, UnitGate},
+        scalars,
         tensor::{configs, norm::Norms},
     },
-    engine::{command::AttackRequest, run},
+    engine::{command::AttackRequest, files, run},
     report::network::{self, Adaptive, MaskReport},
 };
 
@@ -74,7 +74,7 @@ struct Which {
     /// These units.
     #[arg(long, value_name = "1,5,9", value_delimiter = ',', help_heading = "Mask")]
     units: Option<Vec<usize>>,
-    /// Every unit whose label or category contains this.
+    /// Every unit whose label contains this, or of this category.
     #[arg(long, value_name = "NAME", help_heading = "Mask")]
     concept: Option<String>,
     /// The whole layer.
@@ -114,7 +114,7 @@ impl MaskCommand {
     /// Runs the subcommand.
     pub fn run(self) -> anyhow::Result<Done> {
         let mut case = self.case.open(&self.model_args)?;
-        let labels = self.labels.of(&case.session.subject.sha256, &self.layer)?;
+        let labels = self.labels.of(&case.session, &self.layer)?;
         let step = case.at_step(self.step)?;
         let chosen = match (&self.which.units, &self.which.concept, &labels) {
             (Some(units), ..) => sorted(units.clone()),
@@ -198,10 +198,7 @@ impl MaskCommand {
             ))
             .into());
         }
-        let fail =
-            |e: std::io::Error| Error::Input(format!("cannot write {}: {e}; give a path in a folder you may write to", path.display()));
-        let part = path.with_extension("onnx.part");
-        std::fs::write(&part, &bytes).and_then(|()| std::fs::rename(&part, path)).map_err(fail)?;
+        files::save(path, &bytes)?;
         Ok(path.display().to_string())
     }
 }
