@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use super::json::Context;
 use crate::core::{
-    attack::scalars,
     dissect::ConceptLabels,
     explain::{
         layers::{LayerChange, Settings, turning_point},
         units::{Fill, Response, UnitChange, UnitTable, nothing_passes},
     },
+    scalars,
     tensor::norm::Norms,
 };
 

@@ -430,7 +430,9 @@ fn chart(model: &Model, all: &[LayerChange], area: Rect, buf: &mut Buffer) {
         }
         None => {
             let at = all.iter().position(|c| c.info.name == here.info.name);
-            ("cosine of clean and adversarial activation over the layers".to_owned(), all.iter().map(|c| values(c.cosine)).collect(), at)
+            let long = area.width >= 64;
+            let title = if long { "cosine of clean and adversarial activation over the layers" } else { "cosine over the layers" };
+            (title.to_owned(), all.iter().map(|c| values(c.cosine)).collect(), at)
         }
     };
     let waits = model.layers.over && over(model).is_none();
