@@ -58,6 +58,8 @@ mod frames;
 mod looks;
 #[path = "typing/mouse.rs"]
 mod mouse;
+#[path = "typing/patch.rs"]
+mod patch;
 
 const SIDE: usize = 32;
 const LABELS: [&str; 6] = ["giant panda, panda", "gibbon, Hylobates lar", "indri", "badger", "skunk", "熊猫"];
@@ -285,7 +287,7 @@ fn inspected(ask: &Ask) -> Answer {
                 classes: *classes,
                 exact: false,
                 settings: Settings::default(),
-                logits: [z(9.0, 5.0), z(1.0, 10.0)],
+                logits: [z(9.0, 5.0), z(-1.0, 10.0)],
                 spread: Some("the concept images".into()),
                 units: (0..8).map(unit).collect(),
                 maps: Array4::from_shape_fn((2, 8, 4, 4), |(n, k, y, x)| (n * k * (y + x)) as f32),
@@ -897,7 +899,7 @@ fn units_are_measured_and_masked() {
     assert_eq!(mask(&t), Some((vec![3, 7], Fill::Zero)));
     t.answer();
     let text = t.text(120, 40);
-    assert!(text.contains("The true class is back; the clean image") && text.contains("(+6.00)"), "{text}");
+    assert!(text.contains("The true class is back; the clean image") && text.contains("(+8.00)"), "{text}");
     t.keys("u");
     assert!(asked(&t).is_none() && t.text(120, 40).contains("1 unit zeroed"), "kept answers are not asked again");
     t.keys("uK5<enter>");

@@ -99,10 +99,12 @@ impl ConceptLabels {
         self.units.is_empty()
     }
 
-    /// Units (from 0) that reach `iou` and whose label or category contains the text, best first. Case does not matter.
+    /// Units (from 0) that reach `iou` and whose label contains the text or whose category it is, best first. Case does not matter; no
+    /// text finds nothing.
     pub fn find(&self, text: &str, iou: f64) -> Vec<usize> {
         let text = text.trim().to_lowercase().replace('_', " ");
-        let hit = |c: &Concept| c.iou >= iou && (c.label.to_lowercase().contains(&text) || c.category.to_lowercase() == text);
+        let hit =
+            |c: &Concept| !text.is_empty() && c.iou >= iou && (c.label.to_lowercase().contains(&text) || c.category.to_lowercase() == text);
         let mut found: Vec<(usize, f64)> =
             self.units.iter().enumerate().filter_map(|(k, c)| c.as_ref().filter(|c| hit(c)).map(|c| (k, c.iou))).collect();
         found.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
@@ -139,6 +141,7 @@ mod tests {
         assert!(labels.unit(1).is_none() && labels.unit(3).is_none());
         assert_eq!((labels.len(), labels.is_empty()), (3, false));
         assert_eq!(labels.find("Mountain_Snowy", 0.04), [2]);
+        assert!(labels.find(" ", 0.0).is_empty());
         assert_eq!((labels.find("scene", 0.0), labels.find("red", 0.04)), (vec![2], vec![]));
     }
 }

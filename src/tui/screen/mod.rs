@@ -8,6 +8,7 @@ mod charts;
 pub mod closer;
 pub mod insight;
 pub mod layers;
+pub mod masked;
 pub mod pixel_views;
 pub mod pixels;
 pub mod triage;

@@ -5,10 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use ndarray::{Array1, Array2, s};
+use ndarray::{Array2, s};
 use ratatui::{buffer::Buffer, layout::Rect};
 
-use super::units;
+use super::{
+    masked::{self, Panel},
+    units,
+};
 use crate::{
     core::{
         colour::kind_sign,
@@ -19,10 +22,7 @@ use crate::{
             upsample::bilinear,
         },
     },
-    engine::{
-        event::Opened,
-        inspect::{Answer, Ask},
-    },
+    engine::event::Opened,
     tui::{
         layout,
         model::Model,
@@ -300,88 +300,27 @@ fn maps(
     }
 }
 
-/// The class with the largest logit, and its probability.
-fn prediction(model: &Model, z: &Array1<f32>) -> (usize, f32, String) {
-    let class = crate::core::scalars::predicted(z.view());
-    let max = z.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let prob = 1.0 / z.iter().map(|v| (v - max).exp()).sum::<f32>();
-    (class, prob, model.short_label(class))
-}
-
 /// What is masked, and what that does to both predictions and both logits.
 fn mask(model: &Model, table: &UnitTable, area: Rect, buf: &mut Buffer) {
-    let theme = &model.theme;
-    let arrow = theme.glyph("→", "->");
     let applied = model.units.masks.last().filter(|m| m.mask.layer == table.layer.name);
-    let after = applied.and_then(|m| match network::answer(model, Ask::Mask(m.mask.clone()))? {
-        Answer::Mask(logits) => Some(logits),
-        _ => None,
-    });
-    let (t0, t) = table.classes;
-    let mut lines: Vec<(String, Role)> = Vec::new();
-    let verdict = match (applied, after) {
-        (None, _) => {
-            lines.push(("Space selects, x zeroes, P puts back to clean, K the first k, C a concept.".into(), Role::Dim));
-            None
-        }
-        (Some(_), None) => Some((network::lacking(model).unwrap_or_else(|| "computing".into()), Role::Warn)),
-        (Some(_), Some(after)) => {
-            let (right, kept) = (prediction(model, &after[1]).0 == t0, prediction(model, &after[0]).0 == t0);
-            Some(match (right, kept) {
-                (true, _) if prediction(model, &table.logits[1]).0 == t0 => ("At this step the true class was not lost.".into(), Role::Dim),
-                (true, true) => ("The true class is back; the clean image keeps it.".into(), Role::Good),
-                (true, false) => ("The true class is back, but the clean image lost it.".into(), Role::Warn),
-                (false, true) => ("The true class is not back.".into(), Role::Text),
-                (false, false) => ("The true class is not back, and the clean image lost it.".into(), Role::Error),
-            })
-        }
-    };
-    lines.extend(verdict);
-    for (row, name) in [(1, "x'"), (0, "x0")] {
-        let (_, p, before) = prediction(model, &table.logits[row]);
-        let mut line = format!("{name} {before} {}", text::prob(p));
-        if let Some(after) = after {
-            let (_, p, class) = prediction(model, &after[row]);
-            line.push_str(&format!(" {arrow} {class} {}", text::prob(p)));
-        }
-        lines.push((line, Role::Text));
-    }
-    for (class, role, name) in [(t0, Role::TrueClass, "true"), (t, Role::TargetClass, "target")] {
-        let z = |logits: &Array1<f32>| logits.get(class).copied().unwrap_or(f32::NAN);
-        let mut line = format!("{name} logit on x' {:.2}", z(&table.logits[1]));
-        if let Some(after) = after {
-            line.push_str(&format!(" {arrow} {:.2} ({})", z(&after[1]), text::signed(z(&after[1]) - z(&table.logits[1]))));
-        }
-        lines.push((line, role));
-    }
-    if let Some(m) = applied {
+    let s = if applied.is_some_and(|m| m.mask.units.len() == 1) { "" } else { "s" };
+    let list = applied.map(|m| {
         let list = m.mask.units.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
-        lines.push((format!("{} unit{} {}: {list}", m.mask.units.len(), if m.mask.units.len() == 1 { "" } else { "s" }, m.how), Role::Dim));
-    }
-    if after.is_none() && applied.is_none() {
-        lines.push(("Effects on the logits are first-order estimates (est.); E measures those on the screen.".into(), Role::Dim));
-    }
-    let title = match applied {
-        None => "what stops it".to_owned(),
-        Some(m) => {
+        format!("{} unit{s} {}: {list}", m.mask.units.len(), m.how)
+    });
+    let title = applied.map_or_else(
+        || "what stops it".to_owned(),
+        |m| {
             let word = if m.mask.fill == Fill::Zero { "zeroed" } else { "put back to clean" };
-            let s = if m.mask.units.len() == 1 { "" } else { "s" };
             format!("{} unit{s} {word}", m.mask.units.len())
-        }
+        },
+    );
+    let panel = Panel {
+        mask: applied.map(|m| &m.mask),
+        title,
+        list,
+        keys: "Space selects, x zeroes, P puts back to clean, K the first k, C a concept.",
+        more: "Effects on the logits are first-order estimates (est.); E measures those on the screen.",
     };
-    let inner = if area.height >= 6 { draw::frame(theme, area, &title, "", false, buf) } else { area };
-    if area.height < 6 {
-        lines.insert(usize::from(applied.is_some()), (title, Role::Dim));
-    }
-    let mut y = inner.y;
-    for (line, role) in lines {
-        let wrapped = text::wrap(&line, usize::from(inner.width.saturating_sub(2)));
-        let wrapped = if area.height < 6 { wrapped.into_iter().take(1).collect() } else { wrapped };
-        for part in wrapped {
-            if y < inner.bottom() {
-                draw::text(buf, inner.x + 1, y, inner.width.saturating_sub(2), &part, theme.style(role));
-                y += 1;
-            }
-        }
-    }
+    masked::draw(model, panel, area, buf);
 }
