@@ -10,8 +10,15 @@ use std::{
 };
 
 use psescope::{
-    core::attack::REGISTRY,
-    engine::{Handle, browse, command::Command as Ask, inspect::Answer, keep, recorded::Recorded, sample, worker},
+    core::{attack::REGISTRY, explain::units::Fill},
+    engine::{
+        Handle, browse,
+        command::Command as Ask,
+        inspect::{Answer, Ask as Question},
+        keep,
+        recorded::Recorded,
+        sample, worker,
+    },
     runtime::{EngineChoice, RuntimeOptions},
     tui::{
         copy, default_attack,
@@ -168,6 +175,16 @@ fn copied_commands_give_what_is_on_the_screen() {
         assert!(row["name"] == **name && same(number(row, "/cosine"), cosine.expect("defined")), "{line}\n{row}");
     }
 
+    // The chosen layer put back to clean, and taken back with the same key.
+    person.keys("P");
+    person.until("patch", |m| answered(m, |a| matches!(a, Answer::Mask(_))));
+    let Some((_, Answer::Mask(logits))) = network::answers(&person.model).find(|(_, a)| matches!(a, Answer::Mask(_))) else { panic!() };
+    let ours = logits[1][truth];
+    let (line, json) = person.run(&home);
+    assert!(line.contains("--all --patch clean") && json["selection"]["by"] == "all", "{line}\n{json}");
+    assert!(same(number(&json, "/after/adversarial/true_logit"), ours.into()), "{line}\n{json}");
+    person.keys("P");
+
     person.keys("5");
     person.until("units", |m| answered(m, |a| matches!(a, Answer::Units(..))));
     let table = network::table(&person.model, person.model.units.layer.clone()).expect("a table").0.clone();
@@ -183,9 +200,15 @@ fn copied_commands_give_what_is_on_the_screen() {
     }
 
     person.keys("<space><space>x");
-    person.until("mask", |m| answered(m, |a| matches!(a, Answer::Mask(_))));
-    let Some((_, Answer::Mask(logits))) = network::answers(&person.model).find(|(_, a)| matches!(a, Answer::Mask(_))) else { panic!() };
-    let ours = logits[1][truth];
+    let zeroed = |m: &Model| {
+        let found = |(ask, answer): (&Question, &Answer)| match (ask, answer) {
+            (Question::Mask(mask), Answer::Mask(logits)) if mask.fill == Fill::Zero => Some(logits[1][truth]),
+            _ => None,
+        };
+        network::answers(m).find_map(found)
+    };
+    person.until("mask", |m| zeroed(m).is_some());
+    let ours = zeroed(&person.model).expect("answered");
     let (line, json) = person.run(&home);
     assert!(line.starts_with("psescope mask") && same(number(&json, "/after/adversarial/true_logit"), ours.into()), "{line}\n{json}");
 

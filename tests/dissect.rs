@@ -128,6 +128,16 @@ fn a_killed_run_goes_on() {
     let third = psescope(dir.path()).args(arguments("killed")).assert().success();
     let third: Value = serde_json::from_slice(&third.get_output().stdout).unwrap();
     assert_eq!(third["layers"][0]["cached"], true);
+    // Kept activations are whole and lose the name of a growing file; another rule uses them again, and they stay.
+    let mut keep = arguments("kept");
+    keep.push("--keep-activations".into());
+    psescope(dir.path()).args(&keep).assert().success();
+    let (growing, kept) = ["fire9.mmap-inc", "fire9.mmap"].map(|n| dir.path().join("kept").join(n)).into();
+    assert_eq!((growing.exists(), fs::metadata(&kept).unwrap().len()), (false, 16 * 512 * 13 * 13 * 4));
+    let mut lite = arguments("kept");
+    lite.extend(["--rule", "lite"].map(String::from));
+    psescope(dir.path()).args(&lite).assert().success();
+    assert_eq!((growing.exists(), fs::metadata(&kept).unwrap().len()), (false, 16 * 512 * 13 * 13 * 4));
     // Another number of images does not silently overwrite.
     let mut other = arguments("killed");
     other[3] = "8".into();

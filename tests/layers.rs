@@ -342,7 +342,8 @@ fn units_and_masks_from_outside() {
     approx::assert_abs_diff_eq!(a["logit"].as_f64().expect("a logit"), b["logit"].as_f64().expect("a logit"), epsilon = 1e-3);
     assert_ne!(mask["before"]["clean"]["true_logit"], mask["after"]["clean"]["true_logit"]);
     // Everything put back: the head sees the clean image.
-    let whole = json(at("mask").args(["--top", "512", "--patch", "clean", "--json"]));
+    let whole = json(at("mask").args(["--all", "--patch", "clean", "--json"]));
+    assert_eq!((whole["selection"]["by"].as_str(), whole["units"].as_array().map(Vec::len)), (Some("all"), Some(512)));
     assert_eq!(whole["recovered"], true);
     let (x, y) = (&whole["after"]["adversarial"]["true_logit"], &whole["before"]["clean"]["true_logit"]);
     approx::assert_abs_diff_eq!(x.as_f64().expect("a logit"), y.as_f64().expect("a logit"), epsilon = 1e-3);
@@ -363,6 +364,18 @@ fn units_and_masks_from_outside() {
         let unlabelled = psescope(&home).arg(command).arg(&run).args(["--layer", "fire4"]).args(args).assert().code(2);
         assert!(String::from_utf8_lossy(&unlabelled.get_output().stderr).contains("--labels-from"));
     }
+    // Labels of a larger layer are of another one.
+    let other = home.path().join("other.csv");
+    std::fs::write(&other, "unit,category,label,score\r\n900,object,dog,0.5\r\n").expect("written");
+    for (command, args) in [("units", ["--sort", "iou"]), ("mask", ["--concept", "dog"])] {
+        let refused = at(command).args(args).arg("--labels-from").arg(&other).assert().code(3).get_output().stderr.clone();
+        let refused = String::from_utf8_lossy(&refused);
+        assert!(refused.contains("900 units and 'fire9' has 512; give the result file of this very layer"), "{refused}");
+    }
+    for args in [["--concept", ""], ["--concept", " "]] {
+        at("mask").args(args).arg("--labels-from").arg(&labels).assert().code(2);
+    }
+    assert!(stdout(at("mask").args(["--all", "--patch", "clean"])).contains("recovered, as from any attack: everything passes here"));
     let absent = at("units").args(["--concept", "zebra", "--labels-from"]).arg(&labels).assert().code(2);
     assert!(String::from_utf8_lossy(&absent.get_output().stderr).contains("zebra"));
 }

@@ -50,12 +50,16 @@ mod compare;
 mod dialogs;
 #[path = "typing/every_key.rs"]
 mod every_key;
+#[path = "typing/folder.rs"]
+mod folder;
 #[path = "typing/frames.rs"]
 mod frames;
 #[path = "typing/looks.rs"]
 mod looks;
 #[path = "typing/mouse.rs"]
 mod mouse;
+#[path = "typing/patch.rs"]
+mod patch;
 
 const SIDE: usize = 32;
 const LABELS: [&str; 6] = ["giant panda, panda", "gibbon, Hylobates lar", "indri", "badger", "skunk", "熊猫"];
@@ -283,7 +287,7 @@ fn inspected(ask: &Ask) -> Answer {
                 classes: *classes,
                 exact: false,
                 settings: Settings::default(),
-                logits: [z(9.0, 5.0), z(1.0, 10.0)],
+                logits: [z(9.0, 5.0), z(-1.0, 10.0)],
                 spread: Some("the concept images".into()),
                 units: (0..8).map(unit).collect(),
                 maps: Array4::from_shape_fn((2, 8, 4, 4), |(n, k, y, x)| (n * k * (y + x)) as f32),
@@ -747,6 +751,7 @@ fn triage() -> Typist {
         metadata: [("attack".into(), "ifgsm".into())].into(),
         total: 4,
         rows: vec![triaged(0, true, Some(3), 5.0)],
+        runs: None,
     }));
     typist.engine(news(News::Row(Box::new(triaged(2, false, None, 1.0)))));
     typist.engine(Event::Triage(9, Box::new(News::Row(Box::new(triaged(4, true, Some(1), 1.0))))));
@@ -767,7 +772,8 @@ fn triage_sorts_filters_marks_and_follows_the_selected_image() {
     typist.keys("j");
     assert_eq!(typist.model.triage.selected.as_deref(), Some("photos/0.png"));
     assert!(
-        typist.commands().iter().any(|c| matches!(c, Command::Thumbnail(p) if p.ends_with("0.png"))) || typist.model.triage.asked.is_some()
+        typist.commands().iter().any(|c| matches!(c, Command::Thumbnail(p) if p.ends_with("0.png")))
+            || typist.model.triage.thumbs.asked.is_some()
     );
     typist.keys("ss");
     assert_eq!(shown(&typist), ["photos/0.png", "photos/1.png", "photos/2.png"]);
@@ -893,7 +899,7 @@ fn units_are_measured_and_masked() {
     assert_eq!(mask(&t), Some((vec![3, 7], Fill::Zero)));
     t.answer();
     let text = t.text(120, 40);
-    assert!(text.contains("The true class is back; the clean image") && text.contains("(+6.00)"), "{text}");
+    assert!(text.contains("The true class is back; the clean image") && text.contains("(+8.00)"), "{text}");
     t.keys("u");
     assert!(asked(&t).is_none() && t.text(120, 40).contains("1 unit zeroed"), "kept answers are not asked again");
     t.keys("uK5<enter>");

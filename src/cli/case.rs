@@ -15,7 +15,7 @@ use super::{
     session::Session,
 };
 use crate::{
-    core::{attack::scalars, error::Error, oracle::Oracle as _, tensor::image as pixels},
+    core::{error::Error, oracle::Oracle as _, scalars, tensor::image as pixels},
     engine::{
         command::{AttackRequest, Target},
         recorded::find_model,

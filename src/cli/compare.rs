@@ -88,7 +88,7 @@ fn outcome(session: &mut Session, region: &Region, attacked: &Attacked) -> Resul
     let problem = &attacked.prepared.problem;
     let delta = &attacked.image - &problem.image;
     let logits = session.network.logits(attacked.image.view().insert_axis(ndarray::Axis(0)))?.row(0).to_owned();
-    let target = problem.target.unwrap_or_else(|| crate::core::attack::scalars::predicted(logits.view()));
+    let target = problem.target.unwrap_or_else(|| crate::core::scalars::predicted(logits.view()));
     let pse = if target == problem.label {
         None
     } else {

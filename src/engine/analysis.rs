@@ -6,10 +6,10 @@ use ndarray::{ArrayView1, Axis};
 
 use super::trace::{Frame, Trace};
 use crate::core::{
-    attack::scalars,
     error::{Error, Result},
     explain::psr::{self, Grid, Mode, Moment, PsrMap, Settings},
     oracle::Oracle,
+    scalars,
 };
 
 /// The kept frame of a step, or the nearest one kept.

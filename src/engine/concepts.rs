@@ -16,8 +16,9 @@ use crate::{
     core::{
         dissect::{ConceptLabels, Levels},
         error::{Error, Result},
+        oracle::LayerInfo,
     },
-    runtime::paths,
+    runtime::{files, paths},
 };
 
 /// Largest result file that is read.
@@ -43,10 +44,14 @@ pub fn concepts_for(model_sha256: &str, layer: &str) -> Option<ConceptLabels> {
     own(&folder(model_sha256)?, layer).or_else(|| shipped(model_sha256, layer))
 }
 
-/// Reads a result file that the person names.
-pub fn concepts_from(path: &Path) -> Result<ConceptLabels> {
+/// Reads a result file that the person names for a layer.
+pub fn concepts_from(path: &Path, layer: &LayerInfo) -> Result<ConceptLabels> {
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
     let labels = ConceptLabels::from_result_csv(&read(path)?, &name).map_err(|e| Error::Input(format!("{}: {e}", path.display())))?;
+    if labels.len() > layer.units {
+        let text = format!("{} speaks of {} units and '{}' has {}", path.display(), labels.len(), layer.name, layer.units);
+        return Err(Error::Input(format!("{text}; give the result file of this very layer")));
+    }
     let beside = name.strip_suffix("-result.csv").map(|stem| path.with_file_name(format!("{stem}-units.csv")));
     Ok(labels.with_levels(beside.filter(|p| p.is_file()).and_then(|p| levels(&p))))
 }
@@ -112,21 +117,9 @@ pub fn keep(model_sha256: &str, origin: &Origin, csv: &str, levels: &str) {
 fn store(folder: &Path, origin: &Origin, csv: &str, levels: &str) -> std::io::Result<()> {
     fs::create_dir_all(folder)?;
     let path = folder.join(stem(origin));
-    replace(&path.with_extension("csv"), csv.as_bytes())?;
-    replace(&path.with_extension(LEVELS), levels.as_bytes())?;
-    replace(&path.with_extension("json"), &serde_json::to_vec_pretty(origin)?)
-}
-
-/// Writes a whole file by renaming, so that no reader sees half of it.
-pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut part = path.as_os_str().to_owned();
-    part.push(format!(".{}.part", std::process::id()));
-    let part = PathBuf::from(part);
-    let written = fs::File::create(&part).and_then(|mut file| {
-        std::io::Write::write_all(&mut file, bytes)?;
-        file.sync_all()
-    });
-    written.and_then(|()| fs::rename(&part, path)).inspect_err(|_| drop(fs::remove_file(&part)))
+    files::replace(&path.with_extension("csv"), csv.as_bytes())?;
+    files::replace(&path.with_extension(LEVELS), levels.as_bytes())?;
+    files::replace(&path.with_extension("json"), &serde_json::to_vec_pretty(origin)?)
 }
 
 /// Concepts that come with the program.

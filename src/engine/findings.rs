@@ -13,7 +13,6 @@ use super::{
     },
 };
 use crate::core::{
-    attack::scalars,
     error::{Error, Result},
     explain::{
         cam::{self, CamMap, Method},
@@ -24,6 +23,7 @@ use crate::core::{
         upsample::bilinear,
     },
     oracle::{Layers, Units},
+    scalars,
 };
 
 /// Cells per side of the map that is computed for a report.

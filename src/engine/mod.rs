@@ -27,6 +27,9 @@ pub mod trace;
 pub mod triage;
 pub mod worker;
 
+/// Reports and the interface write with it too.
+pub use crate::runtime::files;
+
 /// The two ends the interface holds of a running worker.
 #[derive(Debug, Clone)]
 pub struct Handle {

@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{browse::Kind, keep, sample};
+use super::{browse::Kind, files, keep, sample};
 
 /// A file that was opened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,9 +99,7 @@ fn write(file: &Path, text: &str) -> std::io::Result<()> {
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder)?;
     }
-    let aside = file.with_extension(format!("{}.tmp", std::process::id()));
-    fs::write(&aside, text)?;
-    fs::rename(&aside, file).inspect_err(|_| drop(fs::remove_file(&aside)))
+    files::replace(file, text.as_bytes())
 }
 
 #[cfg(test)]

@@ -21,8 +21,8 @@ use crate::{
         tensor::image as pixels,
     },
     engine::{
-        concepts::replace,
         dissect::{Data, Dissected, Plan, run::upsampling},
+        files,
         subject::Subject,
     },
 };
@@ -70,7 +70,7 @@ pub fn write(path: &Path, subject: &Subject, network: &mut dyn Layers, data: &Da
         unit(&mut page, row, strips.get(&(row.unit - 1)), about.iou);
     }
     page.push_str("</main></body></html>\n");
-    replace(path, page.as_bytes()).map_err(|e| Error::Input(format!("cannot write {}: {e}; give another --out", path.display())))
+    files::replace(path, page.as_bytes()).map_err(|e| Error::Input(format!("cannot write {}: {e}; give another --out", path.display())))
 }
 
 fn head(data: &Data, done: &Dissected, about: &About) -> String {

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use super::json::Context;
 use crate::core::{
-    attack::scalars,
     dissect::ConceptLabels,
     explain::{
         layers::{LayerChange, Settings, turning_point},
-        units::{Fill, Response, UnitChange, UnitTable},
+        units::{Fill, Response, UnitChange, UnitTable, nothing_passes},
     },
+    scalars,
     tensor::norm::Norms,
 };
 
@@ -371,7 +371,9 @@ pub fn mask_text(report: &MaskReport, context: &Context) -> String {
         }
     }
     let was = scalars::predicted(report.before.row(1)) == t0;
+    let all = matches!(report.fill, Fill::Clean) && nothing_passes(report.after.row(0), report.after.row(1));
     let verdict = match (was, report.recovered()) {
+        (false, true) if all => "recovered, as from any attack: everything passes here, so the adversarial image gives the clean logits",
         (true, _) => "the adversarial image was not misclassified in the first place",
         (false, true) => "recovered: the adversarial image is taken for its true class again",
         (false, false) => "not recovered",

@@ -1,20 +1,28 @@
 //! Pictures of images, perturbations and maps, as PNG.
 
-use std::path::Path;
+use std::{io::Cursor, path::Path};
 
-use image::RgbImage;
+use image::{ImageFormat, RgbImage};
 use ndarray::{ArrayView2, ArrayView3};
 
-use crate::core::{
-    colour,
-    error::{Error, Result},
-    explain::{psr::PsrMap, upsample},
-    tensor::image::to_rgb8,
+use crate::{
+    core::{
+        colour,
+        error::{Error, Result},
+        explain::{psr::PsrMap, upsample},
+        tensor::image::to_rgb8,
+    },
+    engine::files,
 };
 
-/// Writes a PNG.
+/// Writes a picture: in the format that the name ends in, else as PNG.
 pub fn save(path: &Path, picture: &RgbImage) -> Result<()> {
-    picture.save(path).map_err(|e| Error::Input(format!("cannot write {}: {e}; give a path in a folder you may write to", path.display())))
+    let format = ImageFormat::from_path(path).unwrap_or(ImageFormat::Png);
+    let mut bytes = Cursor::new(Vec::new());
+    picture
+        .write_to(&mut bytes, format)
+        .map_err(|e| Error::Parameter(format!("{} cannot be made ({e}); end the name in .png", path.display())))?;
+    files::save(path, bytes.get_ref())
 }
 
 /// An image in pixel space.

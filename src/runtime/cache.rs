@@ -11,16 +11,14 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::Write as _,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, SystemTime},
 };
 
 use prost::bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::paths;
+use super::{files, paths};
 use crate::core::{
     graph::{Instrumentation, Instrumented, Prepared, TapKind},
     onnx::{Graph, read},
@@ -100,16 +98,12 @@ impl GraphCache {
     }
 
     fn store(&self, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
         fs::create_dir_all(&self.folder)?;
-        let part = path.with_extension(format!("{}-{}.part", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed)));
-        let written = File::create_new(&part).and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.write_all(FOOTER)?;
-            file.write_all(format!("{:016x}", checksum(bytes)).as_bytes())?;
-            file.sync_all()
-        });
-        written.and_then(|()| fs::rename(&part, path)).inspect_err(|_| drop(fs::remove_file(&part)))
+        files::replace_with(path, |out| {
+            out.write_all(bytes)?;
+            out.write_all(FOOTER)?;
+            out.write_all(format!("{:016x}", checksum(bytes)).as_bytes())
+        })
     }
 
     /// Removes what was not used for the longest time until the folder is small enough, and what was left unfinished.
@@ -121,7 +115,7 @@ impl GraphCache {
             let used = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
             match path.extension().and_then(|e| e.to_str()) {
                 Some("onnx") => files.push((used, meta.len(), path)),
-                Some("part") if used.elapsed().is_ok_and(|age| age > ABANDONED) => drop(fs::remove_file(path)),
+                Some(files::PART) if used.elapsed().is_ok_and(|age| age > ABANDONED) => drop(fs::remove_file(path)),
                 _ => {}
             }
         }

@@ -14,6 +14,7 @@ pub mod discover;
 pub mod doctor;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+pub mod files;
 pub mod grad_model;
 pub mod install;
 pub mod interrupt;

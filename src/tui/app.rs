@@ -40,11 +40,11 @@ use crate::{
         Handle,
         command::{AttackRequest, Command, Target},
         event::Event,
+        files,
         findings::Findings,
         keep,
         recorded::Recorded,
         remember,
-        trace::file,
     },
     report::{self, Format},
 };
@@ -282,7 +282,7 @@ fn report(format: &Format, path: &Path, findings: &Findings) -> Result<String, S
     // A defect in drawing must not leave the dialog waiting for ever.
     let drawn = catch_unwind(AssertUnwindSafe(|| (format.bytes)(findings, &report::Options::default())));
     let bytes = drawn.map_err(|_| "an internal error ended the report; nothing was written".to_owned())?.map_err(|e| e.to_string())?;
-    file::write(path, &bytes).map_err(|e| e.to_string())?;
+    files::save(path, &bytes).map_err(|e| e.to_string())?;
     let lacks = if findings.missing.is_empty() { String::new() } else { format!(" ({})", findings.missing.join(" ")) };
     Ok(format!("wrote {}{lacks}", path.display()))
 }

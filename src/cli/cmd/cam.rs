@@ -15,7 +15,6 @@ use crate::{
         session::{Session, interruptible},
     },
     core::{
-        attack::scalars,
         error::Error,
         explain::{
             cam::{self, CamMap, METHODS, Method},
@@ -24,6 +23,7 @@ use crate::{
             upsample::bilinear,
         },
         oracle::{Layers as _, Oracle as _},
+        scalars,
     },
     report::{explain, json, npy, picture},
 };

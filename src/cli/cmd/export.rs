@@ -7,11 +7,7 @@ use clap::{ArgGroup, Args};
 use crate::{
     cli::{args::ModelArgs, exit::Done, progress, recorded, session::interruptible, tell},
     core::error::Error,
-    engine::{
-        findings::Findings,
-        recorded::Recorded,
-        trace::file::{self, Run},
-    },
+    engine::{files, findings::Findings, recorded::Recorded, trace::file::Run},
     report::{self, Options, run_json},
 };
 
@@ -70,7 +66,7 @@ impl ExportCommand {
         let findings = if needs_maps { self.complete(findings, model)? } else { findings };
         let options = Options { scale: self.scale };
         for (format, path) in wanted() {
-            file::write(path, &(format.bytes)(&findings, &options)?)?;
+            files::save(path, &(format.bytes)(&findings, &options)?)?;
             // With --json, stdout belongs to the object.
             tell::complain(format_args!("wrote {}", path.display()));
         }

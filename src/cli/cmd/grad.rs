@@ -1,6 +1,6 @@
 //! `psescope grad`: write the gradient graph of a model.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -8,11 +8,11 @@ use serde_json::json;
 use crate::{
     cli::{args::ModelArgs, exit::Done},
     core::{
-        error::Error,
         graph::{self, Instrumentation, Loss, TapKind},
         onnx::write,
     },
     engine::{
+        files,
         selftest::directional::{Check, directional},
         subject::{Subject, SubjectOptions},
     },
@@ -70,7 +70,7 @@ impl GradCommand {
         let coverage = graph::coverage(&subject.prepared);
         let built =
             graph::instrument(&subject.prepared, &Instrumentation { loss, image_gradient: true, taps, ..Instrumentation::default() })?;
-        save(output, &write::to_bytes(&built.graph))?;
+        files::save(output, &write::to_bytes(&built.graph))?;
         let check = self.check.then(|| checked(&subject, &self.model_args)).transpose()?;
         if self.json {
             say_json!(json!({
@@ -116,15 +116,5 @@ fn print_check(check: &Check, json: bool) -> std::io::Result<()> {
         let how = if check.float64 { "in float64" } else { "in float32, which limits it to about 1e-3" };
         say!("  finite differences along {} directions {how}: relative error {:.2e}", check.directions, check.error);
     }
-    Ok(())
-}
-
-/// Writes a file through a temporary one beside it.
-fn save(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let part = path.with_extension(format!("{}.part", std::process::id()));
-    std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, path)).map_err(|e| {
-        let _ = std::fs::remove_file(&part);
-        Error::Input(format!("cannot write {}: {e}; give a path in a folder you may write to", path.display()))
-    })?;
     Ok(())
 }

@@ -13,7 +13,6 @@ use crate::{
         session::interruptible,
     },
     core::{
-        attack::scalars,
         error::{Error, Result},
         explain::{
             cam::{self, Method},
@@ -25,6 +24,7 @@ use crate::{
             upsample::bilinear,
         },
         oracle::{Layers as _, Oracle as _, UnitGate, Units as _},
+        scalars,
         tensor::norm::Norms,
     },
     engine::concepts::concepts_for,

@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use clap::CommandFactory;
 use clap_mangen::Man;
 
-use crate::{cli::Cli, core::error::Error, engine::trace::file};
+use crate::{cli::Cli, core::error::Error, engine::files};
 
 const ENVIRONMENT: &[(&str, &str)] = &[
     ("PSESCOPE_*", "Every setting of the configuration that has one; the options above name theirs, psescope doctor lists them all."),
@@ -74,9 +74,9 @@ fn commands() -> Vec<String> {
 /// Every page, as files of a folder.
 pub fn write_all(folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder).map_err(|e| Error::Input(format!("cannot make {}: {e}; give another folder", folder.display())))?;
-    file::write(&folder.join("psescope.1"), &page(None)?)?;
+    files::save(&folder.join("psescope.1"), &page(None)?)?;
     for name in commands() {
-        file::write(&folder.join(format!("psescope-{name}.1")), &page(Some(&name))?)?;
+        files::save(&folder.join(format!("psescope-{name}.1")), &page(Some(&name))?)?;
     }
     Ok(())
 }

@@ -16,7 +16,6 @@ use crate::{
         session::interruptible,
     },
     core::{
-        attack::scalars,
         error::Error,
         explain::{
             psr,
@@ -24,9 +23,10 @@ use crate::{
         },
         onnx::{read, write},
         oracle::{Gated, Oracle as _, UnitGate},
+        scalars,
         tensor::{configs, norm::Norms},
     },
-    engine::{command::AttackRequest, run},
+    engine::{command::AttackRequest, files, run},
     report::network::{self, Adaptive, MaskReport},
 };
 
@@ -74,9 +74,12 @@ struct Which {
     /// These units.
     #[arg(long, value_name = "1,5,9", value_delimiter = ',', help_heading = "Mask")]
     units: Option<Vec<usize>>,
-    /// Every unit whose label or category contains this.
+    /// Every unit whose label contains this, or of this category.
     #[arg(long, value_name = "NAME", help_heading = "Mask")]
     concept: Option<String>,
+    /// The whole layer.
+    #[arg(long, help_heading = "Mask")]
+    all: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -111,12 +114,13 @@ impl MaskCommand {
     /// Runs the subcommand.
     pub fn run(self) -> anyhow::Result<Done> {
         let mut case = self.case.open(&self.model_args)?;
-        let labels = self.labels.of(&case.session.subject.sha256, &self.layer)?;
+        let labels = self.labels.of(&case.session, &self.layer)?;
         let step = case.at_step(self.step)?;
         let chosen = match (&self.which.units, &self.which.concept, &labels) {
             (Some(units), ..) => sorted(units.clone()),
             (None, Some(name), Some(labels)) => with_concept(labels, name, self.labels.iou)?,
             (None, Some(_), None) => return Err(no_labels("--concept", &self.layer)),
+            _ if self.which.all => (0..units::info(&case.session.network, &self.layer)?.units).collect(),
             _ => self.ranked(&mut case)?,
         };
         let network = &mut case.session.network;
@@ -169,6 +173,7 @@ impl MaskCommand {
         let origin = labels.as_ref().map(|l| l.origin().to_owned());
         match (&self.which.units, &self.which.concept) {
             (Some(_), _) => json!({"by": "units"}),
+            _ if self.which.all => json!({"by": "all"}),
             (_, Some(name)) => json!({"by": "concept", "concept": name, "iou": self.labels.iou, "labels": origin}),
             _ => {
                 json!({"by": "top", "k": self.which.top, "ranking": match self.by { By::Change => "change", By::Effect => "effect" }, "estimate": matches!(self.by, By::Effect)})
@@ -193,10 +198,7 @@ impl MaskCommand {
             ))
             .into());
         }
-        let fail =
-            |e: std::io::Error| Error::Input(format!("cannot write {}: {e}; give a path in a folder you may write to", path.display()));
-        let part = path.with_extension("onnx.part");
-        std::fs::write(&part, &bytes).and_then(|()| std::fs::rename(&part, path)).map_err(fail)?;
+        files::save(path, &bytes)?;
         Ok(path.display().to_string())
     }
 }

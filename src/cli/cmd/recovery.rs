@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::sensitivity::{choose, write};
+use super::sensitivity::choose;
 use crate::{
     cli::{
         args::{AttackArgs, ModelArgs, Print, output_dir},
@@ -15,6 +15,7 @@ use crate::{
     },
     core::{error::Error, oracle::Layers as _},
     engine::{
+        files,
         study::{
             self,
             recovery::{self, Plan, Ranking},
@@ -81,8 +82,8 @@ impl RecoveryCommand {
         }
         let curve = self.measure(&mut session, &plan)?;
         if let Some(dir) = &self.out {
-            write(&dir.join("recovery.csv"), &curve.to_csv())?;
-            write(&dir.join("recovery.json"), &curve.to_json().to_string())?;
+            files::save(&dir.join("recovery.csv"), curve.to_csv().as_bytes())?;
+            files::save(&dir.join("recovery.json"), curve.to_json().to_string().as_bytes())?;
         }
         self.print.say(|| curve.to_json(), || curve.to_csv(), || curve.to_text())?;
         Ok(Done::Yes)

@@ -18,7 +18,7 @@ use crate::{
         oracle::{LayerInfo, Oracle as _, Units as _},
     },
     engine::{
-        concepts,
+        concepts, files,
         study::{
             self, Response,
             journal::Journal,
@@ -134,7 +134,7 @@ impl SensitivityCommand {
             for (name, text) in
                 [("units.csv", study.units_csv()), ("layers.csv", study.layers_csv()), ("sensitivity.json", study.to_json().to_string())]
             {
-                write(&dir.join(name), &text)?;
+                files::save(&dir.join(name), text.as_bytes())?;
             }
         }
         self.print.say(|| study.to_json(), || study.units_csv(), || study.to_text(self.top, !self.no_plot))?;
@@ -264,7 +264,7 @@ impl SensitivityCommand {
                     let text = format!("several layers are studied; write --labels-from LAYER={file}, or choose one with --layer");
                     return Err(Error::Parameter(text).into());
                 }
-                _ => return Ok(Some(concepts::concepts_from(Path::new(file))?)),
+                _ => return Ok(Some(concepts::concepts_from(Path::new(file), layer)?)),
             }
         }
         Ok(if self.study.labels_from.is_empty() { concepts::concepts_for(&session.subject.sha256, &layer.name) } else { None })
@@ -285,10 +285,4 @@ pub fn choose(session: &Session, names: &[String]) -> anyhow::Result<Vec<LayerIn
         Ok(known.iter().find(|l| l.name == *name).cloned().ok_or_else(missing)?)
     };
     names.iter().map(find).collect()
-}
-
-/// Writes a result, replacing an older one whole.
-pub fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    let fail = |e: std::io::Error| Error::Input(format!("cannot write {}: {e}; give a folder you may write to", path.display()));
-    Ok(concepts::replace(path, text.as_bytes()).map_err(fail)?)
 }

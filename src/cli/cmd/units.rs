@@ -10,7 +10,7 @@ use crate::{
         case::{Case, CaseArgs},
         exit::Done,
         progress,
-        session::interruptible,
+        session::{Session, interruptible},
     },
     core::{
         dissect::{ConceptLabels, IOU_THRESHOLD},
@@ -55,7 +55,7 @@ pub struct UnitsCommand {
     /// Only the first N.
     #[arg(long, value_name = "N", help_heading = "Units")]
     top: Option<usize>,
-    /// Only units whose label or category contains this.
+    /// Only units whose label contains this, or of this category.
     #[arg(long, value_name = "NAME", help_heading = "Units")]
     concept: Option<String>,
     /// Smallest effect counted in the unit's promotion-suppression ratio, in logits.
@@ -81,10 +81,10 @@ pub struct LabelArgs {
 
 impl LabelArgs {
     /// The labels of a layer: from the named file, else the person's own dissection, else those that come with the model.
-    pub fn of(&self, model_sha256: &str, layer: &str) -> anyhow::Result<Option<ConceptLabels>> {
+    pub fn of(&self, session: &Session, layer: &str) -> anyhow::Result<Option<ConceptLabels>> {
         match &self.labels_from {
-            Some(path) => Ok(Some(concepts::concepts_from(path)?)),
-            None => Ok(concepts::concepts_for(model_sha256, layer)),
+            Some(path) => Ok(Some(concepts::concepts_from(path, &units::info(&session.network, layer)?)?)),
+            None => Ok(concepts::concepts_for(&session.subject.sha256, layer)),
         }
     }
 }
@@ -111,7 +111,7 @@ impl UnitsCommand {
     /// Runs the subcommand.
     pub fn run(self) -> anyhow::Result<Done> {
         let mut case = self.case.open(&self.model_args)?;
-        let labels = self.labels.of(&case.session.subject.sha256, &self.layer)?;
+        let labels = self.labels.of(&case.session, &self.layer)?;
         if labels.is_none() && (self.sort == Sort::Iou || self.concept.is_some()) {
             return Err(no_labels(if self.concept.is_some() { "--concept" } else { "--sort iou" }, &self.layer));
         }

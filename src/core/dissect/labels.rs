@@ -6,7 +6,10 @@ use super::{
     levels::Levels,
     result::{ResultTable, iou},
 };
-use crate::core::{error::Result, tensor::labels::clean};
+use crate::core::{
+    error::Result,
+    tensor::labels::{clean, clean_to},
+};
 
 /// What a unit agrees with best.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +28,9 @@ impl Concept {
         self.iou >= super::IOU_THRESHOLD
     }
 }
+
+/// Characters of an origin: it is read whole, not recognised.
+const LONGEST_ORIGIN: usize = 400;
 
 /// Concepts of the units of one layer. Show [`ConceptLabels::origin`] wherever the names are shown.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,7 +59,7 @@ impl ConceptLabels {
             units[row.unit - 1] =
                 Some(Concept { label: display_name(&row.label), category: clean(&row.category), iou: counted.unwrap_or(row.score) });
         }
-        Self { origin: clean(origin).into(), units, levels: None }
+        Self { origin: clean_to(origin, LONGEST_ORIGIN).into(), units, levels: None }
     }
 
     /// Together with what the same dissection measured of the units' values.
@@ -72,6 +78,12 @@ impl ConceptLabels {
         &self.origin
     }
 
+    /// The origin in a few words, for narrow places: what stands before the details.
+    pub fn origin_in_short(&self) -> &str {
+        let end = [": ", " (", ", "].iter().filter_map(|mark| self.origin.find(mark)).min();
+        self.origin.get(..end.unwrap_or(self.origin.len())).unwrap_or_default()
+    }
+
     /// Concept of a unit, counted from 0; `None` when no label's pixel met its mask or the unit is not in the file.
     pub fn unit(&self, unit: usize) -> Option<&Concept> {
         self.units.get(unit)?.as_ref()
@@ -87,10 +99,12 @@ impl ConceptLabels {
         self.units.is_empty()
     }
 
-    /// Units (from 0) that reach `iou` and whose label or category contains the text, best first. Case does not matter.
+    /// Units (from 0) that reach `iou` and whose label contains the text or whose category it is, best first. Case does not matter; no
+    /// text finds nothing.
     pub fn find(&self, text: &str, iou: f64) -> Vec<usize> {
         let text = text.trim().to_lowercase().replace('_', " ");
-        let hit = |c: &Concept| c.iou >= iou && (c.label.to_lowercase().contains(&text) || c.category.to_lowercase() == text);
+        let hit =
+            |c: &Concept| !text.is_empty() && c.iou >= iou && (c.label.to_lowercase().contains(&text) || c.category.to_lowercase() == text);
         let mut found: Vec<(usize, f64)> =
             self.units.iter().enumerate().filter_map(|(k, c)| c.as_ref().filter(|c| hit(c)).map(|c| (k, c.iou))).collect();
         found.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
@@ -116,6 +130,9 @@ mod tests {
     fn units_by_number() {
         let labels = ConceptLabels::from_result_csv(FILE.as_bytes(), "Broden\x1b[2J").unwrap();
         assert!(!labels.origin().contains('\x1b') && labels.origin().starts_with("Broden"));
+        let long = "dissection on a made set (672 images, six cut-outs), rule original".to_owned() + &", more".repeat(8);
+        let labels = ConceptLabels::from_result_csv(FILE.as_bytes(), &long).unwrap();
+        assert_eq!((labels.origin(), labels.origin_in_short()), (long.as_str(), "dissection on a made set"));
         let snow = labels.unit(2).unwrap();
         assert_eq!((snow.label.as_str(), snow.category.as_str()), ("mountain snowy", "scene"));
         // The file's three digits give way to the counts.
@@ -124,6 +141,7 @@ mod tests {
         assert!(labels.unit(1).is_none() && labels.unit(3).is_none());
         assert_eq!((labels.len(), labels.is_empty()), (3, false));
         assert_eq!(labels.find("Mountain_Snowy", 0.04), [2]);
+        assert!(labels.find(" ", 0.0).is_empty());
         assert_eq!((labels.find("scene", 0.0), labels.find("red", 0.04)), (vec![2], vec![]));
     }
 }

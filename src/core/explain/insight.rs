@@ -345,9 +345,14 @@ fn undone(u: &UndoneFacts) -> Sentence {
 }
 
 /// The least intrusive mask that brings the true class back: one that spares the clean image, then the one of the fewest units.
+pub fn best(masks: &[MaskFacts]) -> Option<&MaskFacts> {
+    masks.iter().filter(|m| m.recovered).min_by_key(|m| (!m.clean, m.units))
+}
+
+/// What the best of the masks does.
 fn tried(masks: &[MaskFacts]) -> Sentence {
     let plural = |n: usize| if n == 1 { "" } else { "s" };
-    let best = masks.iter().filter(|m| m.recovered).min_by_key(|m| (!m.clean, m.units));
+    let best = best(masks);
     let numbers = vec![("tried", masks.len() as f64), ("units", best.map_or(0.0, |m| m.units as f64))];
     let text = match best {
         Some(m) => {

@@ -9,7 +9,7 @@
 //!   `r = log2(b / s)`;
 //! * standardised change: change of the mean response over the standard deviation of that response on reference images.
 
-use ndarray::{Array1, Array2, Array4, ArrayView3, ArrayView4, Axis};
+use ndarray::{Array1, Array2, Array4, ArrayView1, ArrayView3, ArrayView4, Axis};
 
 use super::psr::{self, Kind};
 use crate::core::{
@@ -151,7 +151,8 @@ fn judged(effect_true: f32, effect_target: f32, settings: psr::Settings) -> (f32
     (cell.r, cell.kind)
 }
 
-fn info(network: &dyn Units, layer: &str) -> Result<LayerInfo> {
+/// The layer of this name; the error names some that there are.
+pub fn info(network: &dyn Units, layer: &str) -> Result<LayerInfo> {
     let all = network.unit_layers();
     all.iter().find(|l| l.name == layer).cloned().ok_or_else(|| {
         let some = all.iter().rev().take(5).map(|l| l.name.as_str()).collect::<Vec<_>>().join(", ");
@@ -247,6 +248,12 @@ pub fn gate(network: &mut dyn Units, case: Case, layer: &str, units: &[usize], f
 /// Logits `[2, K]` of the clean and the adversarial image through a gate.
 pub fn gated(network: &mut dyn Units, case: Case, gate: &UnitGate) -> Result<Array2<f32>> {
     network.gated_logits(case.both()?.view(), std::slice::from_ref(gate))
+}
+
+/// Whether both images give the same logits, up to rounding: then nothing of the perturbation gets past what was put back to clean.
+pub fn nothing_passes(clean: ArrayView1<f32>, adversarial: ArrayView1<f32>) -> bool {
+    let scale = clean.iter().fold(1.0f32, |m, v| m.max(v.abs()));
+    clean.iter().zip(adversarial).all(|(a, b)| (a - b).abs() <= 1e-5 * scale)
 }
 
 /// Units by sensitivity: largest absolute change of the mean response first, over its spread where that is known.

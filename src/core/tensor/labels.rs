@@ -181,6 +181,11 @@ pub fn find(names: &[String], text: &str) -> Result<usize> {
 /// A name without control characters, escape sequences, bidirectional overrides or line breaks, at most
 /// [`MAX_NAME`] characters, single spaces.
 pub fn clean(name: &str) -> String {
+    clean_to(name, MAX_NAME)
+}
+
+/// The same for a description: at most `most` characters.
+pub fn clean_to(name: &str, most: usize) -> String {
     let mut out = String::new();
     let mut chars = name.chars().peekable();
     while let Some(c) = chars.next() {
@@ -192,8 +197,8 @@ pub fn clean(name: &str) -> String {
         }
     }
     let joined = out.split_whitespace().collect::<Vec<_>>().join(" ");
-    match joined.char_indices().nth(MAX_NAME) {
-        Some(_) => joined.chars().take(MAX_NAME - 1).chain(['…']).collect(),
+    match joined.char_indices().nth(most) {
+        Some(_) => joined.chars().take(most.saturating_sub(1)).chain(['…']).collect(),
         None => joined,
     }
 }

@@ -19,7 +19,7 @@ use crate::{
         error::{Error, Result},
         tensor::{
             image as pixels,
-            labels::clean,
+            labels::clean_to,
             preprocess::Preprocess,
             resize::{Fit, Resize},
         },
@@ -69,7 +69,7 @@ impl Data {
         let line =
             read(&root.join("README.txt"), 1 << 20).ok().and_then(|b| Some(String::from_utf8_lossy(&b).lines().next()?.trim().to_owned()));
         let origin = line.filter(|l| !l.is_empty()).or(name).unwrap_or_else(|| root.display().to_string());
-        let origin = clean(&origin).chars().take(160).collect();
+        let origin = clean_to(&origin, 160);
         Ok(Self { root: root.to_owned(), broden, origin, key })
     }
 

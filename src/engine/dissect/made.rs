@@ -10,7 +10,7 @@ use crate::{
         dissect::{broden::to_picture, make},
         error::{Error, Result},
     },
-    engine::concepts::replace,
+    runtime::files,
 };
 
 /// Photos with polygons in `samples/parts.json`.
@@ -106,7 +106,7 @@ fn jpeg(picture: &RgbImage) -> Result<Vec<u8>> {
 }
 
 fn save(path: &Path, bytes: &[u8]) -> Result<()> {
-    replace(path, bytes).map_err(|e| failed(path, &e))
+    files::replace(path, bytes).map_err(|e| failed(path, &e))
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> Error {

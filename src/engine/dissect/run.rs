@@ -21,7 +21,7 @@ use crate::{
         control::Control,
         subject::Subject,
     },
-    runtime::Network,
+    runtime::{Network, files},
 };
 
 const STATE: &str = "dissection.json";
@@ -161,6 +161,9 @@ pub fn run(
             && [csv_path(plan, &layer.name), levels_path(plan, &layer.name)].iter().all(|p| p.is_file())
     };
     let todo: Vec<&LayerInfo> = plan.layers.iter().filter(|l| !is_done(&state, l)).collect();
+    // What an earlier run kept is used again, and stays.
+    let again = |l: &&LayerInfo| fs::rename(kept_path(plan, &l.name), store_path(plan, &l.name)).is_ok();
+    let kept: Vec<bool> = todo.iter().map(again).collect();
     let job = Job { subject, data, plan, control, images };
     let probed = probe::run(&job, network, &todo, progress)?;
     let mut cached: Vec<bool> = plan.layers.iter().map(|l| is_done(&state, l)).collect();
@@ -177,9 +180,13 @@ pub fn run(
         state.done.insert(layer.name.clone(), counted.details);
         save(plan, &state)?;
     }
-    if !plan.keep_activations {
-        for layer in &todo {
-            drop(fs::remove_file(store_path(plan, &layer.name)));
+    for (layer, kept) in todo.iter().zip(kept) {
+        let store = store_path(plan, &layer.name);
+        if kept || plan.keep_activations {
+            let failed = |e| Error::Input(format!("cannot rename {}: {e}; give another --out", store.display()));
+            fs::rename(&store, kept_path(plan, &layer.name)).map_err(failed)?;
+        } else {
+            drop(fs::remove_file(store));
         }
     }
     plan.layers
@@ -208,12 +215,18 @@ fn levels_path(plan: &Plan, layer: &str) -> PathBuf {
     plan.out.join(format!("{}-units.csv", file_stem(layer)))
 }
 
+/// Activations while a run needs them.
 pub(super) fn store_path(plan: &Plan, layer: &str) -> PathBuf {
     plan.out.join(format!("{}.mmap-inc", file_stem(layer)))
 }
 
+/// Complete activations that were asked for.
+fn kept_path(plan: &Plan, layer: &str) -> PathBuf {
+    plan.out.join(format!("{}.mmap", file_stem(layer)))
+}
+
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    concepts::replace(path, bytes).map_err(|e| Error::Input(format!("cannot write {}: {e}; give another --out", path.display())))
+    files::replace(path, bytes).map_err(|e| Error::Input(format!("cannot write {}: {e}; give another --out", path.display())))
 }
 
 fn save(plan: &Plan, state: &State) -> Result<()> {
@@ -235,6 +248,7 @@ fn state(plan: &Plan, probe: &str) -> Result<State> {
         _ => {
             for layer in &plan.layers {
                 drop(fs::remove_file(store_path(plan, &layer.name)));
+                drop(fs::remove_file(kept_path(plan, &layer.name)));
             }
             let state = State { probe: probe.to_owned(), ..State::default() };
             save(plan, &state)?;

@@ -2,7 +2,7 @@
 //! goes on with the images that are missing.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{File, OpenOptions},
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
 };
@@ -10,7 +10,10 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::core::error::{Error, Result};
+use crate::{
+    core::error::{Error, Result},
+    engine::files,
+};
 
 /// An open journal.
 pub struct Journal {
@@ -46,8 +49,7 @@ impl Journal {
             whole = format!("{settings}\n");
         }
         // Written anew, so that a line that was cut off does not run into the next one.
-        let part = path.with_extension("part");
-        fs::write(&part, whole).and_then(|()| fs::rename(&part, path)).map_err(fail)?;
+        files::replace(path, whole.as_bytes()).map_err(fail)?;
         let file = OpenOptions::new().append(true).open(path).map_err(fail)?;
         Ok((Self { path: path.to_owned(), file }, done))
     }
@@ -62,6 +64,8 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use serde_json::json;
 
     use super::*;

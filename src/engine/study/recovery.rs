@@ -9,10 +9,10 @@ use rand_chacha::ChaCha8Rng;
 use super::seed;
 use crate::{
     core::{
-        attack::scalars,
         error::{Error, Result},
         explain::recovery::{AtK, Right, at_k, ranking},
         oracle::{Gated, Oracle as _, Replacement, UnitGate, Units},
+        scalars,
     },
     engine::{command::AttackRequest, control::Control, run, subject::Subject},
 };

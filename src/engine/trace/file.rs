@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{self, BufWriter, Write},
+    io::{self, Write},
     path::Path,
     sync::Arc,
 };
@@ -21,9 +21,12 @@ use super::{
     maps::{self, Maps},
     store::numbers,
 };
-use crate::core::{
-    error::{Error, Result},
-    tensor::labels,
+use crate::{
+    core::{
+        error::{Error, Result},
+        tensor::labels,
+    },
+    runtime::files,
 };
 
 /// Version of the layout; files with a larger one are refused.
@@ -151,38 +154,7 @@ pub fn save(path: &Path, meta: &RunMeta, trace: &Trace) -> Result<()> {
 
 /// Writes a run and its explanations atomically.
 pub fn save_with(path: &Path, meta: &RunMeta, trace: &Trace, maps: &Maps) -> Result<()> {
-    write_with(path, |out| stream(out, meta, trace, maps))
-}
-
-/// Writes a file atomically: temporary file in the same folder, fsync, rename.
-pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_with(path, |out| out.write_all(bytes))
-}
-
-/// The same with what a function writes.
-fn write_with(path: &Path, content: impl Fn(&mut dyn Write) -> io::Result<()>) -> Result<()> {
-    let whole = |file: fs::File| -> io::Result<fs::File> {
-        let mut out = BufWriter::with_capacity(1 << 20, file);
-        content(&mut out)?;
-        out.into_inner().map_err(io::IntoInnerError::into_error)
-    };
-    let fail =
-        |e: &dyn std::fmt::Display| Error::Input(format!("cannot write {}: {e}; give a path in a folder you may write to", path.display()));
-    // A device or a pipe is written to, never replaced.
-    if fs::metadata(path).is_ok_and(|m| !m.is_file()) {
-        return fs::OpenOptions::new().write(true).open(path).and_then(whole).map(drop).map_err(|e| fail(&e));
-    }
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().ok_or_else(|| fail(&"it names no file"))?;
-    let part = folder.join(format!(".{}.{}.part", name.to_string_lossy(), std::process::id()));
-    let written = (|| {
-        whole(fs::File::create(&part)?)?.sync_all()?;
-        fs::rename(&part, path)
-    })();
-    written.map_err(|e| {
-        let _ = fs::remove_file(&part);
-        fail(&e)
-    })
+    files::save_with(path, |out| stream(out, meta, trace, maps))
 }
 
 /// The safetensors format, written piece by piece: the library would hold all recorded pictures twice over, and its metadata come in

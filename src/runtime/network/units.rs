@@ -166,11 +166,11 @@ impl Network {
         layers: &[UnitLayer],
         piece: usize,
     ) -> Result<Responses> {
-        let known = self.reference.take().filter(|k| k.layers == layers && k.pixels == reference);
-        let kept = match known {
-            Some(kept) => kept,
-            None => {
-                let mut maps = Vec::new();
+        let kept = match self.reference.take() {
+            Some(kept) if kept.layers == layers && kept.pixels == reference => kept,
+            last => {
+                // The memory of the last reference's maps serves this one's.
+                let mut maps = last.map_or_else(Vec::new, |l| l.maps);
                 let own = self.statistics_of(reference, layers, Some(&mut Base::Keep(&mut maps)), piece)?;
                 Reference { pixels: reference.to_owned(), layers: layers.to_vec(), maps, own }
             }
@@ -200,7 +200,7 @@ impl Network {
             let (logits, values) = values.split_at(1.min(values.len()));
             let mut reduced: Vec<ArrayD<f32>> = logits.iter().map(|v| v.to_owned()).collect();
             if let Some(Base::Keep(maps)) = &mut base {
-                **maps = values.iter().map(|v| v.as_standard_layout().into_owned()).collect();
+                keep(maps, values);
             }
             // An image is at no distance from itself.
             let maps = if let Some(Base::Known(maps)) = &base { Some(*maps) } else { None };
@@ -229,6 +229,18 @@ impl Network {
             return Err(mismatch());
         }
         Ok((inputs, n))
+    }
+}
+
+/// Copies values, where they fit into what is there already.
+fn keep(maps: &mut Vec<ArrayD<f32>>, values: &[ArrayViewD<f32>]) {
+    maps.truncate(values.len());
+    for (i, value) in values.iter().enumerate() {
+        match maps.get_mut(i) {
+            Some(map) if map.shape() == value.shape() => map.assign(value),
+            Some(map) => *map = value.as_standard_layout().into_owned(),
+            None => maps.push(value.as_standard_layout().into_owned()),
+        }
     }
 }
 

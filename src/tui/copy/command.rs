@@ -50,6 +50,11 @@ pub fn command(model: &Model) -> String {
         Screen::Pixels => pixels_map(model, run, &mut line),
         Screen::Cam => activation_map(model, run, &mut line),
         Screen::Layers => {
+            if let Some(mask) = &model.layers.patched {
+                line.case("mask", model, run).option("--layer", &mask.layer).word("--all");
+                line.option("--patch", "clean").step(model);
+                return line.flags(model).word("--json").done();
+            }
             line.case("layers", model, run);
             line.option("--layers", if model.layers.all { "all" } else { "auto" });
             if model.layers.over {

@@ -7,7 +7,7 @@ use ratatui::{buffer::Buffer, layout::Rect};
 use super::{cam, layers, units};
 use crate::{
     core::explain::{
-        insight::{Facts, LayerFacts, MaskFacts, PlaceFacts, Sentence, Topic, TypeFacts, UndoneFacts, UnitFacts, sentences},
+        insight::{Facts, LayerFacts, MaskFacts, PlaceFacts, Sentence, Topic, TypeFacts, UndoneFacts, UnitFacts, best, sentences},
         layers::{Settings, turning_point},
         psr::{self as ratio, Mode},
         units::{Fill, most_moved},
@@ -73,7 +73,8 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
                 Topic::Type => Screen::Pixels,
                 Topic::Place => Screen::Cam,
                 Topic::Layers => Screen::Layers,
-                Topic::Units | Topic::Undone => Screen::Units,
+                Topic::Units => Screen::Units,
+                Topic::Undone => undone_on(&masks(model)),
             }
         }
         Msg::Compute => {
@@ -121,6 +122,12 @@ pub fn wanted(model: &Model) -> Vec<Ask> {
         asks.push(Ask::Undo { layer });
     }
     asks
+}
+
+/// The screen where the masks were tried that the sentence speaks of.
+fn undone_on(masks: &[MaskFacts]) -> Screen {
+    let layer = best(masks).or(masks.last()).is_some_and(|m| m.how == layers::WHOLE);
+    if layer { Screen::Layers } else { Screen::Units }
 }
 
 fn flipped(model: &Model) -> bool {
@@ -278,6 +285,7 @@ fn block(model: &Model, facts: &Facts, said: &[Sentence], (at, topic): (usize, T
         Topic::Place => ("Where on the image", "3 CAM"),
         Topic::Layers => ("Through which layers", "4 Layers"),
         Topic::Units => ("Through which units", "5 Units"),
+        Topic::Undone if undone_on(&facts.masks) == Screen::Layers => ("What undoes it", "4 Layers"),
         Topic::Undone => ("What undoes it", "5 Units"),
     };
     let mut out = vec![(format!("{title} {dot} {screen}"), Role::Title)];

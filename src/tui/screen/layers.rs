@@ -3,8 +3,11 @@
 use ratatui::{buffer::Buffer, layout::Rect};
 
 use crate::{
-    core::explain::layers::{LayerChange, Settings, turning_point},
-    engine::inspect::{Answer, Ask, Over},
+    core::explain::{
+        layers::{LayerChange, Settings, turning_point},
+        units::Fill,
+    },
+    engine::inspect::{Answer, Ask, Mask, Over},
     tui::{
         effect::Effect,
         keymap::Binding,
@@ -12,6 +15,11 @@ use crate::{
         model::Model,
         msg::Action,
         network::{self, Typing},
+        notice::Severity,
+        screen::{
+            masked::{self, Panel},
+            units::Applied,
+        },
         text,
         theme::{Role, Theme},
         view::draw,
@@ -77,6 +85,8 @@ pub struct State {
     pub all: bool,
     /// Whether the cosine over the steps is wanted.
     pub over: bool,
+    /// The layer that is put back to its activation on the clean image: all its units.
+    pub patched: Option<Mask>,
 }
 
 /// What can be asked.
@@ -86,6 +96,8 @@ pub enum Msg {
     Go(Go),
     /// The units of the layer.
     Open,
+    /// Put the whole layer back to clean, or take that back.
+    Patch,
     /// Next order.
     Sort,
     /// Turn the order round.
@@ -111,6 +123,7 @@ pub const KEYS: &[Binding] = &[
     key(Msg::Open, "layers-open", "Shows the units of the layer.", "units", "<enter>"),
     key(Msg::Go(Go::Rows(1)), "layers-down", "Next layer.", "layer", "j <down>"),
     key(Msg::Go(Go::Rows(-1)), "layers-up", "Previous layer.", "layer", "k <up>"),
+    key(Msg::Patch, "layers-patch", "Puts the whole layer back to its activation on the clean image; again takes that back.", "patch", "P"),
     key(Msg::Over, "layers-over", "Cosine over the kept steps, or hides it.", "over time", "i"),
     key(Msg::Sort, "layers-sort", "Sorts by network order, cosine, relative change, promoted, suppressed units.", "sort", "s"),
     key(Msg::Filter, "layers-filter", "Shows layers whose name or operator contains a text.", "filter", "/"),
@@ -133,6 +146,7 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
                 super::units::show(model, name);
             }
         }
+        Msg::Patch => patch(model),
         Msg::Sort => model.layers.sort = model.layers.sort.next(),
         Msg::Reverse => model.layers.reversed = !model.layers.reversed,
         Msg::Filter => {
@@ -151,7 +165,8 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
 /// What the screen asks the worker.
 pub fn wanted(model: &Model) -> Vec<Ask> {
     let all = model.layers.all;
-    let mut asks = vec![Ask::Layers { all }];
+    let mut asks: Vec<Ask> = model.layers.patched.iter().cloned().map(Ask::Mask).collect();
+    asks.push(Ask::Layers { all });
     if model.layers.over && !model.running() {
         asks.push(Ask::Over { all });
     }
@@ -198,28 +213,66 @@ pub fn chosen(model: &Model) -> Option<&LayerChange> {
 
 fn go(model: &mut Model, to: Go) {
     let rows = visible(model);
-    let to = to.to(position(model, &rows), rows.len(), room(board(layout::body(model)).table));
+    let to = to.to(position(model, &rows), rows.len(), room(board(model, layout::body(model)).table));
     model.layers.selected = rows.get(to).map(|(_, c)| c.info.name.clone());
+}
+
+/// How the units of a whole layer were chosen.
+pub const WHOLE: &str = "the whole layer";
+
+/// The patch in force, if it is this mask.
+pub fn applied(model: &Model, mask: &Mask) -> Option<Applied> {
+    let mask = model.layers.patched.clone().filter(|m| m == mask)?;
+    Some(Applied { mask, how: WHOLE.to_owned() })
+}
+
+/// Patches the chosen layer, or takes its patch back; a patch of another layer gives way.
+fn patch(model: &mut Model) {
+    if let Some(why) = model.without_model() {
+        return model.tell(Severity::Info, why);
+    }
+    let Some(info) = chosen(model).map(|c| &c.info) else {
+        return model.tell(Severity::Info, "the layers are not there yet");
+    };
+    let mask = Mask { layer: info.name.clone(), units: (0..info.units).collect(), fill: Fill::Clean };
+    model.layers.patched = (model.layers.patched.as_ref() != Some(&mask)).then_some(mask);
+    model.network.retry();
 }
 
 struct Board {
     line: Rect,
     table: Rect,
     chart: Option<Rect>,
+    patch: Option<Rect>,
 }
 
-fn board(body: Rect) -> Board {
+/// Columns of the patch beside the chart, and of the chart that must remain.
+const PATCH: (u16, u16) = (58, 50);
+
+fn board(model: &Model, body: Rect) -> Board {
+    let patched = model.layers.patched.is_some();
     let line = Rect { height: 1.min(body.height), ..body };
     let rest = Rect { y: body.y + line.height, height: body.height - line.height, ..body };
-    let low = if rest.height >= 17 { (rest.height * 3 / 10).clamp(7, 14) } else { 0 };
+    let low = match rest.height {
+        17.. => (rest.height * 3 / 10).clamp(7, 14),
+        // No chart, and the verdict in plain lines.
+        height if patched => 4.min(height / 2),
+        _ => 0,
+    };
     let table = Rect { height: rest.height - low, ..rest };
-    Board { line, table, chart: (low > 0).then_some(Rect { y: table.bottom(), height: low, ..rest }) }
+    let under = (low > 0).then_some(Rect { y: table.bottom(), height: low, ..rest });
+    let Some(under) = under.filter(|_| patched) else { return Board { line, table, chart: under, patch: None } };
+    if under.width < PATCH.0 + PATCH.1 || low < 7 {
+        return Board { line, table, chart: None, patch: Some(under) };
+    }
+    let chart = Rect { width: under.width - PATCH.0 - 1, ..under };
+    Board { line, table, chart: Some(chart), patch: Some(Rect { x: chart.right() + 1, width: PATCH.0, ..under }) }
 }
 
 /// A click chooses a row.
 pub fn clicked(model: &mut Model, body: Rect, x: u16, y: u16) {
     let rows = visible(model);
-    if let Some(at) = row_at(board(body).table, (x, y), position(model, &rows), rows.len()) {
+    if let Some(at) = row_at(board(model, body).table, (x, y), position(model, &rows), rows.len()) {
         model.layers.selected = Some(rows[at].1.info.name.clone());
     }
 }
@@ -242,7 +295,7 @@ const COLUMNS: &[Column] = &[
 /// Draws the screen.
 pub fn view(model: &Model, body: Rect, buf: &mut Buffer) {
     let theme = &model.theme;
-    let places = board(body);
+    let places = board(model, body);
     let Some(all) = changes(model, model.layers.all) else {
         let what = network::lacking(model).unwrap_or_else(|| "Comparing clean and adversarial activations of every layer.".into());
         return draw::centred(buf, body, &[(what, theme.style(Role::Dim))]);
@@ -251,17 +304,40 @@ pub fn view(model: &Model, body: Rect, buf: &mut Buffer) {
     summary(model, all, rows.len(), places.line, buf);
     let turning = turning(model);
     let over = over(model);
-    let row = |i: usize| line(theme, rows[i], turning, over, usize::from(COLUMNS[10].width));
+    let patched = model.layers.patched.as_ref().map(|m| m.layer.as_str());
+    let row = |i: usize| Line {
+        mark: mark(theme, patched == Some(&rows[i].1.info.name), turning == Some(rows[i].0)),
+        ..line(rows[i], turning, theme, over, usize::from(COLUMNS[10].width))
+    };
     if rows.is_empty() {
         draw::centred(buf, places.table, &[("No layer fits: Esc forgets the filter.".into(), theme.style(Role::Dim))]);
     } else {
         let position = position(model, &rows);
         // Without curves their column would only take room.
         let columns: Vec<Column> = COLUMNS.iter().map(|c| if c.title == "over steps" && over.is_none() { gone(c) } else { *c }).collect();
-        Table { lead: ("layer", 14, 60), columns: &columns, count: rows.len(), position, row: &row }.draw(theme, places.table, buf);
+        Table { lead: ("layer", 14, 60), columns: &columns, count: rows.len(), position, row: &row, tall: None }.draw(
+            theme,
+            places.table,
+            buf,
+        );
     }
     if let Some(area) = places.chart {
         chart(model, all, area, buf);
+    }
+    if let Some((mask, area)) = model.layers.patched.as_ref().zip(places.patch) {
+        let title = format!("{} put back to clean", mask.layer);
+        let list = format!("All {} units have their values on the clean image. P on this layer takes that back.", mask.units.len());
+        masked::draw(model, Panel { mask: Some(mask), title, list: Some(list), ..Panel::default() }, area, buf);
+    }
+}
+
+/// The layer put back, the turning point, or both.
+fn mark(theme: &Theme, patched: bool, turning: bool) -> &'static str {
+    match (patched, turning) {
+        (true, true) => theme.glyph("P◆", "PT"),
+        (true, false) => "P",
+        (false, true) => theme.glyph("◆", "T"),
+        (false, false) => "",
     }
 }
 
@@ -277,14 +353,14 @@ fn over(model: &Model) -> Option<&Over> {
     }
 }
 
-fn line(theme: &Theme, (at, c): (usize, &LayerChange), turning: Option<usize>, over: Option<&Over>, columns: usize) -> Line {
+fn line((at, c): (usize, &LayerChange), turning: Option<usize>, theme: &Theme, over: Option<&Over>, columns: usize) -> Line {
     let optional = |v: Option<f64>, digits: usize| v.map_or_else(|| "-".to_owned(), |v| format!("{v:.digits$}"));
     let parted = turning.is_some_and(|t| at >= t);
     let row = over.and_then(|o| o.cosines.iter().find(|(name, _)| *name == c.info.name));
     let values: Vec<Option<f32>> = row.map(|(_, v)| v.iter().map(|v| v.map(|v| v as f32)).collect()).unwrap_or_default();
     let plain = |text: String| (text, Role::Text);
     Line {
-        mark: if Some(at) == turning { theme.glyph("◆", "T") } else { "" },
+        mark: "",
         lead: c.info.name.clone(),
         cells: vec![
             plain(c.info.units.to_string()),
@@ -358,7 +434,9 @@ fn chart(model: &Model, all: &[LayerChange], area: Rect, buf: &mut Buffer) {
         }
         None => {
             let at = all.iter().position(|c| c.info.name == here.info.name);
-            ("cosine of clean and adversarial activation over the layers".to_owned(), all.iter().map(|c| values(c.cosine)).collect(), at)
+            let long = area.width >= 64;
+            let title = if long { "cosine of clean and adversarial activation over the layers" } else { "cosine over the layers" };
+            (title.to_owned(), all.iter().map(|c| values(c.cosine)).collect(), at)
         }
     };
     let waits = model.layers.over && over(model).is_none();

@@ -8,11 +8,12 @@ mod charts;
 pub mod closer;
 pub mod insight;
 pub mod layers;
+pub mod masked;
 pub mod pixel_views;
 pub mod pixels;
 pub mod triage;
 pub mod units;
-mod units_view;
+pub mod units_view;
 pub mod versus;
 
 /// A screen.

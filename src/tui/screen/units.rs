@@ -9,7 +9,7 @@ pub use super::units_view::{clicked, view};
 use crate::{
     core::{
         dissect::{ConceptLabels, IOU_THRESHOLD},
-        explain::units::{Fill, UnitChange},
+        explain::units::{Fill, UnitChange, nothing_passes},
         scalars,
     },
     engine::{
@@ -255,7 +255,10 @@ pub fn arrived(model: &mut Model, step: usize, ask: &Ask, answer: &Answer) {
             if model.trace().and_then(|t| t.step(step)).is_none_or(|r| r.predicted == run.label) {
                 return;
             }
-            let Some(applied) = model.units.masks.iter().rev().find(|m| m.mask == *mask).cloned() else { return };
+            let by_hand = model.units.masks.iter().rev().find(|m| m.mask == *mask).cloned();
+            // That a layer which everything passes through undoes it is true of every attack, and says nothing about this one.
+            let layer = || layers::applied(model, mask).filter(|_| !nothing_passes(logits[0].view(), logits[1].view()));
+            let Some(applied) = by_hand.or_else(layer) else { return };
             let new = Tried { at, applied, recovered: right(&logits[1]), clean: right(&logits[0]) };
             if !model.units.tried.contains(&new) {
                 model.units.tried.push(new);

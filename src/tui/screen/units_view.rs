@@ -5,10 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use ndarray::{Array1, Array2, s};
+use ndarray::{Array2, s};
 use ratatui::{buffer::Buffer, layout::Rect};
 
-use super::units;
+use super::{
+    masked::{self, Panel},
+    units,
+};
 use crate::{
     core::{
         colour::kind_sign,
@@ -19,10 +22,7 @@ use crate::{
             upsample::bilinear,
         },
     },
-    engine::{
-        event::Opened,
-        inspect::{Answer, Ask},
-    },
+    engine::event::Opened,
     tui::{
         layout,
         model::Model,
@@ -68,8 +68,21 @@ struct Board {
     mask: Rect,
 }
 
-fn board(body: Rect) -> Board {
-    let line = Rect { height: 1.min(body.height), ..body };
+/// Where the names come from, in whole: lines below the first one, when there is room for all of them.
+fn origin(model: &Model, body: Rect) -> Vec<String> {
+    let labels = network::table(model, model.units.layer.clone()).and_then(|(_, labels)| labels);
+    let lines = labels.map_or_else(Vec::new, |l| text::wrap(&told(l), usize::from(body.width.saturating_sub(2))));
+    // On a small terminal the rows need the room.
+    if body.height >= 16 && lines.len() <= usize::from(body.height / 12) { lines } else { Vec::new() }
+}
+
+/// What to know about names.
+pub fn told(labels: &ConceptLabels) -> String {
+    format!("names: {}; in brackets below IoU .04", labels.origin())
+}
+
+fn board(model: &Model, body: Rect) -> Board {
+    let line = Rect { height: (1 + origin(model, body).len() as u16).min(body.height), ..body };
     let rest = Rect { y: body.y + line.height, height: body.height - line.height, ..body };
     if rest.width < 76 || rest.height < 13 {
         let low = 4.min(rest.height / 2);
@@ -92,7 +105,7 @@ fn board(body: Rect) -> Board {
 
 /// Rows that fit into the table.
 pub fn rows_shown(model: &Model) -> usize {
-    room(board(layout::body(model)).table)
+    room(board(model, layout::body(model)).table)
 }
 
 /// Units whose rows are on the screen.
@@ -105,7 +118,7 @@ pub fn on_screen(model: &Model) -> Vec<usize> {
 /// A click chooses a row.
 pub fn clicked(model: &mut Model, body: Rect, x: u16, y: u16) {
     let rows = units::visible(model);
-    if let Some(at) = row_at(board(body).table, (x, y), units::position(model, &rows), rows.len()) {
+    if let Some(at) = row_at(board(model, body).table, (x, y), units::position(model, &rows), rows.len()) {
         model.units.cursor = Some(rows[at].unit);
     }
 }
@@ -113,7 +126,7 @@ pub fn clicked(model: &mut Model, body: Rect, x: u16, y: u16) {
 /// Draws the screen.
 pub fn view(model: &Model, opened: &Opened, cache: &mut ViewCache, body: Rect, buf: &mut Buffer) {
     let theme = &model.theme;
-    let places = board(body);
+    let places = board(model, body);
     let Some((table, labels)) = network::table(model, model.units.layer.clone()) else {
         let what = network::lacking(model).unwrap_or_else(|| "Looking at the units of this layer.".into());
         return draw::centred(buf, body, &[(what, theme.style(Role::Dim))]);
@@ -139,20 +152,30 @@ fn summary(model: &Model, table: &UnitTable, labels: Option<&ConceptLabels>, sho
     let count = table.units.len();
     let shown = if shown == count { format!("{count} units") } else { format!("{shown} of {count} units") };
     let order = format!("by {}{}", state.sort.name(), if state.reversed { " reversed" } else { "" });
-    let mut parts = vec![table.layer.name.clone(), shown, order];
+    let whole = origin(model, layout::body(model));
+    let mut parts = vec![table.layer.name.clone()];
+    if let Some(labels) = labels.filter(|_| whole.is_empty()) {
+        parts.push(format!("names: {} (? says more)", labels.origin_in_short()));
+    }
+    parts.extend([shown, order]);
     if !state.selection.is_empty() {
         parts.push(format!("{} selected", state.selection.len()));
     }
     if units::measuring(model) {
         parts.push("measuring".into());
     }
-    parts.push(labels.map_or_else(|| "no concept names".into(), |l| format!("names: {}; in brackets below IoU .04", l.origin())));
+    if labels.is_none() {
+        parts.push("no concept names".into());
+    }
     if let Some(images) = &table.spread {
         parts.push(format!("sd: change over the spread in {images}"));
     }
     let x = typed(model, &state.filter, area, buf);
     let room = area.right().saturating_sub(x + 1);
     draw::text(buf, x, area.y, room, &text::truncate(&parts.join(dot), usize::from(room), theme.ellipsis()), theme.style(Role::Accent));
+    for (line, y) in whole.iter().zip(area.y + 1..area.bottom()) {
+        draw::text(buf, area.x + 1, y, area.width.saturating_sub(2), line, theme.style(Role::Dim));
+    }
 }
 
 fn rows_table(model: &Model, rows: &[&UnitChange], labels: Option<&ConceptLabels>, area: Rect, buf: &mut Buffer) {
@@ -179,7 +202,7 @@ fn rows_table(model: &Model, rows: &[&UnitChange], labels: Option<&ConceptLabels
         line
     };
     let lead = if labels.is_some() { ("unit, concept", 15, 40) } else { ("unit", 6, 12) };
-    Table { lead, columns, count: rows.len(), position, row: &row }.draw(theme, area, buf);
+    Table { lead, columns, count: rows.len(), position, row: &row, tall: None }.draw(theme, area, buf);
 }
 
 /// A concept's name; in brackets where it is only the best match of a unit that matches nothing well.
@@ -277,88 +300,27 @@ fn maps(
     }
 }
 
-/// The class with the largest logit, and its probability.
-fn prediction(model: &Model, z: &Array1<f32>) -> (usize, f32, String) {
-    let class = crate::core::scalars::predicted(z.view());
-    let max = z.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let prob = 1.0 / z.iter().map(|v| (v - max).exp()).sum::<f32>();
-    (class, prob, model.short_label(class))
-}
-
 /// What is masked, and what that does to both predictions and both logits.
 fn mask(model: &Model, table: &UnitTable, area: Rect, buf: &mut Buffer) {
-    let theme = &model.theme;
-    let arrow = theme.glyph("→", "->");
     let applied = model.units.masks.last().filter(|m| m.mask.layer == table.layer.name);
-    let after = applied.and_then(|m| match network::answer(model, Ask::Mask(m.mask.clone()))? {
-        Answer::Mask(logits) => Some(logits),
-        _ => None,
-    });
-    let (t0, t) = table.classes;
-    let mut lines: Vec<(String, Role)> = Vec::new();
-    let verdict = match (applied, after) {
-        (None, _) => {
-            lines.push(("Space selects, x zeroes, P puts back to clean, K the first k, C a concept.".into(), Role::Dim));
-            None
-        }
-        (Some(_), None) => Some((network::lacking(model).unwrap_or_else(|| "computing".into()), Role::Warn)),
-        (Some(_), Some(after)) => {
-            let (right, kept) = (prediction(model, &after[1]).0 == t0, prediction(model, &after[0]).0 == t0);
-            Some(match (right, kept) {
-                (true, _) if prediction(model, &table.logits[1]).0 == t0 => ("At this step the true class was not lost.".into(), Role::Dim),
-                (true, true) => ("The true class is back; the clean image keeps it.".into(), Role::Good),
-                (true, false) => ("The true class is back, but the clean image lost it.".into(), Role::Warn),
-                (false, true) => ("The true class is not back.".into(), Role::Text),
-                (false, false) => ("The true class is not back, and the clean image lost it.".into(), Role::Error),
-            })
-        }
-    };
-    lines.extend(verdict);
-    for (row, name) in [(1, "x'"), (0, "x0")] {
-        let (_, p, before) = prediction(model, &table.logits[row]);
-        let mut line = format!("{name} {before} {}", text::prob(p));
-        if let Some(after) = after {
-            let (_, p, class) = prediction(model, &after[row]);
-            line.push_str(&format!(" {arrow} {class} {}", text::prob(p)));
-        }
-        lines.push((line, Role::Text));
-    }
-    for (class, role, name) in [(t0, Role::TrueClass, "true"), (t, Role::TargetClass, "target")] {
-        let z = |logits: &Array1<f32>| logits.get(class).copied().unwrap_or(f32::NAN);
-        let mut line = format!("{name} logit on x' {:.2}", z(&table.logits[1]));
-        if let Some(after) = after {
-            line.push_str(&format!(" {arrow} {:.2} ({})", z(&after[1]), text::signed(z(&after[1]) - z(&table.logits[1]))));
-        }
-        lines.push((line, role));
-    }
-    if let Some(m) = applied {
+    let s = if applied.is_some_and(|m| m.mask.units.len() == 1) { "" } else { "s" };
+    let list = applied.map(|m| {
         let list = m.mask.units.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
-        lines.push((format!("{} unit{} {}: {list}", m.mask.units.len(), if m.mask.units.len() == 1 { "" } else { "s" }, m.how), Role::Dim));
-    }
-    if after.is_none() && applied.is_none() {
-        lines.push(("Effects on the logits are first-order estimates (est.); E measures those on the screen.".into(), Role::Dim));
-    }
-    let title = match applied {
-        None => "what stops it".to_owned(),
-        Some(m) => {
+        format!("{} unit{s} {}: {list}", m.mask.units.len(), m.how)
+    });
+    let title = applied.map_or_else(
+        || "what stops it".to_owned(),
+        |m| {
             let word = if m.mask.fill == Fill::Zero { "zeroed" } else { "put back to clean" };
-            let s = if m.mask.units.len() == 1 { "" } else { "s" };
             format!("{} unit{s} {word}", m.mask.units.len())
-        }
+        },
+    );
+    let panel = Panel {
+        mask: applied.map(|m| &m.mask),
+        title,
+        list,
+        keys: "Space selects, x zeroes, P puts back to clean, K the first k, C a concept.",
+        more: "Effects on the logits are first-order estimates (est.); E measures those on the screen.",
     };
-    let inner = if area.height >= 6 { draw::frame(theme, area, &title, "", false, buf) } else { area };
-    if area.height < 6 {
-        lines.insert(usize::from(applied.is_some()), (title, Role::Dim));
-    }
-    let mut y = inner.y;
-    for (line, role) in lines {
-        let wrapped = text::wrap(&line, usize::from(inner.width.saturating_sub(2)));
-        let wrapped = if area.height < 6 { wrapped.into_iter().take(1).collect() } else { wrapped };
-        for part in wrapped {
-            if y < inner.bottom() {
-                draw::text(buf, inner.x + 1, y, inner.width.saturating_sub(2), &part, theme.style(role));
-                y += 1;
-            }
-        }
-    }
+    masked::draw(model, panel, area, buf);
 }
