@@ -212,7 +212,8 @@ fn apgd_agrees_and_goes_back_to_the_same_best_images() {
 
 #[test]
 fn strattack_agrees_also_with_overlapping_windows_and_as_released() {
-    let cases: &[(&str, bool, &[(&str, &str)])] = &[
+    type Case<'a> = (&'a str, bool, &'a [(&'a str, &'a str)]);
+    let cases: &[Case] = &[
         ("residual", false, &[("group", "4")]),
         ("residual", true, &[("group", "3"), ("stride", "2"), ("eps", "0.4"), ("refine", "no")]),
         ("attention", false, &[("group", "5"), ("variant", "released")]),

@@ -203,6 +203,16 @@ mod tests {
         }
         assert_eq!(ort_resident::fetch(&kept.unwrap()).unwrap(), begin() * 16.0);
         assert_eq!(replay.recordings.len(), 2, "{:?}", replay.recordings);
+        // Memory was short: everything begins anew, under numbers that were never given before.
+        let given = replay.next;
+        replay.forget();
+        assert!(replay.buffers.is_empty() && replay.recordings.is_empty());
+        let value = ort_resident::fetch(&state).unwrap();
+        for step in 1..=4 {
+            state = replay.advance(&mut session, &[("x", Feed::Held(&state))], &["y"], &[]).unwrap().0.remove(0);
+            assert_eq!(ort_resident::fetch(&state).unwrap(), &value * 2_f32.powi(step));
+        }
+        assert!(replay.recordings.values().all(|number| *number >= given) && !replay.recordings.is_empty());
         // What is sent lands in one buffer, what is read comes back from one.
         for value in [3.0, -1.0, 5.0] {
             let sent = Array::F32(begin() * value);

@@ -151,6 +151,9 @@ struct Walk {
     back: bool,
 }
 
+/// Takes a step of a length, with the share of it beside momentum; logits, and the loss to be raised.
+type Advance<'f, 'a, 'b> = dyn FnMut(&mut Place<'a, 'b>, f32, f32) -> Result<(Array1<f32>, f32)> + 'f;
+
 /// Where a pass takes place.
 enum Place<'a, 'b> {
     Here(Box<Walk>),
@@ -172,13 +175,8 @@ impl Setup {
         self.walk(place, journal, &mut |place, step, keep| self.evaluate(oracle, problem, place, step, keep))
     }
 
-    /// The loop: `advance` takes a step of a length, `keep` of it beside momentum, and gives logits and the loss to be raised.
-    fn walk<'a, 'b>(
-        &self,
-        mut place: Place<'a, 'b>,
-        journal: &mut Journal,
-        advance: &mut dyn FnMut(&mut Place<'a, 'b>, f32, f32) -> Result<(Array1<f32>, f32)>,
-    ) -> Result<Outcome> {
+    /// The loop, wherever its steps are taken.
+    fn walk<'a, 'b>(&self, mut place: Place<'a, 'b>, journal: &mut Journal, advance: &mut Advance<'_, 'a, 'b>) -> Result<Outcome> {
         let mut step_size = 2.0 * self.eps;
         let (mut logits, mut loss) = advance(&mut place, 0.0, 0.0)?;
         let mut number = self.record(&place, journal, &logits, loss, step_size)?;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use ndarray::{Array3, ArrayView3, ArrayView4, Axis};
 
-use super::{Picture, Problem, Remote, constant_search::Lane, goal::Judged, strattack::Trail};
+use super::{Picture, Problem, Remote, admm::Trail, constant_search::Lane, goal::Judged};
 use crate::core::{
     error::{Error, Result},
     oracle::{Objective, Oracle},

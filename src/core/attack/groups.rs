@@ -95,9 +95,9 @@ impl Window {
 }
 
 /// `out_g = q_g max(0, 1 - threshold / ||q_g||)` for each window of a class; pixels outside keep q. All windows are
-/// measured on q before any is written, so that overlapping ones (released mode) overwrite: the last wins.
-pub(super) fn shrink(class: &[Window], q: &Array3<f32>, threshold: f64) -> Array3<f32> {
-    let mut out = q.clone();
+/// measured on q, so that overlapping ones (released mode) overwrite: the last wins.
+pub(super) fn shrink(class: &[Window], q: &Array3<f32>, threshold: f64, out: &mut Array3<f32>) {
+    out.assign(q);
     for w in class {
         let length = w.length(q);
         let factor = if length > threshold { (1.0 - threshold / length) as f32 } else { 0.0 };
@@ -105,7 +105,6 @@ pub(super) fn shrink(class: &[Window], q: &Array3<f32>, threshold: f64) -> Array
         let part = q.slice(area);
         out.slice_mut(area).zip_mut_with(&part, |o, q| *o = q * factor);
     }
-    out
 }
 
 /// Start and length of each window along an axis.
@@ -126,6 +125,12 @@ mod tests {
     use ndarray::{Array3, array};
 
     use super::*;
+
+    fn shrink(class: &[Window], q: &Array3<f32>, threshold: f64) -> Array3<f32> {
+        let mut out = Array3::from_elem(q.raw_dim(), f32::NAN);
+        super::shrink(class, q, threshold, &mut out);
+        out
+    }
 
     #[test]
     fn h5_group_prox() {

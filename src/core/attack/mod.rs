@@ -7,6 +7,7 @@ use ndarray::{Array2, Array3, ArrayView1, ArrayView3, CowArray, Ix3};
 
 use super::{error::Result, oracle::Oracle, tensor::norm::Norms};
 
+mod admm;
 mod apgd;
 mod away;
 mod ball;

@@ -8,10 +8,10 @@ use ndarray::{Array1, Array3, Zip};
 
 use super::{
     Picture,
+    admm::{Admm, Measured},
     away::{self, Away, Extras, Seat},
     constant_search::{self, ConstantSearch, Lane},
     goal::{self, Journal, Judged},
-    strattack::{Admm, Measured},
 };
 use crate::core::{
     error::Result,
@@ -92,7 +92,7 @@ fn step(admm: &Admm, oracle: &mut dyn Oracle, lanes: &mut [&mut Refined]) -> Res
     for lane in lanes.iter_mut() {
         let mut d = (&lane.z - &lane.u) * share;
         d *= &lane.support;
-        lane.image = admm.apply(&d);
+        admm.apply(&d, &mut lane.image);
     }
     let views: Vec<_> = lanes.iter().map(|l| l.image.view()).collect();
     let evaluated = admm.goal.hinges(oracle, &views, admm.kappa)?;

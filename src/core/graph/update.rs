@@ -299,7 +299,7 @@ impl Pass<'_> {
             (step, eps, gradient.to_owned())
         };
         let moved = self.b.add(pixels, &self.b.mul(&self.unit(&direction), &step));
-        let next = self.into_ball(&moved, clean, &eps);
+        let next = self.ball(&moved, clean, &eps);
         self.output("next_pixels", &next);
     }
 
@@ -312,7 +312,7 @@ impl Pass<'_> {
     }
 
     /// Into the L2 ball of radius `eps` around `clean` and into 0..1.
-    fn into_ball(&self, x: &str, clean: &str, eps: &str) -> String {
+    fn ball(&self, x: &str, clean: &str, eps: &str) -> String {
         let b = self.b;
         let offset = b.sub(x, clean);
         let (length, radius) = (self.length(&offset), b.cast(eps, DType::F64));

@@ -19,7 +19,7 @@ impl Pass<'_> {
         let bounds = (!l2).then(|| self.bounds());
         let project = |x: &str| match (&bounds, &eps) {
             (Some((low, high)), _) => self.between(x, low, high),
-            (None, Some(eps)) => self.into_ball(x, clean, eps),
+            (None, Some(eps)) => self.ball(x, clean, eps),
             (None, None) => x.to_owned(),
         };
         let b = self.b;
