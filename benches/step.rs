@@ -23,10 +23,10 @@ fn main() {
     let runtime = Runtime::open(&RuntimeOptions { threads: 1, ..RuntimeOptions::default() }).expect("an engine");
     let (backend, clock) = (runtime.backend(), Clock::finest());
     println!("{} on {}, {clock:?} time, {STEPS} steps, median of {rounds}", sample::title(&model), backend.describe());
-    for attack in ["ifgsm", "mifgsm", "cw", "ead"] {
+    for attack in ["ifgsm", "mifgsm", "apgd", "cw", "ead", "strattack"] {
         for (place, resident) in [("host", false), ("graph", true)] {
             let cost = measure(&backend, &subject, attack, resident, clock, STEPS, rounds).expect("it runs");
-            println!("{attack:<7} {place:<5}  bare {:7.2} ms  step {:7.2} ms  ratio {:.3}", 1e3 * cost.bare, 1e3 * cost.step, cost.ratio);
+            println!("{attack:<9} {place:<5}  bare {:7.2} ms  step {:7.2} ms  ratio {:.3}", 1e3 * cost.bare, 1e3 * cost.step, cost.ratio);
         }
     }
 }

@@ -133,3 +133,28 @@ fn a_device_without_memory_gets_half_the_batch_and_says_so() {
     assert!(said.len() == 2 && said.iter().all(|s| s.contains("ran out of memory") && s.contains("run together")), "{said:?}");
     assert_eq!(format!("{:?}", halved.cells), format!("{:?}", whole.cells));
 }
+
+#[test]
+fn a_loop_on_the_device_that_runs_out_of_memory_is_told_and_the_run_is_the_same() {
+    let (sound, _, _) = attacked(&mut Session::faulty(Fault::Memory(usize::MAX)), 1);
+    let mut session = Session::faulty(Fault::Short { at: 3, times: usize::MAX });
+    for run in [1, 2] {
+        let (trace, ending, said) = attacked(&mut session, run);
+        assert!(matches!(ending, Ending::Done { .. }), "{ending:?}");
+        // The next attack stays on the host, and nothing is left to say.
+        assert_eq!(
+            said.iter().filter(|s| s.contains("ran out of memory") && s.contains("goes on")).count(),
+            usize::from(run == 1),
+            "{said:?}"
+        );
+        assert_eq!(trace.len(), sound.len());
+        for step in 0..sound.len() {
+            assert_eq!(trace.frame(step).expect("kept").image, sound.frame(step).expect("kept").image, "run {run} step {step}");
+        }
+    }
+    let mut session = Session::faulty(Fault::Lost(4));
+    let (trace, ending, _) = attacked(&mut session, 1);
+    let Ending::Failed(why) = ending else { panic!("{ending:?}") };
+    assert!(why.contains("failure 700") && why.contains("--update host"), "{why}");
+    is_kept(&trace, 3);
+}

@@ -27,6 +27,12 @@ fn done(screen: &str) -> Option<usize> {
     before.rsplit(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
+/// Files of kept runs.
+fn runs(terminal: &Terminal) -> Vec<PathBuf> {
+    let all = fs::read_dir(terminal.state.path().join("psescope/runs")).expect("a folder").flatten();
+    all.flat_map(|folder| fs::read_dir(folder.path()).expect("a folder of runs").flatten().map(|e| e.path())).collect()
+}
+
 /// Lines of the only journal: the settings, then a line for every finished image.
 fn journal(terminal: &Terminal) -> Vec<String> {
     let folder = terminal.state.path().join("psescope/triage");
@@ -69,7 +75,37 @@ fn a_folder_goes_on_where_it_was_left_or_killed() {
     t.shows("bison.jpg");
     t.types("q");
     assert!(t.ends().success());
+    let kept = runs(&t);
+    assert_eq!(kept.len(), PHOTOS.len(), "one run an image: {kept:?}");
     let last = journal(&t);
     assert_eq!(last[..second.len()], second, "nothing finished is done again, even after a kill");
     assert_eq!(last.len(), PHOTOS.len() + 1, "every image once");
+    // Reopened once more: Enter shows the run of an earlier process, with all its steps, and attacks nothing.
+    let mut t = inspector(&photos, std::mem::replace(&mut t.state, tempfile::tempdir().expect("a folder")));
+    t.shows("done · by weakness");
+    t.types("/chelsea\r");
+    t.shows(">  chelsea.jpg");
+    t.types("\r");
+    t.shows("pictures 11/11");
+    assert!(t.text().contains("chelsea.jpg") && t.text().contains("ifgsm eps 8/255"), "{}", t.text());
+    t.types("\x1b[D");
+    t.shows("9/10");
+    // The inspector is whole: what needs the model works on the kept run.
+    t.types("3");
+    t.shows("C(x',");
+    t.until("maps of the kept run", |screen| screen.contains("IS 0."));
+    // One that is gone is made again, and why is said.
+    let file = kept.iter().find(|f| f.to_string_lossy().contains("coffee")).expect("its run");
+    fs::remove_file(file).expect("it goes");
+    t.types("T");
+    t.shows(">  chelsea.jpg");
+    t.types("\x1b");
+    t.shows("bison.jpg");
+    t.types("/coffee\r");
+    t.shows(">  coffee.jpg");
+    t.types("\r");
+    t.shows("its kept run is gone; attacking it again");
+    t.has_steps();
+    t.types("\x03");
+    t.ends();
 }

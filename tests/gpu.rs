@@ -98,7 +98,7 @@ fn devices_that_are_not_here_and_flags_that_do_not_fit_are_refused() {
 fn an_update_in_the_graph_gives_the_run_of_the_host() {
     let home = tempfile::tempdir().unwrap();
     let [model, image] = files(&home);
-    for (attack, close) in [("mifgsm", 0.0), ("ead", 1e-4)] {
+    for (attack, close) in [("mifgsm", 0.0), ("ead", 1e-4), ("apgd", 0.0), ("strattack", 1e-4)] {
         let of = |update: &str| {
             let flags = ["--attack", attack, "--steps", "8", "--preprocess", "unit", "--device", "cpu", "--json", "--update", update];
             json(psescope(&home).args(["attack", &model, &image]).args(flags))
@@ -113,12 +113,12 @@ fn an_update_in_the_graph_gives_the_run_of_the_host() {
         }
     }
     let output = psescope(&home)
-        .args(["attack", &model, &image, "--attack", "strattack", "--steps", "1", "--search-steps", "1", "--preprocess", "unit"])
+        .args(["attack", &model, &image, "--attack", "deepfool", "--steps", "1", "--preprocess", "unit"])
         .args(["--update", "device"])
         .assert()
         .success();
     let said = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
-    assert!(said.contains("strattack has no update in the graph"), "{said}");
+    assert!(said.contains("deepfool has no update in the graph"), "{said}");
 }
 
 #[test]

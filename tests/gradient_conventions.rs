@@ -107,7 +107,11 @@ fn head(loss: Loss, extra: &[(&str, Vec<f64>)], labels: &[i64], weights: &[f64])
     ]);
     for (key, values) in extra {
         let shape: &[usize] = if *key == "kappa" { &[] } else { &[2] };
-        feeds.insert(done.graph.metadata[&format!("psescope.{key}")].clone(), Value::floats(shape, values.clone()));
+        let value = match *key {
+            "targets" => Value::vector(values.iter().map(|v| *v as i64).collect()),
+            _ => Value::floats(shape, values.clone()),
+        };
+        feeds.insert(done.graph.metadata[&format!("psescope.{key}")].clone(), value);
     }
     let (loss, grad) = (done.loss.expect("a loss"), done.grad_image.expect("a gradient"));
     let values = run(&done.graph, &feeds, &[&loss, &grad]).expect("the head runs");
@@ -124,6 +128,24 @@ fn cross_entropy_is_weighted_per_sample() {
         for k in 0..4 {
             let slope = weight * 2.0 * (z[n][k].exp() / total - f64::from(u8::from(k == label)));
             assert!((grad[n * 4 + k] - slope).abs() < 1e-9);
+        }
+    }
+}
+
+#[test]
+fn the_ratio_is_that_of_the_logits_in_order() {
+    use ndarray::arr1;
+    use psescope::core::scalars;
+    let z = [arr1(&[1.0f32, 2.0, -1.0, 0.0]), arr1(&[0.0f32, 0.5, 4.0, 2.0])];
+    for (targeted, others) in [(false, [1.0, 0.0]), (true, [3.0, 2.0])] {
+        let extra: &[(&str, Vec<f64>)] = if targeted { &[("targets", others.to_vec())] } else { &[] };
+        let (loss, grad) = head(Loss::Ratio { targeted }, extra, &[1, 3], &[1.0, -2.0]);
+        for (n, (label, weight)) in [(1usize, 1.0), (3, -2.0)].into_iter().enumerate() {
+            let (value, slope) = scalars::ratio(z[n].view(), label, targeted.then_some(others[n] as usize));
+            assert!((loss[n] - weight * f64::from(value)).abs() < 1e-6, "{targeted}: {loss:?}");
+            for k in 0..4 {
+                assert!((grad[n * 4 + k] - 2.0 * weight * f64::from(slope[k])).abs() < 1e-6, "{targeted}: {grad:?}");
+            }
         }
     }
 }

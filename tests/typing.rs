@@ -51,6 +51,8 @@ mod compare;
 mod dialogs;
 #[path = "typing/every_key.rs"]
 mod every_key;
+#[path = "typing/folder.rs"]
+mod folder;
 #[path = "typing/frames.rs"]
 mod frames;
 #[path = "typing/looks.rs"]
@@ -750,6 +752,7 @@ fn triage() -> Typist {
         metadata: [("attack".into(), "ifgsm".into())].into(),
         total: 4,
         rows: vec![triaged(0, true, Some(3), 5.0)],
+        runs: None,
     }));
     typist.engine(news(News::Row(Box::new(triaged(2, false, None, 1.0)))));
     typist.engine(Event::Triage(9, Box::new(News::Row(Box::new(triaged(4, true, Some(1), 1.0))))));
@@ -770,7 +773,8 @@ fn triage_sorts_filters_marks_and_follows_the_selected_image() {
     typist.keys("j");
     assert_eq!(typist.model.triage.selected.as_deref(), Some("photos/0.png"));
     assert!(
-        typist.commands().iter().any(|c| matches!(c, Command::Thumbnail(p) if p.ends_with("0.png"))) || typist.model.triage.asked.is_some()
+        typist.commands().iter().any(|c| matches!(c, Command::Thumbnail(p) if p.ends_with("0.png")))
+            || typist.model.triage.thumbs.asked.is_some()
     );
     typist.keys("ss");
     assert_eq!(shown(&typist), ["photos/0.png", "photos/1.png", "photos/2.png"]);

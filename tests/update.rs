@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 mod common;
+#[path = "update/faults.rs"]
+mod faults;
 
 use std::sync::Arc;
 
@@ -31,7 +33,7 @@ fn affine(bgr: bool) -> Affine {
 }
 
 /// What an attack recorded.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Tape {
     images: Vec<Array3<f32>>,
     logits: Vec<Array1<f32>>,
@@ -55,6 +57,10 @@ impl Recorder for Tape {
 }
 
 fn run(network: &mut Network, name: &str, params: &[(&str, &str)], problem: &Problem) -> (Outcome, Tape) {
+    run_on(network, name, params, problem)
+}
+
+fn run_on(network: &mut dyn Oracle, name: &str, params: &[(&str, &str)], problem: &Problem) -> (Outcome, Tape) {
     let attack = attack::find(name).unwrap();
     let params = attack::Params::check(attack.params(), params.iter().copied()).unwrap();
     let mut tape = Tape { clean: problem.image.clone(), ..Tape::default() };
@@ -89,11 +95,16 @@ fn largest(a: &Array3<f32>, b: &Array3<f32>) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-/// The same steps, each image within `tolerance` of the other's, and norms that fit the image they came with.
+/// The loop ran in the graph and took the [`same`] steps.
 fn agree(both: &Both, tolerance: f32, what: &str) {
+    assert!(both.device.1.remote > 0, "{what}: nothing ran in the graph");
+    same(both, tolerance, what);
+}
+
+/// The same steps, each image within `tolerance` of the other's, and norms that fit the image they came with.
+fn same(both: &Both, tolerance: f32, what: &str) {
     let ((host, a), (device, b)) = (&both.host, &both.device);
     assert_eq!(a.remote, 0, "{what}: the reference runs here");
-    assert!(b.remote > 0, "{what}: nothing ran in the graph");
     assert_eq!(a.images.len(), b.images.len(), "{what}");
     for (k, (x, y)) in a.images.iter().zip(&b.images).enumerate() {
         assert!(largest(x, y) <= tolerance, "{what}: step {k} differs by {}", largest(x, y));
@@ -176,6 +187,79 @@ fn ead_agrees_to_rounding_also_with_several_constants_at_once() {
     }
 }
 
+#[test]
+fn apgd_agrees_and_goes_back_to_the_same_best_images() {
+    for backend in engines() {
+        for (name, norm, eps, tolerance) in
+            [("residual", "linf", "8/255", 0.0), ("attention", "linf", "0.02", 0.0), ("gated", "l2", "0.5", 2e-6)]
+        {
+            let model = Arc::new(models::network(name).unwrap());
+            for (targeted, mask) in [(false, false), (true, true)] {
+                let problem = problem(&backend, &model, false, targeted, mask);
+                // Every step has to rise: the step size is halved at each checkpoint, and the image goes back to the best.
+                let loss = if name == "attention" { "ce" } else { "dlr" };
+                let params = [("steps", "20"), ("norm", norm), ("eps", eps), ("progress", "1"), ("restarts", "2"), ("loss", loss)];
+                let both = both(&backend, &model, false, "apgd", &params, &problem);
+                let what = format!("{} {name} {norm} targeted {targeted}", backend.describe());
+                agree(&both, tolerance, &what);
+                let sizes: Vec<f32> = both.device.1.terms.iter().map(|t| t[0].1).collect();
+                assert!(sizes.windows(2).filter(|s| s[1] < s[0]).count() >= 3, "{what}: {sizes:?}");
+                assert_eq!(sizes, both.host.1.terms.iter().map(|t| t[0].1).collect::<Vec<_>>(), "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn strattack_agrees_also_with_overlapping_windows_and_as_released() {
+    let cases: &[(&str, bool, &[(&str, &str)])] = &[
+        ("residual", false, &[("group", "4")]),
+        ("residual", true, &[("group", "3"), ("stride", "2"), ("eps", "0.4"), ("refine", "no")]),
+        ("attention", false, &[("group", "5"), ("variant", "released")]),
+        ("gated", true, &[("group", "4"), ("stride", "3"), ("variant", "released"), ("keep", "objective")]),
+        ("residual", false, &[("group", "4"), ("tolerance", "0.05"), ("steps", "30"), ("search", "batched")]),
+    ];
+    for backend in engines() {
+        for (name, targeted, extra) in cases {
+            let model = Arc::new(models::network(name).unwrap());
+            let problem = problem(&backend, &model, false, *targeted, *targeted);
+            let mut params = vec![("steps", "12"), ("search-steps", "3"), ("c0", "5"), ("tau", "0.2"), ("eta", "2")];
+            params.extend(extra.iter().copied());
+            let both = both(&backend, &model, false, "strattack", &params, &problem);
+            let what = format!("{} {name} {extra:?}", backend.describe());
+            agree(&both, 2e-5, &what);
+            let tape = &both.device.1;
+            assert_eq!(tape.remote, tape.images.len(), "{what}");
+            let changed: Vec<usize> = tape.norms.iter().map(|n| n.l0).collect();
+            assert!(changed.iter().any(|n| (1..SIDE * SIDE).contains(n)), "{what}: nothing sparse in {changed:?}");
+        }
+    }
+}
+
+#[test]
+fn attacks_on_a_masked_network_stay_there_too() {
+    use psescope::core::oracle::{Gated, UnitGate, Units as _};
+    for backend in engines() {
+        let model = Arc::new(models::network("residual").unwrap());
+        let problem = problem(&backend, &model, false, false, false);
+        for (name, params, tolerance) in [
+            ("ifgsm", &[("steps", "5")][..], 0.0),
+            ("ead", &[("steps", "6"), ("search-steps", "2"), ("c0", "1"), ("search", "sequential")], 1e-6),
+        ] {
+            let one = |resident| {
+                let mut network = Network::new(Arc::clone(&model), Arc::clone(&backend), affine(false)).unwrap().with_resident(resident);
+                let layer = network.unit_layers().swap_remove(0);
+                let gate = UnitGate::zero(&layer.name, layer.units, &[0, 1]);
+                run_on(&mut Gated::new(&mut network, vec![gate]), name, params, &problem)
+            };
+            let both_ = Both { host: one(false), device: one(true) };
+            agree(&both_, tolerance, &format!("{} {name}", backend.describe()));
+            let free = both(&backend, &model, false, name, params, &problem);
+            assert_ne!(free.device.0.image, both_.device.0.image, "the mask changes nothing");
+        }
+    }
+}
+
 /// What `--cuda-graphs` does, without the recording: tensors that stay cycle through buffers that are never freed.
 #[test]
 fn loops_that_keep_their_buffers_agree_too() {
@@ -198,6 +282,12 @@ fn loops_that_keep_their_buffers_agree_too() {
         ("ifgsm", vec![("steps", "7"), ("random-start", "yes")], 0.0),
         ("cw", vec![("steps", "9"), ("search-steps", "3"), ("c0", "0.1"), ("search", "sequential")], 2e-4),
         ("ead", vec![("steps", "9"), ("search-steps", "3"), ("c0", "0.1"), ("search", "batched")], 1e-6),
+        ("apgd", vec![("steps", "15"), ("progress", "1"), ("restarts", "2")], 0.0),
+        (
+            "strattack",
+            vec![("steps", "7"), ("search-steps", "3"), ("c0", "5"), ("tau", "0.2"), ("group", "4"), ("search", "batched")],
+            2e-5,
+        ),
         ("cw", vec![("steps", "9"), ("search-steps", "3"), ("c0", "0.1"), ("search", "sequential")], 2e-4),
     ] {
         let both = Both { host: run(&mut here, attack, &params, &problem), device: run(&mut there, attack, &params, &problem) };

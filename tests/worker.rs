@@ -3,6 +3,7 @@
 mod common;
 
 use std::{
+    fs,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -14,11 +15,12 @@ use psescope::{
         units::Fill,
     },
     engine::{
-        command::{At, Command, RunId, Target},
+        command::{At, AttackRequest, Command, RunId, Target},
         control::Control,
         event::{Ending, Event},
         inspect::{Answer, Ask, Mask},
-        sample,
+        keep, sample,
+        trace::file,
     },
 };
 
@@ -321,4 +323,54 @@ fn layers_units_and_masks_of_a_step() {
     // One unit put back is what its measured effect says.
     let Answer::Mask(one) = ask(Ask::Mask(Mask { layer, units: vec![1], fill: Fill::Clean })) else { panic!("mask") };
     assert!((table.logits[1][classes.0] - one[1][classes.0] - effects[1].0).abs() < 1e-2);
+}
+
+#[test]
+fn a_kept_run_opens_with_its_image_or_says_why_not() {
+    let (mut session, opened) = Session::open();
+    session.attack(1, &[("steps", "2")], Target::Second);
+    let trace = session.started(1);
+    assert!(matches!(session.ended(1), Ending::Done { .. }));
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("kept.pse");
+    let request = AttackRequest {
+        attack: "ifgsm".into(),
+        params: vec![("steps".into(), "2".into())],
+        target: Target::Second,
+        label: None,
+        seed: 0,
+        within: None,
+    };
+    let mut meta = keep::meta((&*opened).into(), &request, &trace);
+    file::save(&file, &meta, &trace).expect("written");
+    let open = |session: &mut Session, run: u64, kept: PathBuf| {
+        session.send(Command::OpenKept { run: RunId(run), model: sample::MODEL.into(), image: sample::IMAGE.into(), kept });
+        let opened = session.until("Opened", |e| if let Event::Opened(o) = e { Some(o) } else { None });
+        let recorded = session.until("Kept", |e| match e {
+            Event::Kept { run: of, recorded, .. } if of == RunId(run) => Some(recorded),
+            _ => None,
+        });
+        (opened, recorded)
+    };
+    let (again, recorded) = open(&mut session, 7, file.clone());
+    let recorded = recorded.expect("the run");
+    assert_eq!((recorded.run.trace.len(), &again.logits), (trace.len(), &opened.logits));
+    assert!(!again.is_recorded() && again.engine.contains("tract"), "the model is open: {}", again.engine);
+    // What needs the model works on the run, and another attack on the image.
+    session.map(7, 1, 56, Mode::Linear);
+    session.until("Psr", |e| matches!(e, Event::Psr { run, done: true, .. } if run == RunId(7)).then_some(()));
+    session.attack(8, &[("steps", "1")], Target::Untargeted);
+    assert_eq!(session.started(8).label, trace.label);
+    assert!(matches!(session.ended(8), Ending::Done { .. }));
+    // Gone, damaged, of another model, of other preprocessing: the image is open all the same.
+    fs::write(folder.path().join("damaged.pse"), b"no run").expect("written");
+    meta.model_sha256 = "0".repeat(64);
+    file::save(&folder.path().join("other.pse"), &meta, &trace).expect("written");
+    (meta.model_sha256, meta.clean_logits[3]) = (opened.model_sha256.clone(), 1000.0);
+    file::save(&folder.path().join("elsewise.pse"), &meta, &trace).expect("written");
+    for (name, why) in [("gone", "is gone"), ("damaged", "not a usable run"), ("other", "another model"), ("elsewise", "--preprocess")] {
+        let (again, recorded) = open(&mut session, 9, folder.path().join(format!("{name}.pse")));
+        let said = recorded.expect_err("not usable");
+        assert!(said.contains(why) && again.image == opened.image, "{said}");
+    }
 }

@@ -295,6 +295,11 @@ impl FromArgMatches for AttackParams {
 }
 
 /// `WxH` to height, width.
+/// Room for kept runs: an amount of memory, or 0 for none.
+pub fn parse_keep(text: &str) -> Result<u64, String> {
+    if text.trim() == "0" { Ok(0) } else { options::bytes(text).map(|size| size as u64) }
+}
+
 fn parse_size(text: &str) -> Result<[usize; 2], String> {
     let bad = || format!("'{text}' is no size; write WIDTHxHEIGHT, for instance 224x224");
     let (w, h) = text.split_once(['x', 'X']).ok_or_else(bad)?;

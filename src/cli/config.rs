@@ -15,6 +15,7 @@ use clap::{ArgMatches, Command, parser::ValueSource};
 use serde::Deserialize;
 use toml::{Spanned, Value};
 
+use super::args::parse_keep;
 use crate::{
     core::{
         attack,
@@ -61,6 +62,9 @@ pub const TEMPLATE: &str = r#"# Configuration of psescope. Lines that start with
 # graphics = "auto"
 # mouse = false
 
+# Room for the runs that screen T keeps of a folder in the state folder, so that Enter shows them at once; 0 keeps none.
+# keep_runs = "2GiB"
+
 # Other keys for actions; psescope generate keys lists the names.
 [keys]
 # step-back = "h <left>"
@@ -74,7 +78,7 @@ pub const TEMPLATE: &str = r#"# Configuration of psescope. Lines that start with
 "#;
 
 /// Keys outside the tables, and what holds when nothing is said. A value becomes the default of the flag of the same name.
-const KEYS: [(&str, &str); 11] = [
+const KEYS: [(&str, &str); 12] = [
     ("ort_lib", "searched"),
     ("engine", "auto"),
     ("device", "auto"),
@@ -86,6 +90,7 @@ const KEYS: [(&str, &str); 11] = [
     ("ascii", "false"),
     ("graphics", "auto"),
     ("mouse", "false"),
+    ("keep_runs", "2GiB"),
 ];
 
 /// A file as it is written.
@@ -103,6 +108,7 @@ struct File {
     ascii: Option<Spanned<bool>>,
     graphics: Option<Spanned<String>>,
     mouse: Option<Spanned<bool>>,
+    keep_runs: Option<Spanned<String>>,
     keys: BTreeMap<String, Spanned<String>>,
     attack: BTreeMap<String, Spanned<Value>>,
 }
@@ -343,6 +349,7 @@ impl File {
             ("ascii", of(&self.ascii).filter(|v| v.0 == "true")),
             ("graphics", of(&self.graphics)),
             ("mouse", of(&self.mouse).filter(|v| v.0 == "true")),
+            ("keep_runs", of(&self.keep_runs)),
         ]
     }
 }
@@ -360,6 +367,7 @@ fn check(key: &str, value: &str) -> Result<(), String> {
         // One given by its path is read when it is used.
         "theme" if !value.ends_with(".toml") => custom::find(value, themes_dir().as_deref()).map(drop),
         "graphics" => Wish::parse(value).map(drop),
+        "keep_runs" => parse_keep(value).map(drop),
         _ => Ok(()),
     }
 }

@@ -33,6 +33,14 @@ pub enum Objective<'a> {
         /// Confidence in logit units, at least 0.
         kappa: f32,
     },
+    /// Difference of logits ratio: `-(Z_y - max_{j != y} Z_j) / (Z_1 - Z_3)`, or with targets `-(Z_y - Z_t) / (Z_1 - (Z_3 + Z_4) / 2)`,
+    /// the logits below the stroke being the largest, third and fourth largest. At least 3 classes, 4 with targets.
+    Ratio {
+        /// The true class y of each sample.
+        labels: &'a [usize],
+        /// The class t of each sample, when targeted.
+        targets: Option<&'a [usize]>,
+    },
 }
 
 /// Logits, objective values and the image gradient of one run.
@@ -154,8 +162,6 @@ pub struct Responses {
 pub enum Replacement {
     /// Zero.
     Zero,
-    /// One value per unit at every position, `[1 or N, C]`: mean ablation.
-    Units(Array2<f32>),
     /// A whole activation as [`Layers::activation`] returns it, for 1 or N images: patching.
     Activation(ArrayD<f32>),
 }
@@ -211,6 +217,11 @@ pub trait Units: Layers {
 
     /// Objective and image gradient of the gated network, per sample. Masks and replacements there is one of serve every image.
     fn gated_gradient(&mut self, images: ArrayView4<f32>, objective: Objective, gates: &[UnitGate]) -> Result<Evaluation>;
+
+    /// [`Oracle::stepper`] of the gated network.
+    fn gated_stepper<'a>(&'a mut self, _job: &Job, _gates: &[UnitGate]) -> Result<Option<Box<dyn Stepper + 'a>>> {
+        Ok(None)
+    }
 }
 
 /// A gated network as an [`Oracle`]: attacks on it are attacks on the masked network.
@@ -245,5 +256,9 @@ impl Oracle for Gated<'_> {
 
     fn batch(&self) -> usize {
         self.network.batch()
+    }
+
+    fn stepper<'a>(&'a mut self, job: &Job) -> Result<Option<Box<dyn Stepper + 'a>>> {
+        self.network.gated_stepper(job, &self.gates)
     }
 }

@@ -81,6 +81,17 @@ pub enum Command {
     },
     /// Opens another image with the same model.
     OpenImage(PathBuf),
+    /// Opens an image of a folder with the run that its triage kept. Answered by [`super::event::Event::Kept`] once the image is open.
+    OpenKept {
+        /// Number of the run, given by the asker, larger than any before.
+        run: RunId,
+        /// Model of the triage; opened unless it is open.
+        model: PathBuf,
+        /// Image file.
+        image: PathBuf,
+        /// File of the run.
+        kept: PathBuf,
+    },
     /// Runs an attack.
     Attack {
         /// Number given by the asker, larger than any before.
@@ -201,6 +212,7 @@ impl Command {
             | Self::Complete { control, .. } => Some(control),
             Self::Open { .. }
             | Self::OpenImage(_)
+            | Self::OpenKept { .. }
             | Self::Thumbnail(_)
             | Self::View(_)
             | Self::Revive

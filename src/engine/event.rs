@@ -167,6 +167,15 @@ pub enum Event {
         /// The run and where it came from.
         recorded: Arc<Recorded>,
     },
+    /// An image of a folder is open, as the [`Event::Opened`] before said, and with it the run that its triage kept; or why that cannot be shown.
+    Kept {
+        /// Number it got.
+        run: RunId,
+        /// Image file.
+        image: PathBuf,
+        /// The run.
+        recorded: Result<Arc<Recorded>, String>,
+    },
     /// The model of the recorded run is open now; the run stays.
     Revived(Box<Opened>),
     /// What a report of a run is made of, as far as it could be computed.

@@ -25,6 +25,7 @@ enum Wanted {
     CrossEntropy(Vec<usize>),
     Linear(Array2<f32>),
     Margin { labels: Vec<usize>, targeted: bool, kappa: f32 },
+    Ratio { labels: Vec<usize>, targets: Option<Vec<usize>> },
 }
 
 /// Logits alone, or with loss and gradient.
@@ -45,15 +46,20 @@ impl Wanted {
             (Self::Margin { targeted: a, kappa: p, .. }, Self::Margin { targeted: b, kappa: q, .. }) => {
                 a == b && p.to_bits() == q.to_bits()
             }
+            (Self::Ratio { targets: a, .. }, Self::Ratio { targets: b, .. }) => a.is_some() == b.is_some(),
             _ => false,
         }
     }
 
     fn labels(&self) -> &[usize] {
         match self {
-            Self::CrossEntropy(labels) | Self::Margin { labels, .. } => labels,
+            Self::CrossEntropy(labels) | Self::Margin { labels, .. } | Self::Ratio { labels, .. } => labels,
             Self::Logits | Self::Linear(_) => &[],
         }
+    }
+
+    fn targets(&self) -> &[usize] {
+        if let Self::Ratio { targets: Some(targets), .. } = self { targets } else { &[] }
     }
 
     fn cotangent(&self) -> Option<ArrayView2<'_, f32>> {
@@ -116,6 +122,7 @@ impl Oracle for StandIn {
             Objective::CrossEntropy { labels } => Wanted::CrossEntropy(labels.to_vec()),
             Objective::Linear { cotangent } => Wanted::Linear(cotangent.to_owned()),
             Objective::Margin { labels, targeted, kappa } => Wanted::Margin { labels: labels.to_vec(), targeted, kappa },
+            Objective::Ratio { labels, targets } => Wanted::Ratio { labels: labels.to_vec(), targets: targets.map(<[usize]>::to_vec) },
         };
         match self.ask(images, wanted)? {
             Answer::Gradient(e) => Ok(e),
@@ -203,6 +210,11 @@ fn answer(oracle: &mut dyn Oracle, group: &[(usize, Ask)], replies: &[Sender<Rep
         (Wanted::Logits, _) => oracle.logits(images.view()).map(Answer::Logits),
         (Wanted::Margin { targeted, kappa, .. }, _) => {
             oracle.gradient(images.view(), Objective::Margin { labels: &labels, targeted: *targeted, kappa: *kappa }).map(Answer::Gradient)
+        }
+        (Wanted::Ratio { targets, .. }, _) => {
+            let all: Vec<usize> = group.iter().flat_map(|(_, a)| a.wanted.targets()).copied().collect();
+            let targets = targets.as_ref().map(|_| &all[..]);
+            oracle.gradient(images.view(), Objective::Ratio { labels: &labels, targets }).map(Answer::Gradient)
         }
         (_, Some(cotangent)) => oracle.gradient(images.view(), Objective::Linear { cotangent: cotangent.view() }).map(Answer::Gradient),
         (_, None) => oracle.gradient(images.view(), Objective::CrossEntropy { labels: &labels }).map(Answer::Gradient),

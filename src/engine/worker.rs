@@ -4,6 +4,7 @@
 
 mod network;
 mod replay;
+mod thumbs;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -13,7 +14,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use ndarray::{Array1, Array3, Axis};
+use ndarray::{Array1, Array3, ArrayView1, Axis};
 
 use super::{
     Handle,
@@ -49,6 +50,8 @@ pub struct Options {
     pub subject: SubjectOptions,
     /// Folder or list of images against which changes of units are measured.
     pub reference: Option<PathBuf>,
+    /// Bytes of runs that a triage keeps, so that its images can be looked at without attacking them again; 0 keeps none.
+    pub keep_runs: u64,
 }
 
 /// Starts the worker and gives the two ends to talk to it. Its threads end when the commands' end is dropped or says so.
@@ -69,6 +72,7 @@ fn begin(mut options: Options, runtime: Option<Runtime>) -> Handle {
     options.runtime.listener = Listener::new(move |text| drop(slow.send(Event::Busy(text))));
     let worker = Worker {
         options,
+        thumbs: thumbs::serve(events.clone()),
         events,
         runtime,
         open: None,
@@ -124,7 +128,7 @@ fn forward(inbox: &Receiver<Command>, queue: &Sender<Command>) {
                 stop(&mut map);
                 map = Some(control.clone());
             }
-            Command::Open { .. } | Command::OpenImage(_) | Command::View(_) | Command::Revive => {
+            Command::Open { .. } | Command::OpenImage(_) | Command::OpenKept { .. } | Command::View(_) | Command::Revive => {
                 stop(&mut map);
                 stop(&mut network);
             }
@@ -164,6 +168,7 @@ struct Open {
 struct Worker {
     options: Options,
     events: Sender<Event>,
+    thumbs: Sender<thumbs::Wanted>,
     runtime: Option<Runtime>,
     open: Option<Open>,
     /// What was asked to be opened last, for another try.
@@ -217,11 +222,11 @@ impl Worker {
         match command {
             Command::Open { model, image } => self.open(&model, &image),
             Command::OpenImage(image) => self.open_image(&image),
+            Command::OpenKept { run, model, image, kept } => self.open_kept(run, &model, &image, &kept),
             Command::Attack { run, request, control } => self.attack(run, request, control),
             Command::Triage { folder, rival, request, control } => self.triage(folder, rival, request, control),
             Command::Thumbnail(path) => {
-                let image = self.open.as_ref().and_then(|open| open.subject.image(&path).ok());
-                self.tell(Event::Thumbnail(path, image.map(Arc::new)));
+                let _ = self.thumbs.send((self.open.as_ref().map(|open| Arc::clone(&open.subject)), path));
                 Ok(())
             }
             Command::View(recorded) => self.view(recorded),
@@ -256,11 +261,16 @@ impl Worker {
     fn open(&mut self, model: &Path, image: &Path) -> Result<()> {
         self.tell(Event::Busy(format!("opening {}", sample::title(model))));
         self.wanted = Some((model.to_owned(), image.to_owned()));
+        let subject = self.subject(model)?;
+        self.install(subject, image)
+    }
+
+    /// Reads a model, the engine being open.
+    fn subject(&mut self, model: &Path) -> Result<Arc<Subject>> {
         if self.runtime.is_none() {
             self.runtime = Some(Runtime::open(&self.options.runtime)?);
         }
-        let subject = Arc::new(Subject::open(model, &self.options.subject)?);
-        self.install(subject, image)
+        Subject::open(model, &self.options.subject).map(Arc::new)
     }
 
     fn open_image(&mut self, image: &Path) -> Result<()> {
@@ -272,39 +282,72 @@ impl Worker {
     /// Opens the image and predicts it; what was open stays open, and running, when that fails.
     fn install(&mut self, subject: Arc<Subject>, image_path: &Path) -> Result<()> {
         let image = Arc::new(subject.image(image_path)?);
-        let (open, opened) = self.ready(subject, image, image_path)?;
-        self.stop_running();
-        self.open = Some(open);
-        self.recorded = None;
-        self.runs.clear();
+        let opened = self.settle(subject, image, image_path, &|_| Ok(()))?;
         self.tell(Event::Opened(Box::new(opened)));
         Ok(())
+    }
+
+    /// Puts a model and an image in the place of what was open, once the image's logits pass. Sessions of the same model are used again.
+    fn settle(
+        &mut self,
+        subject: Arc<Subject>,
+        image: Arc<Array3<f32>>,
+        image_path: &Path,
+        check: &dyn Fn(ArrayView1<f32>) -> Result<()>,
+    ) -> Result<Opened> {
+        let opened = match &mut self.open {
+            Some(open) if Arc::ptr_eq(&open.subject, &subject) => {
+                let logits = predict(&mut open.analyst, &image)?;
+                check(logits.view())?;
+                self.stop_running();
+                let Some(open) = &mut self.open else { return Err(Error::Stopped) };
+                (open.image, open.logits) = (image, logits);
+                let engine = self.backend()?.describe();
+                self.open.as_ref().map(|open| self.about(open, image_path, engine)).ok_or(Error::Stopped)?
+            }
+            _ => {
+                let (open, opened) = self.ready(subject, image, image_path)?;
+                check(open.logits.view())?;
+                self.stop_running();
+                self.open = Some(open);
+                opened
+            }
+        };
+        self.recorded = None;
+        self.runs.clear();
+        Ok(opened)
     }
 
     /// Sessions for a model and an image, and what there is to say about them.
     fn ready(&self, subject: Arc<Subject>, image: Arc<Array3<f32>>, image_path: &Path) -> Result<(Open, Opened)> {
         let backend = self.backend()?;
         let mut analyst = self.sessions(&subject, &backend)?;
-        let logits = analyst.logits(image.view().insert_axis(Axis(0)))?.row(0).to_owned();
-        analyst.check_finite(image.view(), &logits.to_vec())?;
+        let logits = predict(&mut analyst, &image)?;
         let attacker = Arc::new(Mutex::new(self.sessions(&subject, &backend)?));
-        let opened = Opened {
+        let reference = self.options.reference.as_deref().map(|path| Reference::open(path, reference::LIMIT)).transpose()?;
+        let open = Open { subject, analyst, attacker, image, logits, reference };
+        let opened = self.about(&open, image_path, backend.describe());
+        Ok((open, opened))
+    }
+
+    /// What there is to say about a model and an image that are open.
+    fn about(&self, open: &Open, image_path: &Path, engine: String) -> Opened {
+        let Open { subject, analyst, image, logits, .. } = open;
+        Opened {
             model: subject.path.clone(),
             model_sha256: subject.sha256.clone(),
             image_path: image_path.to_owned(),
             provider: analyst.provider(),
-            engine: backend.describe(),
+            engine,
             preprocessing: subject.preprocess.describe(),
             notices: subject.notices.iter().chain(self.runtime.iter().flat_map(|r| &r.report().notices)).cloned().collect(),
             labels: Arc::clone(&subject.names),
-            image: Arc::clone(&image),
+            image: Arc::clone(image),
             logits: logits.to_vec(),
             layers: analyst.spatial_layers(),
             has_linear_head: analyst.linear_head().is_some(),
             no_gradient: subject.no_gradient(),
-        };
-        let reference = self.options.reference.as_deref().map(|path| Reference::open(path, reference::LIMIT)).transpose()?;
-        Ok((Open { subject, analyst, attacker, image, logits, reference }, opened))
+        }
     }
 
     /// A network that says in the interface what it did to go on after a failure.
@@ -512,6 +555,13 @@ impl Worker {
     fn trace(&self, run: RunId) -> Result<Arc<Trace>> {
         self.runs.iter().find(|(id, _)| *id == run).map(|(_, t)| Arc::clone(t)).ok_or(Error::Stopped)
     }
+}
+
+/// Logits of an image; refuses what is not a number.
+fn predict(network: &mut Network, image: &Array3<f32>) -> Result<Array1<f32>> {
+    let logits = network.logits(image.view().insert_axis(Axis(0)))?.row(0).to_owned();
+    network.check_finite(image.view(), &logits.to_vec())?;
+    Ok(logits)
 }
 
 fn progress(what: &str, done: usize, all: usize) -> Event {

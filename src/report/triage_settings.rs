@@ -36,6 +36,7 @@ const KNOWN: &[(&str, &str, &str)] = &[
     ("params", "", ""),
     ("target", "Target", ""),
     ("true", "True class", ""),
+    ("within", "Region", "Nothing may change outside of it."),
     ("seed", "Seed", "Of everything random."),
     ("explain", "", ""),
     ("version", "Written by", ""),

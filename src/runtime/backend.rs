@@ -19,13 +19,14 @@ pub enum Array {
     I64(ArrayD<i64>),
 }
 
-/// A tensor that stays where graphs run. Only executors of the engine that made it can read it.
-pub struct Resident(Box<dyn Any + Send>);
+/// A tensor that stays where graphs run. Only executors of the engine that made it can read it; a copy is the same tensor.
+#[derive(Clone)]
+pub struct Resident(Arc<dyn Any + Send + Sync>);
 
 impl Resident {
     /// Wraps what an engine keeps.
-    pub fn new(value: impl Any + Send) -> Self {
-        Self(Box::new(value))
+    pub fn new(value: impl Any + Send + Sync) -> Self {
+        Self(Arc::new(value))
     }
 
     /// What the engine keeps, when it is of this type.
@@ -104,6 +105,9 @@ pub trait Executor: Send {
         let read = values.split_off(keep.len());
         Ok((values.into_iter().map(|v| Resident::new(Array::F32(v))).collect(), read))
     }
+
+    /// Gives back memory that it keeps for later runs of [`Executor::advance`].
+    fn relax(&mut self) {}
 
     /// Copies a tensor of floats here.
     fn fetch(&mut self, resident: &Resident) -> Result<ArrayD<f32>> {

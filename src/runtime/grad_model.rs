@@ -18,6 +18,7 @@ use crate::core::{
     graph::{Instrumented, Layout, Prepared},
     onnx::{Attr, DType, Dim, Graph, Node, ValueInfo, write},
     oracle::Objective,
+    scalars,
 };
 
 /// Largest difference of the logits of the two graphs, over the range of an image's logits. Half precision stays far below; another
@@ -252,6 +253,11 @@ pub(super) fn slope(objective: &Objective, logits: ArrayView2<f32>) -> (Array1<f
                 out.zip_mut_with(&row, |o, v| *o = (f64::from(v - top).exp() / sum) as f32);
                 out[labels[n]] -= 1.0;
                 (sum.ln() - f64::from(row[labels[n]] - top)) as f32
+            }
+            Objective::Ratio { labels, targets } => {
+                let (value, slope) = scalars::ratio(row, labels[n], targets.map(|t| t[n]));
+                out.assign(&slope);
+                value
             }
             Objective::Margin { labels, targeted, kappa } => {
                 let direction = if *targeted { 1.0 } else { -1.0 };

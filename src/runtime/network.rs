@@ -14,7 +14,7 @@ mod units;
 
 use std::{ops::Range, sync::Arc, time::Instant};
 
-use ndarray::{Array1, Array2, Array4, ArrayD, ArrayView4, Axis, Dimension, Ix1, Ix2, Ix4, Slice};
+use ndarray::{Array1, Array2, Array4, ArrayD, ArrayView4, ArrayViewD, Axis, Dimension, Ix1, Ix2, Ix4, Slice};
 
 use objective::{check_objective, objective_inputs, objective_spec};
 
@@ -369,14 +369,32 @@ impl Network {
             }
             Ok(names)
         };
-        let mut results = self.run(spec, images, self.gradient_batch, extra, &outputs, None)?.into_iter();
-        let logits: Array2<f32> = typed(results.next(), Ix2::NDIM)?;
-        let grad = results.next().ok_or_else(|| Error::Engine("the gradient is missing".into()))?;
         let layout = match &self.exported {
             Some(exported) if *spec == linear() => exported.layout(),
             _ => self.prepared.layout,
         };
-        let grad = self.affine.backward(grad, layout)?;
+        // The gradient is brought to the pixels on its way out of the engine's memory.
+        let (affine, mut misfit) = (self.affine.clone(), None);
+        let mut reduce = |values: &[ArrayViewD<f32>]| -> Vec<ArrayD<f32>> {
+            let each = values.iter().enumerate().map(|(i, value)| match i {
+                1 => affine.backward(value.view(), layout).map_or_else(
+                    |error| {
+                        misfit = Some(error);
+                        value.to_owned()
+                    },
+                    Array4::into_dyn,
+                ),
+                _ => value.to_owned(),
+            });
+            each.collect()
+        };
+        let results = self.run(spec, images, self.gradient_batch, extra, &outputs, Some(&mut reduce))?;
+        if let Some(error) = misfit {
+            return Err(error);
+        }
+        let mut results = results.into_iter();
+        let logits: Array2<f32> = typed(results.next(), Ix2::NDIM)?;
+        let grad = typed::<Ix4>(results.next(), Ix4::NDIM)?;
         let loss: Array1<f32> = match objective {
             Objective::Linear { cotangent } => (&logits * &cotangent).sum_axis(Axis(1)),
             _ => typed::<Ix1>(results.next(), Ix1::NDIM)?,
@@ -430,7 +448,7 @@ impl Oracle for Network {
     }
 
     fn stepper<'a>(&'a mut self, job: &Job) -> Result<Option<Box<dyn Stepper + 'a>>> {
-        self.open_loop(job)
+        Ok(self.open_loop(job, &[])?.map(|l| Box::new(l) as Box<dyn Stepper + 'a>))
     }
 
     fn neutral(&self) -> Vec<f32> {

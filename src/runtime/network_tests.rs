@@ -86,6 +86,7 @@ fn objective_of(logits: &Array2<f32>, objective: &Objective) -> Vec<f32> {
     rows.map(|(n, row)| match objective {
         Objective::CrossEntropy { labels } => row.iter().map(|v| v.exp()).sum::<f32>().ln() - row[labels[n]],
         Objective::Linear { cotangent } => row.iter().zip(cotangent.row(n)).map(|(a, b)| a * b).sum(),
+        Objective::Ratio { labels, targets } => crate::core::scalars::ratio(row, labels[n], targets.map(|t| t[n])).0,
         Objective::Margin { labels, targeted, kappa } => {
             let margin = best_other(row, labels[n]) - row[labels[n]];
             (if *targeted { margin } else { -margin }).max(-kappa)
@@ -103,6 +104,8 @@ fn gradients_agree_with_finite_differences_for_every_objective() {
         Objective::Linear { cotangent: cotangent.view() },
         Objective::Margin { labels: &labels, targeted: true, kappa: 50.0 },
         Objective::Margin { labels: &labels, targeted: false, kappa: 50.0 },
+        Objective::Ratio { labels: &labels, targets: None },
+        Objective::Ratio { labels: &labels, targets: Some(&[2, 1, 0]) },
     ];
     for layout in [Layout::Nchw, Layout::Nhwc] {
         let (mut net, _) = network(layout, true, 2);

@@ -472,6 +472,12 @@ impl Executor for OrtExecutor {
         Ok(advanced)
     }
 
+    fn relax(&mut self) {
+        if let Some(replay) = &mut self.replay {
+            replay.forget();
+        }
+    }
+
     fn fetch(&mut self, resident: &Resident) -> Result<ArrayD<f32>> {
         ort_resident::fetch(resident)
     }

@@ -74,6 +74,14 @@ impl Replay {
         Ok((values.into_iter().map(Resident::new).collect(), arrays.iter().map(|v| fetch_tensor(v)).collect::<Result<_>>()?))
     }
 
+    /// Lets go of every buffer and recording; numbers go on, so that no old recording is ever taken for a new one.
+    pub fn forget(&mut self) {
+        self.buffers.clear();
+        self.sent.clear();
+        self.shapes.clear();
+        self.recordings.clear();
+    }
+
     fn bind_inputs(&mut self, binding: &mut IoBinding, inputs: &[(&str, Feed)]) -> Result<Addresses> {
         let mut addresses = Addresses::new();
         for (name, feed) in inputs {

@@ -57,6 +57,7 @@ pub fn update(model: &mut Model, event: Event) -> Vec<Effect> {
             kept::viewing(model, run, recorded);
             return vec![Effect::Remember(vec![Recent { kind: Kind::Run, path }])];
         }
+        Event::Kept { run, image, recorded } => return triage::kept(model, run, &image, recorded),
         Event::Revived(opened) => kept::revived(model, *opened),
         Event::Completed(findings) => return export::completed(model, findings),
         Event::Network { run, step, ask, answer } => network::arrived(model, run, step, ask, answer),

@@ -64,6 +64,16 @@ pub fn viewing(model: &mut Model, id: RunId, recorded: Arc<Recorded>) {
     model.replay = Some(Replay { run: id, recorded, open: false });
 }
 
+/// The run that a triage kept of the image just opened is shown; the next attack is the one of the folder.
+pub fn of_folder(model: &mut Model, id: RunId, recorded: Arc<Recorded>) {
+    let next = model.triage.request.clone().unwrap_or_else(|| model.request.clone());
+    viewing(model, id, recorded);
+    model.request = next;
+    if let Some(replay) = &mut model.replay {
+        replay.open = true;
+    }
+}
+
 /// The model of the recorded run is open: everything works from here on, the run stays.
 pub fn revived(model: &mut Model, opened: Opened) {
     model.busy = None;

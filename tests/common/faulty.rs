@@ -10,7 +10,7 @@ use psescope::{
     core::error::{Error, Result},
     runtime::{
         EngineChoice, Runtime, RuntimeOptions,
-        backend::{Array, Backend, Executor, Interrupt},
+        backend::{Advanced, Array, Backend, Executor, Feed, Interrupt, Resident, Shapes},
     },
 };
 
@@ -27,6 +27,19 @@ pub enum Fault {
     Panic(usize),
     /// More images than this at once do not fit.
     Memory(usize),
+    /// From this run of a loop on the device (from 1) so many have no memory.
+    Short { at: usize, times: usize },
+    /// This run of a loop and every later one fail; what is on the device can be read.
+    Broken(usize),
+    /// The same, and nothing can be read any more.
+    Lost(usize),
+}
+
+impl Fault {
+    /// Whether it happens while images stay on the device.
+    fn on_device(self) -> bool {
+        matches!(self, Self::Short { .. } | Self::Broken(_) | Self::Lost(_))
+    }
 }
 
 /// The embedded engine with a fault.
@@ -35,6 +48,8 @@ pub struct Faulty {
     fault: Fault,
     runs: Arc<AtomicUsize>,
     gradients: Arc<AtomicUsize>,
+    /// Runs of loops on the device.
+    pub loops: Arc<AtomicUsize>,
     /// Sessions opened.
     pub loads: AtomicUsize,
 }
@@ -42,7 +57,7 @@ pub struct Faulty {
 impl Faulty {
     /// This engine with a fault.
     pub fn new(inner: Arc<dyn Backend>, fault: Fault) -> Self {
-        Self { inner, fault, runs: Arc::default(), gradients: Arc::default(), loads: AtomicUsize::new(0) }
+        Self { inner, fault, runs: Arc::default(), gradients: Arc::default(), loops: Arc::default(), loads: AtomicUsize::new(0) }
     }
 
     /// A runtime on the faulty engine.
@@ -53,15 +68,29 @@ impl Faulty {
     }
 }
 
+impl Faulty {
+    fn wrap(&self, inner: Box<dyn Executor>) -> Box<dyn Executor> {
+        self.loads.fetch_add(1, Ordering::SeqCst);
+        let (runs, gradients, loops) = (Arc::clone(&self.runs), Arc::clone(&self.gradients), Arc::clone(&self.loops));
+        Box::new(Session { inner, fault: self.fault, runs, gradients, loops, dead: false })
+    }
+}
+
 impl Backend for Faulty {
     fn describe(&self) -> String {
         self.inner.describe()
     }
 
     fn load(&self, model: &[u8]) -> Result<Box<dyn Executor>> {
-        self.loads.fetch_add(1, Ordering::SeqCst);
-        let (runs, gradients) = (Arc::clone(&self.runs), Arc::clone(&self.gradients));
-        Ok(Box::new(Session { inner: self.inner.load(model)?, fault: self.fault, runs, gradients, dead: false }))
+        Ok(self.wrap(self.inner.load(model)?))
+    }
+
+    fn load_for(&self, model: &[u8], shapes: &Shapes) -> Result<Box<dyn Executor>> {
+        Ok(self.wrap(self.inner.load_for(model, shapes)?))
+    }
+
+    fn prefers_resident(&self) -> bool {
+        self.fault.on_device()
     }
 
     fn preferred_batch(&self) -> usize {
@@ -74,8 +103,17 @@ struct Session {
     fault: Fault,
     runs: Arc<AtomicUsize>,
     gradients: Arc<AtomicUsize>,
+    loops: Arc<AtomicUsize>,
     /// A session that failed never works again.
     dead: bool,
+}
+
+fn short() -> Error {
+    Error::Engine("CUDA failure 2: out of memory".into())
+}
+
+fn broken() -> Error {
+    Error::Engine("CUDA failure 700: an illegal memory access was encountered".into())
 }
 
 impl Executor for Session {
@@ -88,15 +126,41 @@ impl Executor for Session {
             Fault::Once(at) => self.dead |= count == at,
             Fault::ForGood(at) => self.dead |= count >= at,
             Fault::Panic(at) => assert!(count != at, "the engine broke on purpose"),
-            Fault::Memory(most) if images.is_some_and(|n| n > most) => {
-                return Err(Error::Engine("CUDA failure 2: out of memory".into()));
-            }
-            Fault::Memory(_) => {}
+            Fault::Memory(most) if images.is_some_and(|n| n > most) => return Err(short()),
+            Fault::Memory(_) | Fault::Short { .. } | Fault::Broken(_) | Fault::Lost(_) => {}
         }
         if self.dead {
-            return Err(Error::Engine("CUDA failure 700: an illegal memory access was encountered".into()));
+            return Err(broken());
         }
         self.inner.run(inputs, outputs)
+    }
+
+    fn hold(&mut self, array: Array) -> Result<Resident> {
+        self.inner.hold(array)
+    }
+
+    /// Fails after the run: whatever that wrote must not have harmed what is held.
+    fn advance(&mut self, inputs: &[(&str, Feed)], keep: &[&str], read: &[&str]) -> Result<Advanced> {
+        let run = self.loops.fetch_add(1, Ordering::SeqCst) + 1;
+        let done = self.inner.advance(inputs, keep, read)?;
+        let rows = done.1.iter().filter_map(|a| a.shape().first().copied()).max();
+        match self.fault {
+            Fault::Short { at, times } if (at..at.saturating_add(times)).contains(&run) => Err(short()),
+            Fault::Broken(at) | Fault::Lost(at) if run >= at => Err(broken()),
+            Fault::Memory(most) if rows.is_some_and(|n| n > most) => Err(short()),
+            _ => Ok(done),
+        }
+    }
+
+    fn relax(&mut self) {
+        self.inner.relax();
+    }
+
+    fn fetch(&mut self, resident: &Resident) -> Result<ArrayD<f32>> {
+        match self.fault {
+            Fault::Lost(at) if self.loops.load(Ordering::SeqCst) >= at => Err(broken()),
+            _ => self.inner.fetch(resident),
+        }
     }
 
     fn interrupt(&self) -> Arc<dyn Interrupt> {

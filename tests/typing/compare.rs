@@ -46,6 +46,7 @@ pub fn compared() -> Typist {
         metadata: [("attack".into(), "ifgsm".into()), ("compare".into(), "/nets/lite0.onnx".into())].into(),
         total: 4,
         rows: vec![both(triaged(0, true, Some(3), 5.0), "giant panda, panda", true, Some(3), true)],
+        runs: None,
     }));
     t.engine(news(News::Row(Box::new(both(triaged(2, false, None, 1.0), "tabby", false, None, false)))));
     t.wait(1000);

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     cli::{
-        args::{AttackArgs, ModelArgs, output_dir, parse_number},
+        args::{AttackArgs, ModelArgs, output_dir, parse_keep, parse_number},
         exit::Done,
         progress,
         session::interruptible,
@@ -31,6 +31,7 @@ use crate::{
             journal::Journal,
             listing,
             part::{self, Metadata},
+            runs::Runs,
             setup,
             summary::{Summary, weakest},
         },
@@ -40,6 +41,8 @@ use crate::{
 
 /// Rows in the summary's table.
 const SHOWN: usize = 10;
+/// Folder of kept runs, in the folder of the parts.
+const RUNS: &str = "runs";
 /// How often progress is told where stderr is no terminal.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
@@ -74,6 +77,10 @@ pub struct TriageCommand {
     /// Read the finished parts of this folder together, write them as one triage.parquet there, and sum them up.
     #[arg(long, value_name = "DIR", help_heading = "Output", conflicts_with_all = ["model", "out"])]
     merge: Option<PathBuf>,
+    /// Keep every image's run as RUN.pse in the folder `runs` of --out, up to this size in all (4GiB when none is given). The row's
+    /// column `run` names the file.
+    #[arg(long = "keep-runs", value_name = "SIZE", num_args = 0..=1, require_equals = true, default_missing_value = "4GiB", value_parser = parse_keep, help_heading = "Output")]
+    runs: Option<u64>,
     /// Print one JSON object.
     #[arg(long, help_heading = "Output")]
     json: bool,
@@ -163,13 +170,18 @@ impl TriageCommand {
         let listed = if images == Path::new("-") { of_stdin()? } else { listing::of_path(images)? };
         let total = listed.len();
         let items: Vec<Item> = listed.into_iter().filter(|item| shard.has(item.index)).collect();
-        let job = self.job(model)?;
+        let mut job = self.job(model)?;
         let mut metadata = setup::metadata(&job, shard)?;
         metadata.insert("images".into(), total.to_string());
         metadata.insert("source".into(), images.display().to_string());
         metadata.insert(COMMAND.into(), facts::shell(&keep::command_line()));
         output_dir(out)?;
         let (mut journal, old, provider) = self.begin(out, shard, &metadata)?;
+        job.runs = self.runs.map(|limit| Runs::open(out.join(RUNS), limit)).transpose()?.map(Arc::new);
+        let (old, again): (Vec<Row>, Vec<Row>) = old.into_iter().partition(|row| job.runs.as_ref().is_none_or(|runs| complete(runs, row)));
+        if !again.is_empty() {
+            tell::note(format!("{} finished images are attacked again, because their runs are to be kept", again.len()));
+        }
         let (mut rows, left) = setup::left(old, items);
         metadata.extend(provider.map(|p| ("provider".to_owned(), p)));
         let kept = rows.len();
@@ -193,6 +205,9 @@ impl TriageCommand {
                 tell::note(text);
             }
             outcome?;
+        }
+        if let Some(why) = job.runs.as_ref().and_then(|runs| runs.ended()) {
+            tell::note(why);
         }
         rows.sort_by_key(|r| r.index);
         let parquet = part::parquet(out, shard);
@@ -246,7 +261,7 @@ impl TriageCommand {
             let request = self.attack.request(&subject.labels).map_err(|e| Error::Parameter(format!("{}: {e}", path.display())))?;
             Ok(Rival { subject, request })
         });
-        Ok(Job { subject, rival: rival.transpose()?, settings })
+        Ok(Job { subject, rival: rival.transpose()?, settings, runs: None })
     }
 
     fn pace(&self) -> Pace {
@@ -276,9 +291,18 @@ impl TriageCommand {
         } else {
             say!("{}", triage_text::summary(&summary, &worst, &finished.metadata).trim_end());
             say!("written   {}", finished.parquet.display());
+            let kept = finished.rows.iter().filter(|r| r.run.is_some()).count();
+            if let (Some(out), true) = (&self.out, kept > 0) {
+                say!("runs      {kept} of {} kept in {}", finished.rows.len(), out.join(RUNS).display());
+            }
         }
         Ok(())
     }
+}
+
+/// Whether a finished image needs nothing more: its run is there, or there never will be one.
+fn complete(runs: &Runs, row: &Row) -> bool {
+    row.error.is_some() || !runs.roomy() || row.run.as_ref().is_some_and(|name| runs.has(name))
 }
 
 fn of_stdin() -> anyhow::Result<Vec<Item>> {

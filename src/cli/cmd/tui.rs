@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::{
     cli::{
-        args::ModelArgs,
+        args::{ModelArgs, parse_keep},
         config::{self, Config},
         exit::Done,
     },
@@ -49,6 +49,9 @@ pub struct Terminal {
     /// Listen to the mouse (text can then only be selected with Shift).
     #[arg(long, help_heading = "Terminal")]
     mouse: bool,
+    /// Room for the runs that a folder worked through on screen T keeps in the state folder, so that Enter shows them at once; 0 keeps none.
+    #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = parse_keep, help_heading = "Triage")]
+    keep_runs: u64,
 }
 
 impl Inspector {
@@ -107,7 +110,8 @@ pub fn inspect(
         let meta = &recorded.run.meta;
         (options.model, options.image) = (meta.model.clone().into(), meta.image.clone().into());
     }
-    let engine = worker::spawn(worker::Options { runtime: model_args.runtime(), subject: model_args.subject(), reference });
+    let (runtime, subject) = (model_args.runtime(), model_args.subject());
+    let engine = worker::spawn(worker::Options { runtime, subject, reference, keep_runs: terminal.keep_runs });
     tui::run(engine, options)?;
     Ok(Done::Yes)
 }

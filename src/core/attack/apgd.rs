@@ -1,17 +1,20 @@
 //! APGD: Croce, Hein 2020 (arXiv 2003.01690): PGD without a step size to choose. The step starts at 2 eps and is halved
 //! at checkpoints where the loss stopped rising; losses are cross-entropy and the scale-free DLR.
 
-use ndarray::{Array1, Array2, Array3, Axis, Zip};
+use ndarray::{Array1, Array3};
 
 use super::{
-    About, Attack, Kind, Outcome, ParamSpec, Params, Problem, Recorder,
+    About, Attack, Kind, Outcome, ParamSpec, Params, Picture, Problem, Recorder,
+    away::{self, Away, Extras, Shared},
     ball::Norm,
-    goal::{self, Goal, Journal, Single},
-    gradient_sign, scalars,
+    constant_search::Lane as _,
+    goal::{self, Goal, Journal},
+    gradient_sign,
 };
 use crate::core::{
     error::{Error, Result},
     oracle::{Objective, Oracle},
+    stepper::{Rule, States},
 };
 
 /// Auto-PGD.
@@ -49,6 +52,10 @@ const PARAMS: &[ParamSpec] = &[
 impl Attack for Apgd {
     fn about(&self) -> About {
         About { name: "apgd", summary: "Auto-PGD: strong and without a step size to choose; good for judging robustness.", params: PARAMS }
+    }
+
+    fn on_device(&self) -> bool {
+        true
     }
 
     fn steps(&self, params: &Params) -> usize {
@@ -132,144 +139,191 @@ impl Schedule {
     }
 }
 
+/// The images of a pass: the last one, the one before it and the best, with gradients where a step may begin.
+struct Walk {
+    x: Array3<f32>,
+    previous: Array3<f32>,
+    gradient: Array3<f32>,
+    best: (Array3<f32>, Array3<f32>),
+    /// Memory for the step without momentum.
+    z: Array3<f32>,
+    /// Whether the next step begins at the best image. Put off until then: the last step's image is still asked for.
+    back: bool,
+}
+
+/// Where a pass takes place.
+enum Place<'a, 'b> {
+    Here(Box<Walk>),
+    There(Away<'a, 'b>),
+}
+
 impl Setup {
     /// One run from one start: `steps + 1` evaluations, each recorded.
     fn pass(&self, oracle: &mut dyn Oracle, problem: &Problem, journal: &mut Journal, restart: u64) -> Result<Outcome> {
-        let mut x = self.norm.start(problem, self.eps, self.random_start, restart);
-        let mut x_old = x.clone();
+        let start = self.norm.start(problem, self.eps, self.random_start, restart);
+        let rule = Rule::Auto { eps: self.eps, l2: self.norm == Norm::L2 };
+        let classes = [problem.label, self.goal.class];
+        let objective = self.objective(&classes);
+        if let Some(shared) = away::open(oracle, problem, rule, objective, start.view(), &[], Extras::default())? {
+            let place = Place::There(Away::new(&shared, 0, 1.0));
+            return self.walk(place, journal, &mut |place, step, keep| self.there(&shared, problem, place, step, keep));
+        }
+        let place = Place::Here(Box::new(Walk::at(start)));
+        self.walk(place, journal, &mut |place, step, keep| self.evaluate(oracle, problem, place, step, keep))
+    }
+
+    /// The loop: `advance` takes a step of a length, `keep` of it beside momentum, and gives logits and the loss to be raised.
+    fn walk<'a, 'b>(
+        &self,
+        mut place: Place<'a, 'b>,
+        journal: &mut Journal,
+        advance: &mut dyn FnMut(&mut Place<'a, 'b>, f32, f32) -> Result<(Array1<f32>, f32)>,
+    ) -> Result<Outcome> {
         let mut step_size = 2.0 * self.eps;
-        let (mut e, mut last) = self.evaluate(oracle, problem, journal, &x, step_size)?;
-        let (mut best_loss, mut best_x, mut best_grad) = (e.loss, x.clone(), e.grad.clone());
-        let mut schedule = Schedule::new(self.steps, e.loss);
+        let (mut logits, mut loss) = advance(&mut place, 0.0, 0.0)?;
+        let mut number = self.record(&place, journal, &logits, loss, step_size)?;
+        let mut best = loss;
+        place.mark();
+        let mut schedule = Schedule::new(self.steps, loss);
         for k in 0..self.steps {
-            if self.until_success && last.success {
+            if self.until_success && self.goal.success(logits.view()) {
                 break;
             }
-            let mut z = x.clone();
-            z.scaled_add(step_size, &self.norm.unit(e.grad.clone()));
-            self.norm.project(&mut z, &problem.image, self.eps);
-            let keep = if k == 0 { 1.0 } else { 0.75 };
-            let mut next = x.clone();
-            Zip::from(&mut next).and(&z).and(&x_old).for_each(|n, z, old| *n += keep * (z - *n) + (1.0 - keep) * (*n - old));
-            self.norm.project(&mut next, &problem.image, self.eps);
-            x_old = std::mem::replace(&mut x, next);
-            let before = e.loss;
-            (e, last) = self.evaluate(oracle, problem, journal, &x, step_size)?;
-            let rose = e.loss > before;
-            if e.loss > best_loss {
-                (best_loss, best_x, best_grad) = (e.loss, x.clone(), e.grad.clone());
+            let before = loss;
+            (logits, loss) = advance(&mut place, step_size, if k == 0 { 1.0 } else { 0.75 })?;
+            number = self.record(&place, journal, &logits, loss, step_size)?;
+            let rose = loss > before;
+            if loss > best {
+                best = loss;
+                place.mark();
             }
-            if schedule.halve(rose, best_loss, self.progress) {
+            if schedule.halve(rose, best, self.progress) {
                 step_size /= 2.0;
-                x.assign(&best_x);
-                e.grad.assign(&best_grad);
-                e.loss = best_loss;
+                loss = best;
+                place.back();
             }
         }
-        Ok(last)
+        let image = place.picture().array()?.into_owned();
+        Ok(Outcome { image, success: self.goal.success(logits.view()), logits, step: number })
     }
 
-    /// Loss to be raised and its masked gradient; records the image and keeps it when it is the best.
-    fn evaluate(
-        &self,
-        oracle: &mut dyn Oracle,
-        problem: &Problem,
-        journal: &mut Journal,
-        x: &Array3<f32>,
-        step_size: f32,
-    ) -> Result<(Single, Outcome)> {
-        let mut e = if self.dlr { self.ratio(oracle, problem.label, x)? } else { self.entropy(oracle, x)? };
-        goal::mask(problem, &mut e.grad);
-        let step = journal.step(x, &e.logits, e.loss, &[("step size", step_size)])?;
-        let success = self.goal.success(e.logits.view());
-        let cost = -f64::from(e.loss).clamp(-1e6, 1e6) - if success { 1e9 } else { 0.0 };
-        journal.keep(cost, x, &e.logits, success, step);
-        let outcome = Outcome { image: x.clone(), logits: e.logits.clone(), success, step };
-        Ok((e, outcome))
+    /// Records the image and keeps it when it is the best.
+    fn record(&self, place: &Place, journal: &mut Journal, logits: &Array1<f32>, loss: f32, step_size: f32) -> Result<usize> {
+        let step = journal.report(place.picture(), logits, loss, &[("step size", step_size)])?;
+        let success = self.goal.success(logits.view());
+        let cost = -f64::from(loss).clamp(-1e6, 1e6) - if success { 1e9 } else { 0.0 };
+        journal.keep_picture(cost, &place.picture(), logits, success, step)?;
+        Ok(step)
     }
 
-    fn entropy(&self, oracle: &mut dyn Oracle, x: &Array3<f32>) -> Result<Single> {
-        let mut e = self.goal.cross_entropy(oracle, x.view())?;
-        if self.goal.targeted {
+    /// A step where the network runs; here, and from then on, when that fails.
+    fn there(&self, shared: &Shared, problem: &Problem, place: &mut Place, step: f32, keep: f32) -> Result<(Array1<f32>, f32)> {
+        if let Place::There(lane) = place {
+            let radius = (self.norm == Norm::L2).then_some(self.eps);
+            let scalars: Vec<f32> = [Some(step * self.ascent()), Some(keep), radius].into_iter().flatten().collect();
+            match away::step(&mut [lane], &scalars) {
+                Ok(mut readings) => {
+                    let reading = readings.swap_remove(0);
+                    return Ok((reading.logits, self.ascent() * reading.loss.unwrap_or(f32::NAN)));
+                }
+                Err(failure) => {
+                    let states = shared.borrow_mut().leave(failure)?;
+                    *place = Place::Here(Box::new(Walk::resumed(&states, self.ascent())?));
+                }
+            }
+        }
+        self.evaluate(shared.borrow_mut().oracle(), problem, place, step, keep)
+    }
+
+    /// A step here: the next image, its loss and masked gradient.
+    fn evaluate(&self, oracle: &mut dyn Oracle, problem: &Problem, place: &mut Place, step: f32, keep: f32) -> Result<(Array1<f32>, f32)> {
+        let Place::Here(walk) = place else { return Err(Error::Engine("the image is on the device; run the attack again".into())) };
+        if keep > 0.0 {
+            walk.advance(self.norm, &problem.image, self.eps, step, keep);
+        }
+        let mut e = goal::gradient(oracle, walk.x.view(), self.objective(&[problem.label, self.goal.class]))?;
+        if self.ascent() < 0.0 {
             e.loss = -e.loss;
             e.grad.mapv_inplace(|g| -g);
         }
-        Ok(e)
+        goal::mask(problem, &mut e.grad);
+        walk.gradient = e.grad;
+        Ok((e.logits, e.loss))
     }
 
-    /// DLR: its cotangent depends on the logits, so they are needed first.
-    fn ratio(&self, oracle: &mut dyn Oracle, label: usize, x: &Array3<f32>) -> Result<Single> {
-        let logits = goal::logits(oracle, x.view())?;
-        let (loss, cotangent) = dlr(&logits, self.goal, label);
-        let row: Array2<f32> = cotangent.insert_axis(Axis(0));
-        let e = goal::gradient(oracle, x.view(), Objective::Linear { cotangent: row.view() })?;
-        Ok(Single { loss, ..e })
+    /// The objective, given the true class and the class that the goal looks at.
+    fn objective<'c>(&self, classes: &'c [usize; 2]) -> Objective<'c> {
+        let (label, class) = classes.split_at(1);
+        if self.dlr {
+            Objective::Ratio { labels: label, targets: self.goal.targeted.then_some(class) }
+        } else {
+            Objective::CrossEntropy { labels: class }
+        }
+    }
+
+    /// +1 where the objective is to grow, -1 where it is to shrink.
+    fn ascent(&self) -> f32 {
+        if self.dlr { 1.0 } else { self.goal.ascent() }
     }
 }
 
-/// Value and gradient with respect to the logits of `-(Z_y - max_other) / (Z_1 - Z_3)`, or with a target of
-/// `-(Z_y - Z_t) / (Z_1 - (Z_3 + Z_4) / 2)`, y being the true class.
-fn dlr(logits: &Array1<f32>, goal: Goal, label: usize) -> (f32, Array1<f32>) {
-    let order = scalars::top(logits.view(), 4);
-    let z = |c: usize| f64::from(logits[c]);
-    let ordered = |i: usize| order[i].0;
-    let runner = |avoid: usize| if ordered(0) == avoid { ordered(1) } else { ordered(0) };
-    let (own, other) = (label, if goal.targeted { goal.class } else { runner(label) });
-    let below: &[(usize, f64)] = if goal.targeted { &[(ordered(2), 0.5), (ordered(3), 0.5)] } else { &[(ordered(2), 1.0)] };
-    let bottom = z(ordered(0)) - below.iter().map(|(c, w)| w * z(*c)).sum::<f64>() + 1e-12;
-    let top = z(other) - z(own);
-    let mut cotangent = Array1::<f64>::zeros(logits.len());
-    cotangent[other] += 1.0 / bottom;
-    cotangent[own] -= 1.0 / bottom;
-    cotangent[ordered(0)] -= top / (bottom * bottom);
-    for (c, w) in below {
-        cotangent[*c] += w * top / (bottom * bottom);
+impl Walk {
+    fn at(start: Array3<f32>) -> Self {
+        let zero = Array3::zeros(start.raw_dim());
+        Self { previous: start.clone(), gradient: zero.clone(), best: (start.clone(), zero.clone()), z: zero, x: start, back: false }
     }
-    ((top / bottom) as f32, cotangent.mapv(|v| if v.is_finite() { v as f32 } else { 0.0 }))
+
+    /// What a loop elsewhere had come to; its gradients are the objective's, whichever way that is to go.
+    fn resumed(states: &States, ascent: f32) -> Result<Self> {
+        let uphill = |role| Ok::<_, Error>(states.of(role, 0)? * ascent);
+        let (x, gradient) = (states.of("pixels", 0)?, uphill("gradient")?);
+        let marked = states.0.contains_key("best_pixels");
+        let best = if marked { (states.of("best_pixels", 0)?, uphill("best_gradient")?) } else { (x.clone(), gradient.clone()) };
+        Ok(Self { z: x.clone(), x, previous: states.of("previous", 0)?, gradient, best, back: false })
+    }
+
+    fn advance(&mut self, norm: Norm, clean: &Array3<f32>, eps: f32, step: f32, keep: f32) {
+        if std::mem::take(&mut self.back) {
+            self.x.assign(&self.best.0);
+            self.gradient.assign(&self.best.1);
+        }
+        // The image before the last one is not needed again: its memory takes the next one.
+        norm.step_on(&mut self.previous, &self.x, &self.gradient, [step, keep], clean, eps, &mut self.z);
+        std::mem::swap(&mut self.x, &mut self.previous);
+    }
+}
+
+impl Place<'_, '_> {
+    fn picture(&self) -> Picture<'_> {
+        match self {
+            Self::Here(walk) => Picture::Here(walk.x.view()),
+            Self::There(lane) => lane.picture(),
+        }
+    }
+
+    /// Remembers the image as the best.
+    fn mark(&mut self) {
+        match self {
+            Self::Here(walk) => {
+                walk.best.0.assign(&walk.x);
+                walk.best.1.assign(&walk.gradient);
+            }
+            Self::There(lane) => lane.mark(),
+        }
+    }
+
+    /// The next step begins at the best image.
+    fn back(&mut self) {
+        match self {
+            Self::Here(walk) => walk.back = true,
+            Self::There(lane) => lane.back(),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use ndarray::array;
-
     use super::*;
-
-    #[test]
-    fn dlr_is_the_published_ratio() {
-        // Sorted: 2.5 (1), 1.0 (0), 0.9 (4), 0.3 (2), -1.0 (3).
-        let z = array![1.0f32, 2.5, 0.3, -1.0, 0.9];
-        let cases = [
-            (1, Goal { class: 1, targeted: false }, -(2.5 - 1.0) / (2.5 - 0.9)),
-            (0, Goal { class: 0, targeted: false }, -(1.0 - 2.5) / (2.5 - 0.9)),
-            (1, Goal { class: 3, targeted: true }, -(2.5 + 1.0) / (2.5 - (0.9 + 0.3) / 2.0)),
-            (3, Goal { class: 1, targeted: true }, -(-1.0 - 2.5) / (2.5 - (0.9 + 0.3) / 2.0)),
-        ];
-        for (label, goal, want) in cases {
-            approx::assert_abs_diff_eq!(dlr(&z, goal, label).0, want, epsilon = 1e-6);
-            // Neither a shift nor a scale of the logits changes it.
-            approx::assert_abs_diff_eq!(dlr(&(&z * 7.0 + 3.0), goal, label).0, want, epsilon = 1e-5);
-        }
-        // Equal logits: no number, but no NaN either.
-        let (value, grad) = dlr(&array![1.0f32, 1.0, 1.0, 1.0], cases[0].1, 1);
-        assert!(value == 0.0 && grad.iter().all(|g| g.is_finite()));
-    }
-
-    #[test]
-    fn dlr_gradient_is_its_derivative() {
-        let z = array![1.0f32, 2.5, 0.3, -1.0, 0.9];
-        for (label, class, targeted) in [(1, 1, false), (0, 0, false), (1, 3, true), (4, 1, true)] {
-            let goal = Goal { class, targeted };
-            let (_, grad) = dlr(&z, goal, label);
-            for c in 0..z.len() {
-                let moved = |h: f32| {
-                    let mut m = z.clone();
-                    m[c] += h;
-                    dlr(&m, goal, label).0
-                };
-                approx::assert_abs_diff_eq!((moved(1e-2) - moved(-1e-2)) / 2e-2, grad[c], epsilon = 2e-3);
-            }
-        }
-    }
 
     #[test]
     fn checkpoints() {

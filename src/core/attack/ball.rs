@@ -5,6 +5,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{Params, Problem, goal};
+use crate::core::tensor::norm::Sums;
 
 /// The two balls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,30 +23,56 @@ impl Norm {
         if params.choice("norm") == "l2" { Self::L2 } else { Self::Linf }
     }
 
-    /// Direction of unit length: the sign (0 at 0), or the vector over its Euclidean length. A zero or non-finite
-    /// gradient gives a zero step.
-    pub fn unit(self, mut gradient: Array3<f32>) -> Array3<f32> {
+    /// Moves `x` along the direction of unit length (the sign, 0 at 0; or the vector over its Euclidean length) and projects it.
+    /// A zero or non-finite direction moves nothing.
+    pub fn step(self, x: &mut Array3<f32>, direction: &Array3<f32>, length: f32, clean: &Array3<f32>, eps: f32) {
         match self {
-            Self::Linf => gradient.mapv_inplace(sign),
+            // One pass: the image's values are all this step costs.
+            Self::Linf => Zip::from(x).and(direction).and(clean).for_each(|x, d, c| *x = boxed(*x + length * sign(*d), *c, eps)),
             Self::L2 => {
-                let length = l2(&gradient);
-                if length > 0.0 && length.is_finite() {
-                    gradient.mapv_inplace(|g| (f64::from(g) / length) as f32);
-                } else {
-                    gradient.fill(0.0);
+                let norm = l2(direction);
+                if norm > 0.0 && norm.is_finite() {
+                    Zip::from(&mut *x).and(direction).for_each(|x, d| *x += length * (f64::from(*d) / norm) as f32);
                 }
+                self.project(x, clean, eps);
             }
         }
-        gradient
+    }
+
+    /// `previous <- P(x + keep (P(x + length * unit(d)) - x) + (1 - keep)(x - previous))`: a step with the momentum of two images.
+    /// `memory` is written over.
+    #[allow(clippy::too_many_arguments)] // two images, a direction, a ball and two numbers are what the formula has
+    pub fn step_on(
+        self,
+        previous: &mut Array3<f32>,
+        x: &Array3<f32>,
+        direction: &Array3<f32>,
+        [length, keep]: [f32; 2],
+        clean: &Array3<f32>,
+        eps: f32,
+        memory: &mut Array3<f32>,
+    ) {
+        let mixed = |z: f32, x: f32, previous: f32| x + (keep * (z - x) + (1.0 - keep) * (x - previous));
+        match self {
+            Self::Linf => Zip::from(previous).and(x).and(direction).and(clean).for_each(|p, x, d, c| {
+                let z = boxed(x + length * sign(*d), *c, eps);
+                *p = boxed(mixed(z, *x, *p), *c, eps);
+            }),
+            Self::L2 => {
+                memory.assign(x);
+                self.step(memory, direction, length, clean, eps);
+                Zip::from(&mut *previous).and(x).and(&*memory).for_each(|p, x, z| *p = mixed(*z, *x, *p));
+                self.project(previous, clean, eps);
+            }
+        }
     }
 
     /// Brings `x` into the ball of radius `eps` around `clean` and into 0..1. L2 vectors are only ever shortened.
     pub fn project(self, x: &mut Array3<f32>, clean: &Array3<f32>, eps: f32) {
         match self {
-            // Not `clamp`, whose check of its bounds keeps the loop from running on several pixels at once.
-            Self::Linf => Zip::from(x).and(clean).for_each(|x, c| *x = x.max((c - eps).max(0.0)).min((c + eps).min(1.0))),
+            Self::Linf => Zip::from(x).and(clean).for_each(|x, c| *x = boxed(*x, *c, eps)),
             Self::L2 => {
-                let length = x.iter().zip(clean).map(|(x, c)| f64::from(x - c).powi(2)).sum::<f64>().sqrt();
+                let length = Sums::between(clean, x).squares.sqrt();
                 let factor = if length > f64::from(eps) { (f64::from(eps) / length) as f32 } else { 1.0 };
                 Zip::from(x).and(clean).for_each(|x, c| *x = (c + (*x - c) * factor).clamp(0.0, 1.0));
             }
@@ -82,6 +109,12 @@ impl Norm {
     }
 }
 
+/// Into the box of half-width `eps` around `clean` and into 0..1. Not `clamp`, whose check of its bounds keeps a loop from running on
+/// several pixels at once.
+fn boxed(x: f32, clean: f32, eps: f32) -> f32 {
+    x.max((clean - eps).max(0.0)).min((clean + eps).min(1.0))
+}
+
 /// -1, 0 or 1; 0 for NaN too.
 pub(super) fn sign(v: f32) -> f32 {
     f32::from(i8::from(v > 0.0) - i8::from(v < 0.0))
@@ -89,7 +122,12 @@ pub(super) fn sign(v: f32) -> f32 {
 
 /// Euclidean length, f64.
 pub(super) fn l2(v: &Array3<f32>) -> f64 {
-    v.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt()
+    sums(v).squares.sqrt()
+}
+
+/// Sums over the values.
+pub(super) fn sums(v: &Array3<f32>) -> Sums {
+    Sums::of(v.as_standard_layout().as_slice().expect("the standard layout is one slice"))
 }
 
 /// Standard normal deviate (Box and Muller).

@@ -8,15 +8,15 @@ use ndarray::{Array1, Array3};
 
 use super::{
     About, Attack, Kind, Outcome, ParamSpec, Params, Picture, Problem, Recorder,
-    away::{self, Away},
+    away::{self, Away, Extras, Seat},
     constant_search::{self, ConstantSearch, Lane, Pace},
     goal::{self, Goal, Journal, Judged},
     tanh::tanh,
 };
 use crate::core::{
-    error::Result,
+    error::{Error, Result},
     oracle::{Objective, Oracle},
-    stepper::{self, Rule},
+    stepper::{self, Rule, States},
 };
 
 /// Carlini and Wagner, L2.
@@ -54,9 +54,19 @@ impl Attack for Cw {
         let last = constant_search::search(search, |constants| {
             let (lr, labels) = (params.float("lr"), vec![goal.class; constants.len()]);
             let objective = Objective::Margin { labels: &labels, targeted: goal.targeted, kappa };
-            if let Some(shared) = away::open(oracle, problem, Rule::Adam, objective, problem.image.view(), constants)? {
-                let lanes = Away::each(&shared, constants);
-                let ended = constant_search::abreast(lanes, pace, goal, &mut journal, |lanes, k| step_away(goal, kappa, lr, lanes, k))?;
+            let image = &problem.image;
+            if let Some(shared) = away::open(oracle, problem, Rule::Adam, objective, image.view(), constants, Extras::default())? {
+                let lanes = Seat::each(&shared, constants);
+                let ended = constant_search::abreast(lanes, pace, goal, &mut journal, |lanes, k| {
+                    let resume = |lane: &Away, states: &States| Tanh::resumed(image, lr, lane, states, k);
+                    away::either(
+                        &shared,
+                        lanes,
+                        |lanes| step_away(goal, kappa, lr, lanes, k),
+                        resume,
+                        |oracle, lanes| step(oracle, problem, goal, kappa, lanes, k),
+                    )
+                })?;
                 return Ok((ended.found, ended.last));
             }
             let lanes = constants.iter().map(|c| Tanh::new(&problem.image, lr, *c)).collect();
@@ -69,10 +79,8 @@ impl Attack for Cw {
 
 /// A step of Adam where there is a gradient already, then the next gradient, which tells how good the image is.
 fn step(oracle: &mut dyn Oracle, problem: &Problem, goal: Goal, kappa: f32, lanes: &mut [&mut Tanh], k: usize) -> Result<Vec<Judged>> {
-    if k > 0 {
-        let none = vec![(); lanes.len()];
-        constant_search::each(lanes, none, |lane, ()| lane.descend(problem));
-    }
+    let none = vec![(); lanes.len()];
+    constant_search::each(lanes, none, |lane, ()| lane.descend(problem));
     let images: Vec<_> = lanes.iter().map(|l| l.image.view()).collect();
     let evaluated = goal.hinges(oracle, &images, kappa)?;
     let mut judged = Vec::new();
@@ -81,7 +89,7 @@ fn step(oracle: &mut dyn Oracle, problem: &Problem, goal: Goal, kappa: f32, lane
             goal::refuse_probabilities(e.logits.view())?;
         }
         let distance = goal::squared_distance(&lane.image, &problem.image);
-        lane.gradient = e.grad;
+        lane.gradient = Some(e.grad);
         judged.push(judge(goal, kappa, lane.c, e.logits, e.loss, distance));
     }
     Ok(judged)
@@ -137,8 +145,8 @@ struct Tanh {
     count: i32,
     lr: f64,
     image: Array3<f32>,
-    /// The hinge's gradient at the image.
-    gradient: Array3<f32>,
+    /// The hinge's gradient at the image, once it is known.
+    gradient: Option<Array3<f32>>,
 }
 
 impl Lane for Tanh {
@@ -154,19 +162,28 @@ impl Tanh {
         let t0: Vec<f32> = v0.iter().map(|v| tanh(*v)).collect();
         let zero = vec![0.0; clean.len()];
         let image = image.as_standard_layout().into_owned();
-        let gradient = Array3::zeros(image.raw_dim());
+        let gradient = None;
         Self { c, t: t0.clone(), m: zero.clone(), first: zero.clone(), second: zero, clean, v0, t0, count: 0, lr, image, gradient }
     }
 
-    /// One Adam step for `||x(v) - x(v0)||^2 + c hinge`.
+    /// What a loop elsewhere had come to before its step `k`.
+    fn resumed(image: &Array3<f32>, lr: f64, lane: &Away, states: &States, k: usize) -> Result<Self> {
+        let state = |role: &str| Ok::<_, Error>(states.of(role, lane.index)?.iter().copied().collect::<Vec<f32>>());
+        let (m, first, second) = (state("moved")?, state("first")?, state("second")?);
+        let new = Self::new(image, lr, lane.c);
+        let t = new.v0.iter().zip(&m).map(|(v, m)| tanh(v + m)).collect();
+        Ok(Self { t, m, first, second, count: k as i32, image: states.of("pixels", lane.index)?, ..new })
+    }
+
+    /// One Adam step for `||x(v) - x(v0)||^2 + c hinge`, where there is a gradient already.
     fn descend(&mut self, problem: &Problem) {
+        let Some(gradient) = self.gradient.take() else { return };
         self.count += 1;
-        let mut gradient = std::mem::take(&mut self.gradient).as_standard_layout().into_owned();
-        gradient *= self.c;
+        let mut gradient = if gradient.is_standard_layout() { gradient } else { gradient.as_standard_layout().into_owned() };
         goal::mask(problem, &mut gradient);
         let (rate, epsilon) = adam(self.lr, self.count);
         // Slices of one length, so that the loop runs on several pixels at once.
-        let n = self.clean.len();
+        let (n, c) = (self.clean.len(), self.c);
         let gradient = gradient.as_slice().expect(ROW_MAJOR);
         let image = self.image.as_slice_mut().expect(ROW_MAJOR);
         let (gradient, image) = (&gradient[..n], &mut image[..n]);
@@ -175,7 +192,7 @@ impl Tanh {
         let (first, second) = (&mut self.first[..n], &mut self.second[..n]);
         for i in 0..n {
             // x - x0 is (t - t0) / 2 and dx/dv is (1 - t^2) / 2.
-            let g = (gradient[i] + (t[i] - t0[i])) * (1.0 - t[i] * t[i]) * 0.5;
+            let g = (c * gradient[i] + (t[i] - t0[i])) * (1.0 - t[i] * t[i]) * 0.5;
             first[i] = B1 * first[i] + (1.0 - B1) * g;
             second[i] = B2 * second[i] + (1.0 - B2) * g * g;
             m[i] -= rate * first[i] / (second[i].sqrt() + epsilon);

@@ -11,14 +11,14 @@ use ndarray::{Array1, Array3, Zip};
 
 use super::{
     About, Attack, Kind, Outcome, ParamSpec, Params, Picture, Problem, Recorder,
-    away::{self, Away},
+    away::{self, Away, Extras, Seat},
     constant_search::{self, ConstantSearch, Lane, Pace},
     goal::{self, Goal, Journal, Judged},
 };
 use crate::core::{
     error::Result,
     oracle::{Objective, Oracle},
-    stepper::Rule,
+    stepper::{Rule, States},
     tensor::norm::Sums,
 };
 
@@ -92,9 +92,15 @@ impl Attack for Ead {
         let last = constant_search::search(search, |constants| {
             let labels = vec![goal.class; constants.len()];
             let objective = Objective::Margin { labels: &labels, targeted: goal.targeted, kappa: setup.kappa };
-            if let Some(shared) = away::open(oracle, problem, Rule::Shrink, objective, problem.image.view(), constants)? {
-                let lanes = Away::each(&shared, constants);
-                let ended = constant_search::abreast(lanes, setup.pace, goal, &mut journal, |lanes, k| setup.step_away(lanes, k))?;
+            let start = problem.image.view();
+            if let Some(shared) = away::open(oracle, problem, Rule::Shrink, objective, start, constants, Extras::default())? {
+                let lanes = Seat::each(&shared, constants);
+                let resume = |lane: &Away, states: &States| {
+                    Ok(Point { c: lane.c, x: states.of("pixels", lane.index)?, p: states.of("point", lane.index)? })
+                };
+                let ended = constant_search::abreast(lanes, setup.pace, goal, &mut journal, |lanes, k| {
+                    away::either(&shared, lanes, |l| setup.step_away(l, k), resume, |oracle, l| setup.step(oracle, l, k))
+                })?;
                 return Ok((ended.found, ended.last));
             }
             let lanes = constants.iter().map(|c| Point { c: *c, x: problem.image.clone(), p: problem.image.clone() }).collect();
@@ -162,11 +168,11 @@ impl Setup<'_> {
     /// The shrinkage step and the extrapolation, given the hinge's gradient.
     fn advance(&self, lane: &mut Point, mut gradient: Array3<f32>, k: usize) {
         let (clean, c) = (&self.problem.image, lane.c);
-        Zip::from(&mut gradient).and(&lane.p).and(clean).for_each(|g, p, c0| *g = c * *g + 2.0 * (p - c0));
+        // Where nothing may change the point never leaves the clean image: masking the gradient alone is enough.
         goal::mask(self.problem, &mut gradient);
         let (rate, threshold, theta) = self.schedule(k);
         Zip::from(&mut lane.p).and(&mut lane.x).and(clean).and(&gradient).for_each(|p, x, x0, g| {
-            let new = shrink(*p - rate * g, *x0, threshold);
+            let new = shrink(*p - rate * (c * g + 2.0 * (*p - x0)), *x0, threshold);
             *p = new + theta * (new - *x);
             *x = new;
         });

@@ -221,7 +221,7 @@ impl<'a> Journal<'a> {
         }
         let step = self.report(image, &best.logits, best.loss as f32, &terms)?;
         let better = match best.cost.filter(|cost| self.improves(*cost)) {
-            Some(cost) => self.keep(cost, &image.array()?.into_owned(), &best.logits, true, step),
+            Some(cost) => self.keep_picture(cost, &image, &best.logits, true, step)?,
             None => false,
         };
         Ok(Recorded { index, step, better })
@@ -239,6 +239,15 @@ impl<'a> Journal<'a> {
             self.best = Some((cost, Outcome { image: image.clone(), logits: logits.clone(), success, step }));
         }
         better
+    }
+
+    /// The same for an image that may be elsewhere, and is copied only when it is kept.
+    pub fn keep_picture(&mut self, cost: f64, image: &Picture, logits: &Array1<f32>, success: bool, step: usize) -> Result<bool> {
+        let better = self.improves(cost);
+        if better {
+            self.best = Some((cost, Outcome { image: image.array()?.into_owned(), logits: logits.clone(), success, step }));
+        }
+        Ok(better)
     }
 
     /// Changes what the best kept image costs, when the cost itself changes its meaning.

@@ -8,8 +8,8 @@ use ndarray::Array3;
 
 use super::{
     About, Attack, Kind, Outcome, ParamSpec, Params, Problem, Recorder,
-    away::{self, Away},
-    ball::Norm,
+    away::{self, Away, Extras},
+    ball::{self, Norm},
     constant_search::Lane as _,
     goal::{self, Goal, Journal},
     scalars,
@@ -111,7 +111,7 @@ impl Rule {
         let start = self.norm.start(problem, self.eps, self.random_start, restart);
         let x = match self.away(oracle, problem, goal, &start, journal)? {
             Some(x) => x,
-            None => self.here(oracle, problem, goal, start, journal)?,
+            None => self.here(oracle, problem, goal, Point::at(start), journal)?,
         };
         let logits = goal::logits(oracle, x.view())?;
         let step = journal.step(&x, &logits, scalars::cross_entropy(logits.view(), goal.class) as f32, &[("eps", self.eps)])?;
@@ -119,33 +119,24 @@ impl Rule {
     }
 
     /// The loop itself, in this program: the image after the last step.
-    fn here(
-        &self,
-        oracle: &mut dyn Oracle,
-        problem: &Problem,
-        goal: Goal,
-        mut x: Array3<f32>,
-        journal: &mut Journal,
-    ) -> Result<Array3<f32>> {
-        let mut momentum = Array3::<f32>::zeros(x.raw_dim());
-        for _ in 0..self.steps {
+    fn here(&self, oracle: &mut dyn Oracle, problem: &Problem, goal: Goal, point: Point, journal: &mut Journal) -> Result<Array3<f32>> {
+        let Point { mut x, mut momentum, step } = point;
+        for _ in step..self.steps {
             let e = goal.cross_entropy(oracle, x.view())?;
             journal.step(&x, &e.logits, e.loss, &[("eps", self.eps)])?;
             let mut direction = e.grad;
             goal::mask(problem, &mut direction);
             if let Some(mu) = self.mu {
-                accumulate(&mut momentum, &direction, mu);
-                direction.assign(&momentum);
+                accumulate(momentum.get_or_insert_with(|| Array3::zeros(x.raw_dim())), &direction, mu);
             }
-            let mut step = self.norm.unit(direction);
-            goal::mask(problem, &mut step);
-            x.scaled_add(self.alpha * goal.ascent(), &step);
-            self.norm.project(&mut x, &problem.image, self.eps);
+            // The mask needs no second look: what it zeroes stays zero in the momentum and in every unit step.
+            let direction = momentum.as_ref().unwrap_or(&direction);
+            self.norm.step(&mut x, direction, self.alpha * goal.ascent(), &problem.image, self.eps);
         }
         Ok(x)
     }
 
-    /// The same where the network runs, when that is on offer.
+    /// The same where the network runs, when that is on offer; a step that fails there and all after it are done here.
     fn away(
         &self,
         oracle: &mut dyn Oracle,
@@ -160,16 +151,38 @@ impl Rule {
             Norm::L2 => (stepper::Rule::Normal { momentum }, Some(self.eps)),
         };
         let objective = Objective::CrossEntropy { labels: &[goal.class] };
-        let Some(shared) = away::open(oracle, problem, rule, objective, start.view(), &[])? else { return Ok(None) };
+        let shared = away::open(oracle, problem, rule, objective, start.view(), &[], Extras::default())?;
+        let Some(shared) = shared else { return Ok(None) };
         let scalars: Vec<f32> = [Some(self.alpha * goal.ascent()), radius, self.mu].into_iter().flatten().collect();
-        let mut lane = Away::each(&shared, &[1.0]).swap_remove(0);
-        for _ in 0..self.steps {
-            let reading = away::step(&mut [&mut lane], &scalars)?.swap_remove(0);
+        let mut lane = Away::new(&shared, 0, 1.0);
+        for step in 0..self.steps {
+            let reading = match away::step(&mut [&mut lane], &scalars) {
+                Ok(mut readings) => readings.swap_remove(0),
+                Err(failure) => {
+                    let states = shared.borrow_mut().leave(failure)?;
+                    let momentum = momentum.then(|| states.of("momentum", 0)).transpose()?;
+                    let point = Point { x: states.of("pixels", 0)?, momentum, step };
+                    return self.here(shared.borrow_mut().oracle(), problem, goal, point, journal).map(Some);
+                }
+            };
             let loss = reading.loss.unwrap_or(f32::NAN);
             journal.report(lane.picture(), &reading.logits, loss, &[("eps", self.eps)])?;
         }
         let last = shared.borrow_mut().current(0)?;
         Ok(Some(last))
+    }
+}
+
+/// Where the loop is: image, momentum once there is any, steps done.
+struct Point {
+    x: Array3<f32>,
+    momentum: Option<Array3<f32>>,
+    step: usize,
+}
+
+impl Point {
+    fn at(start: Array3<f32>) -> Self {
+        Self { x: start, momentum: None, step: 0 }
     }
 }
 
@@ -200,7 +213,7 @@ pub(super) fn restarted(
 
 /// `m <- mu m + g / ||g||_1`; a zero or non-finite gradient adds nothing.
 fn accumulate(momentum: &mut Array3<f32>, gradient: &Array3<f32>, mu: f32) {
-    let length: f64 = gradient.iter().map(|g| f64::from(g.abs())).sum();
+    let length = ball::sums(gradient).l1;
     let factor = if length > 0.0 && length.is_finite() { (1.0 / length) as f32 } else { 0.0 };
     if factor > 0.0 && factor.is_finite() {
         momentum.zip_mut_with(gradient, |m, g| *m = mu * *m + factor * g);

@@ -2,6 +2,8 @@
 
 use ndarray::{Array3, s};
 
+use crate::core::stepper::Windows;
+
 /// One window: top, left, height, width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Window {
@@ -50,6 +52,37 @@ impl Groups {
     /// Sum of the windows' Euclidean lengths and the number of windows that are not zero.
     pub fn lengths(&self, values: &Array3<f32>) -> (f64, usize) {
         self.windows().map(|w| w.length(values)).fold((0.0, 0), |(sum, n), l| (sum + l, n + usize::from(l > 0.0)))
+    }
+}
+
+impl Groups {
+    /// The same as matrices, for loops elsewhere: every class is a grid, and where its windows overlap the last one wins.
+    pub fn matrices(&self, height: usize, width: usize) -> Windows {
+        type Spans = Vec<(usize, usize)>;
+        let spans = |of: &dyn Fn(&Window) -> (usize, usize)| -> Vec<Spans> {
+            let each = |class: &Vec<Window>| {
+                let mut spans: Spans = class.iter().map(of).collect();
+                spans.sort_unstable();
+                spans.dedup();
+                spans
+            };
+            self.classes.iter().map(each).collect()
+        };
+        let covers = |spans: &[Spans], length: usize| {
+            let most = spans.iter().map(Vec::len).max().unwrap_or(0);
+            let (mut sums, mut spread) = (Array3::zeros((spans.len(), most, length)), Array3::zeros((spans.len(), most, length)));
+            for (class, spans) in spans.iter().enumerate() {
+                for (i, (start, count)) in spans.iter().enumerate() {
+                    sums.slice_mut(s![class, i, *start..start + count]).fill(1.0);
+                    spread.slice_mut(s![class, .., *start..start + count]).fill(0.0);
+                    spread.slice_mut(s![class, i, *start..start + count]).fill(1.0);
+                }
+            }
+            (sums, spread)
+        };
+        let (rows, row_spread) = covers(&spans(&|w| (w.top, w.height)), height);
+        let (columns, column_spread) = covers(&spans(&|w| (w.left, w.width)), width);
+        Windows { rows, columns, row_spread, column_spread }
     }
 }
 
@@ -111,6 +144,32 @@ mod tests {
         for (n, side, count) in [(299, 13, 529), (32, 2, 256), (28, 2, 196)] {
             assert_eq!(Groups::new(n, n, side, side, false).windows().count(), count);
             assert_eq!(Groups::new(n, n, side, side, true).windows().count(), count);
+        }
+    }
+
+    #[test]
+    fn matrices_shrink_as_the_loops_do() {
+        let q = Array3::from_shape_fn((2, 9, 11), |(c, y, x)| ((c * 99 + y * 11 + x) as f32 * 0.7).sin());
+        for (side, stride, ragged, flat) in [(3, 3, true, false), (4, 2, true, false), (4, 3, false, true), (5, 2, false, true)] {
+            let groups = Groups::new(9, 11, side, stride, ragged);
+            let groups = if flat { groups.flattened() } else { groups };
+            let w = groups.matrices(9, 11);
+            for (class, windows) in groups.classes.iter().enumerate() {
+                let part = |m: &Array3<f32>| m.index_axis(ndarray::Axis(0), class).to_owned();
+                let squares = q.mapv(|v| v * v).sum_axis(ndarray::Axis(0));
+                let lengths = part(&w.rows).dot(&squares).dot(&part(&w.columns).t()).mapv(f32::sqrt);
+                let factor = lengths.mapv(|l| if l > 1.5 { 1.0 - 1.5 / l } else { 0.0 });
+                let factors = part(&w.row_spread).t().dot(&factor).dot(&part(&w.column_spread));
+                let covered = part(&w.row_spread)
+                    .sum_axis(ndarray::Axis(0))
+                    .insert_axis(ndarray::Axis(1))
+                    .dot(&part(&w.column_spread).sum_axis(ndarray::Axis(0)).insert_axis(ndarray::Axis(0)));
+                let want = shrink(windows, &q, 1.5);
+                for ((c, y, x), want) in want.indexed_iter() {
+                    let got = q[(c, y, x)] * (factors[(y, x)] + 1.0 - covered[(y, x)]);
+                    assert!((got - want).abs() < 1e-5, "{side} {stride} {flat} class {class} at {y}, {x}: {got} for {want}");
+                }
+            }
         }
     }
 

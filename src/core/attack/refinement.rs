@@ -4,15 +4,20 @@
 //! `eta + rho` gives the intended `c hinge + (gamma/100)/2 ||d||^2`. It also drops the smallest 3 % of what is left in
 //! every round.
 
-use ndarray::{Array3, Zip};
+use ndarray::{Array1, Array3, Zip};
 
 use super::{
     Picture,
+    away::{self, Away, Extras, Seat},
     constant_search::{self, ConstantSearch, Lane},
     goal::{self, Journal, Judged},
-    strattack::Admm,
+    strattack::{Admm, Measured},
 };
-use crate::core::{error::Result, oracle::Oracle};
+use crate::core::{
+    error::Result,
+    oracle::{Objective, Oracle},
+    stepper::{Rule, States},
+};
 
 /// One constant on a fixed support.
 struct Refined {
@@ -38,7 +43,23 @@ pub(super) fn refine(admm: &Admm, search: ConstantSearch, oracle: &mut dyn Oracl
         let start = journal.best_image().expect("a best image is never forgotten") - clean;
         let floor = if admm.released { third_percentile(&start) } else { 0.0 };
         let support = start.mapv(|v| if v.abs() > floor { 1.0f32 } else { 0.0 });
-        let lane = |c: &f32| Refined { c: *c, support: support.clone(), z: start.clone(), u: start.clone() * 0.0, image: clean.clone() };
+        let labels = vec![admm.goal.class; constants.len()];
+        let objective = Objective::Margin { labels: &labels, targeted: admm.goal.targeted, kappa: admm.kappa };
+        let extras = Extras { windows: Some(&admm.windows), support: Some(support.view()) };
+        let rule = Rule::Refine { eps: admm.eps };
+        if let Some(shared) = away::open(oracle, admm.problem, rule, objective, start.view(), constants, extras)? {
+            let lanes = Seat::each(&shared, constants);
+            let resume = |lane: &Away, states: &States| {
+                let (z, u) = (states.of("z", lane.index)?, states.of("u", lane.index)?);
+                Ok(Refined { c: lane.c, support: support.clone(), z, u, image: clean.clone() })
+            };
+            let ended = constant_search::abreast(lanes, admm.pace, admm.goal, journal, |lanes, _| {
+                away::either(&shared, lanes, |l| step_away(admm, l), resume, |oracle, l| step(admm, oracle, l))
+            })?;
+            return Ok((ended.found, ended.last));
+        }
+        let zero = Array3::<f32>::zeros(start.raw_dim());
+        let lane = |c: &f32| Refined { c: *c, support: support.clone(), z: start.clone(), u: zero.clone(), image: clean.clone() };
         let lanes = constants.iter().map(lane).collect();
         let ended = constant_search::abreast(lanes, admm.pace, admm.goal, journal, |lanes, _| step(admm, oracle, lanes))?;
         Ok((ended.found, ended.last))
@@ -46,11 +67,30 @@ pub(super) fn refine(admm: &Admm, search: ConstantSearch, oracle: &mut dyn Oracl
     Ok(())
 }
 
+/// How much of z the image takes, and what the step is divided by.
+fn weights(admm: &Admm) -> (f32, f32) {
+    let rho = admm.rho;
+    (rho / (rho + admm.gamma / 100.0), admm.eta + if admm.released { 2.0 * rho } else { rho })
+}
+
+/// A step where the network runs.
+fn step_away(admm: &Admm, lanes: &mut [&mut Away]) -> Result<Vec<Judged>> {
+    let (share, weight) = weights(admm);
+    let readings = away::step(lanes, &[admm.eta, admm.rho, weight, share])?;
+    Ok(readings.into_iter().zip(lanes).map(|(reading, lane)| judge(admm, Measured::told(&reading), reading.logits, lane.c)).collect())
+}
+
+/// What counts here is L2.
+fn judge(admm: &Admm, measured: Measured, logits: Array1<f32>, c: f32) -> Judged {
+    let found = admm.judge(measured, logits, c);
+    Judged { cost: found.cost.map(|_| measured.squares), ..found }
+}
+
 fn step(admm: &Admm, oracle: &mut dyn Oracle, lanes: &mut [&mut Refined]) -> Result<Vec<Judged>> {
     let (rho, clean) = (admm.rho, &admm.problem.image);
-    let weight = admm.eta + if admm.released { 2.0 * rho } else { rho };
+    let (share, weight) = weights(admm);
     for lane in lanes.iter_mut() {
-        let mut d = (&lane.z - &lane.u) * (rho / (rho + admm.gamma / 100.0));
+        let mut d = (&lane.z - &lane.u) * share;
         d *= &lane.support;
         lane.image = admm.apply(&d);
     }
@@ -59,9 +99,7 @@ fn step(admm: &Admm, oracle: &mut dyn Oracle, lanes: &mut [&mut Refined]) -> Res
     let mut judged = Vec::new();
     for (lane, mut e) in lanes.iter_mut().zip(evaluated) {
         goal::mask(admm.problem, &mut e.grad);
-        let found = admm.judge(&lane.image, e.logits, lane.c);
-        let cost = found.cost.map(|_| goal::squared_distance(&lane.image, clean));
-        judged.push(Judged { cost, ..found });
+        judged.push(judge(admm, admm.measure(&lane.image), e.logits, lane.c));
         let d = &lane.image - clean;
         let (c, eta) = (lane.c, admm.eta);
         Zip::from(&mut lane.z).and(&d).and(&lane.u).and(&e.grad).and(&lane.support).for_each(|z, d, u, g, m| {
@@ -105,7 +143,7 @@ mod tests {
             let given = [("variant", variant), ("gamma", gamma), ("rho", "1.5"), ("kappa", "100"), ("group", "2")];
             let params = Params::check(find("strattack").unwrap().params(), given).unwrap();
             let goal = Goal::of(&problem, &model).unwrap();
-            let admm = Admm::new(&problem, &params, goal, ndarray::Array1::zeros(2));
+            let admm = Admm::new(&problem, &params, goal, Array1::zeros(2));
             let support = Array3::from_shape_fn((1, 4, 4), |(_, y, _)| f32::from(y < 2));
             let zero = Array3::<f32>::zeros((1, 4, 4));
             let c = 0.9f32;

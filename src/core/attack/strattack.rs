@@ -13,14 +13,16 @@ use ndarray::{Array1, Array3, Zip};
 
 use super::{
     About, Attack, Kind, Outcome, ParamSpec, Params, Picture, Problem, Recorder,
-    constant_search::{self, ConstantSearch, Lane, Pace},
+    away::{self, Away, Extras, Seat},
+    constant_search::{self, ConstantSearch, Ended, Lane, Pace},
     goal::{self, Goal, Journal, Judged},
     groups::{self, Groups},
     refinement,
 };
 use crate::core::{
     error::{Error, Result},
-    oracle::Oracle,
+    oracle::{Objective, Oracle},
+    stepper::{Reading, Rule, States, Windows},
 };
 
 /// Group-sparse attack.
@@ -108,6 +110,10 @@ impl Attack for StrAttack {
         }
     }
 
+    fn on_device(&self) -> bool {
+        true
+    }
+
     fn steps(&self, params: &Params) -> usize {
         constant_search::most_steps(params).saturating_mul(1 + usize::from(params.flag("refine")))
     }
@@ -125,8 +131,7 @@ impl Attack for StrAttack {
         let growth = if admm.released { 5.0 } else { 10.0 };
         let mut journal = Journal::new(recorder);
         let last = constant_search::search(ConstantSearch::of(params, growth, width), |constants| {
-            let lanes = constants.iter().map(|c| admm.lane(*c)).collect();
-            let ended = constant_search::abreast(lanes, admm.pace, goal, &mut journal, |lanes, k| admm.step(oracle, lanes, k))?;
+            let ended = admm.round(oracle, constants, &mut journal)?;
             Ok((if admm.released { ended.improved } else { ended.found }, ended.last))
         })?;
         if params.flag("refine") {
@@ -143,13 +148,15 @@ pub(super) struct Admm<'a> {
     pub goal: Goal,
     clean_logits: Array1<f32>,
     groups: Groups,
+    /// The groups as a loop elsewhere takes them.
+    pub windows: Windows,
     pub released: bool,
     pub pace: Pace,
     tau: f64,
     pub gamma: f32,
     pub rho: f32,
     pub eta: f32,
-    eps: f32,
+    pub eps: f32,
     pub kappa: f32,
     tolerance: f64,
     fewest: bool,
@@ -170,11 +177,20 @@ struct Copies {
     s: Array3<f32>,
     v: Vec<Array3<f32>>,
     image: Array3<f32>,
+    trail: Trail,
+    /// Whether an update comes before the next copies.
+    due: bool,
+}
+
+/// What an early end goes by.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Trail {
     /// Primal and dual residual of the last update.
     residuals: Option<(f64, f64)>,
     /// Whether the last image succeeded, and for how many steps that has not changed.
     state: (bool, usize),
-    done: bool,
+    /// Whether going on would change nothing.
+    pub done: bool,
 }
 
 impl Lane for Copies {
@@ -183,7 +199,7 @@ impl Lane for Copies {
     }
 
     fn done(&self) -> bool {
-        self.done
+        self.trail.done
     }
 }
 
@@ -203,6 +219,7 @@ impl<'a> Admm<'a> {
             problem,
             goal,
             clean_logits,
+            windows: groups.matrices(height, width),
             groups,
             released,
             pace: Pace { steps: params.int("steps") as usize, abort: false },
@@ -221,13 +238,51 @@ impl<'a> Admm<'a> {
         let zero = Array3::<f32>::zeros(self.problem.image.raw_dim());
         let several = vec![zero.clone(); self.groups.classes.len()];
         let [z, delta, w, u, s] = std::array::from_fn(|_| zero.clone());
-        let image = self.problem.image.clone();
-        Copies { c, z, delta, w, y: several.clone(), u, s, v: several, image, residuals: None, state: (false, 0), done: false }
+        let (image, trail) = (self.problem.image.clone(), Trail::default());
+        Copies { c, z, delta, w, y: several.clone(), u, s, v: several, image, trail, due: false }
+    }
+
+    /// What a loop elsewhere had come to.
+    fn resumed(&self, lane: &Away, states: &States) -> Result<Copies> {
+        let v = states.whole("v", lane.index)?;
+        let v: Option<Vec<Array3<f32>>> = v.outer_iter().map(|v| v.into_dimensionality().ok().map(|v| v.to_owned())).collect();
+        let v = v.ok_or_else(|| Error::Engine("the device gave 'v' back in another shape; use --update host".into()))?;
+        let [z, u, s] = ["z", "u", "s"].map(|role| states.of(role, lane.index));
+        Ok(Copies { z: z?, u: u?, s: s?, v, trail: lane.trail, ..self.lane(lane.c) })
+    }
+
+    /// Some constants from the first step to the last.
+    fn round(&self, oracle: &mut dyn Oracle, constants: &[f32], journal: &mut Journal) -> Result<Ended> {
+        let labels = vec![self.goal.class; constants.len()];
+        let objective = Objective::Margin { labels: &labels, targeted: self.goal.targeted, kappa: self.kappa };
+        let zero = Array3::zeros(self.problem.image.raw_dim());
+        let extras = Extras { windows: Some(&self.windows), support: None };
+        if let Some(shared) = away::open(oracle, self.problem, Rule::Admm { eps: self.eps }, objective, zero.view(), constants, extras)? {
+            let lanes = Seat::each(&shared, constants);
+            let resume = |lane: &Away, states: &States| self.resumed(lane, states);
+            return constant_search::abreast(lanes, self.pace, self.goal, journal, |lanes, k| {
+                away::either(&shared, lanes, |l| self.step_away(l, k), resume, |oracle, l| self.step(oracle, l, k))
+            });
+        }
+        let lanes = constants.iter().map(|c| self.lane(*c)).collect();
+        constant_search::abreast(lanes, self.pace, self.goal, journal, |lanes, k| self.step(oracle, lanes, k))
+    }
+
+    /// Weights of an update: the linearisation's, that of the first copy, and their sum with the others'.
+    fn weights(&self, k: usize) -> (f32, f32, f32) {
+        let pull = if self.released { 2.0 * self.rho } else { self.rho };
+        let eta = self.eta * (k as f32).sqrt();
+        (eta, pull, eta + pull + self.rho + self.rho * self.groups.classes.len() as f32)
+    }
+
+    /// How much of z the first copy takes.
+    fn share(&self) -> f32 {
+        self.rho / (self.rho + 2.0 * self.gamma)
     }
 
     /// An update of z and the duals where there are copies already, then new copies; the sparse one is judged.
     fn step(&self, oracle: &mut dyn Oracle, lanes: &mut [&mut Copies], k: usize) -> Result<Vec<Judged>> {
-        if k > 0 {
+        if lanes.iter().all(|l| l.due) {
             let points: Vec<Array3<f32>> = lanes.iter().map(|l| &self.problem.image + &l.z).collect();
             let views: Vec<_> = points.iter().map(|p| p.view()).collect();
             let gradients = self.goal.hinges(oracle, &views, self.kappa)?.into_iter().map(|e| e.grad).collect();
@@ -242,27 +297,46 @@ impl<'a> Admm<'a> {
         let mut judged = Vec::new();
         for (lane, touched) in lanes.iter_mut().zip(touched) {
             let logits = if touched { fresh.next() } else { None }.unwrap_or_else(|| self.clean_logits.clone());
-            let mut found = self.judge(&lane.image, logits, lane.c);
-            if let Some((primal, dual)) = lane.residuals {
-                found.terms.extend([("primal residual", primal as f32), ("dual residual", dual as f32)]);
-            }
-            self.settle(lane, found.cost.is_some());
+            let mut found = self.judge(self.measure(&lane.image), logits, lane.c);
+            self.settle(&mut lane.trail, &mut found);
+            lane.due = true;
             judged.push(found);
         }
         Ok(judged)
     }
 
-    /// Ends a constant whose residuals are small and whose success has not changed for a while.
-    fn settle(&self, lane: &mut Copies, success: bool) {
-        let same = lane.state.0 == success;
-        lane.state = (success, if same { lane.state.1 + 1 } else { 0 });
-        let small = lane.residuals.is_some_and(|(primal, dual)| primal.max(dual) < self.tolerance);
-        lane.done = small && lane.state.1 >= SETTLED;
+    /// The same where the network runs: each run makes the copies and takes the update that follows.
+    fn step_away(&self, lanes: &mut [&mut Away], k: usize) -> Result<Vec<Judged>> {
+        let (eta, pull, total) = self.weights(k + 1);
+        let threshold = (self.tau / f64::from(self.rho)) as f32;
+        let readings = away::step(lanes, &[eta, pull, self.rho, total, self.share(), threshold])?;
+        let mut judged = Vec::new();
+        for (reading, lane) in readings.into_iter().zip(lanes) {
+            let measured = Measured::told(&reading);
+            let logits = if measured.squares > 0.0 { reading.logits } else { self.clean_logits.clone() };
+            let mut found = self.judge(measured, logits, lane.c);
+            self.settle(&mut lane.trail, &mut found);
+            // These are of the update behind this image.
+            lane.trail.residuals = Some((reading.residuals[0].into(), reading.residuals[1].into()));
+            judged.push(found);
+        }
+        Ok(judged)
+    }
+
+    /// Tells the residuals, and ends a constant where they are small and its success has not changed for a while.
+    fn settle(&self, trail: &mut Trail, found: &mut Judged) {
+        if let Some((primal, dual)) = trail.residuals {
+            found.terms.extend([("primal residual", primal as f32), ("dual residual", dual as f32)]);
+        }
+        let success = found.cost.is_some();
+        trail.state = (success, if trail.state.0 == success { trail.state.1 + 1 } else { 0 });
+        let small = trail.residuals.is_some_and(|(primal, dual)| primal.max(dual) < self.tolerance);
+        trail.done = small && trail.state.1 >= SETTLED;
     }
 
     /// The copies of z, and the image of the sparse one.
     fn split(&self, lane: &mut Copies) {
-        lane.delta = (&lane.z - &lane.u) * (self.rho / (self.rho + 2.0 * self.gamma));
+        lane.delta = (&lane.z - &lane.u) * self.share();
         lane.w = &lane.z - &lane.s;
         self.clip(&mut lane.w);
         let threshold = self.tau / f64::from(self.rho);
@@ -274,9 +348,7 @@ impl<'a> Admm<'a> {
     fn update(&self, lane: &mut Copies, mut gradient: Array3<f32>, k: usize) {
         let (rho, c) = (self.rho, lane.c);
         goal::mask(self.problem, &mut gradient);
-        let pull = if self.released { 2.0 * rho } else { rho };
-        let eta = self.eta * (k as f32).sqrt();
-        let total = eta + pull + rho + rho * lane.y.len() as f32;
+        let (eta, pull, total) = self.weights(k);
         let Copies { z, delta, w, y, u, s, v, .. } = lane;
         let before = z.clone();
         Zip::from(&mut *z).and(&gradient).and(&*delta).and(&*u).for_each(|z, g, d, u| *z = eta * *z - c * g + pull * (d + u));
@@ -293,7 +365,7 @@ impl<'a> Admm<'a> {
         raise(u, delta);
         raise(s, w);
         y.iter().zip(v).for_each(|(y, v)| raise(v, y));
-        lane.residuals = Some((primal, f64::from(rho) * goal::squared_distance(z, &before).sqrt()));
+        lane.trail.residuals = Some((primal, f64::from(rho) * goal::squared_distance(z, &before).sqrt()));
     }
 
     /// Clips a change to the box and to eps.
@@ -308,10 +380,15 @@ impl<'a> Admm<'a> {
         (&self.problem.image + &d).mapv(|v| v.clamp(0.0, 1.0))
     }
 
-    /// What an image is worth: its groups or the stated objective, or in released mode L2 alone.
-    pub fn judge(&self, image: &Array3<f32>, logits: Array1<f32>, c: f32) -> Judged {
-        let squares = goal::squared_distance(image, &self.problem.image);
+    /// The change that an image makes.
+    pub fn measure(&self, image: &Array3<f32>) -> Measured {
         let (lengths, active) = self.groups.lengths(&(image - &self.problem.image));
+        Measured { squares: goal::squared_distance(image, &self.problem.image), lengths, active }
+    }
+
+    /// What an image is worth: its groups or the stated objective, or in released mode L2 alone.
+    pub fn judge(&self, measured: Measured, logits: Array1<f32>, c: f32) -> Judged {
+        let Measured { squares, lengths, active } = measured;
         let margin = self.goal.margin(logits.view());
         let hinge = (margin + self.kappa).max(0.0);
         let weight = f64::from(self.gamma) * squares + self.tau * lengths;
@@ -328,6 +405,22 @@ impl<'a> Admm<'a> {
             margin,
             logits,
         }
+    }
+}
+
+/// A change by squared L2, sum of the groups' lengths and number of groups that are not zero.
+#[derive(Clone, Copy)]
+pub(super) struct Measured {
+    pub squares: f64,
+    lengths: f64,
+    active: usize,
+}
+
+impl Measured {
+    /// As a loop elsewhere told it.
+    pub fn told(reading: &Reading) -> Self {
+        let [lengths, active] = reading.windows;
+        Self { squares: reading.norms.l2.powi(2), lengths: lengths.into(), active: active as usize }
     }
 }
 

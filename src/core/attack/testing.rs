@@ -69,6 +69,7 @@ fn objective(z: ArrayView1<f32>, n: usize, objective: &Objective) -> (f32, Array
             (scalars::cross_entropy(z, labels[n]) as f32, g)
         }
         Objective::Linear { cotangent } => (z.dot(&cotangent.row(n)), cotangent.row(n).to_owned()),
+        Objective::Ratio { labels, targets } => scalars::ratio(z, labels[n], targets.map(|t| t[n])),
         Objective::Margin { labels, targeted, kappa } => {
             let own = labels[n];
             let other = (0..z.len()).filter(|c| *c != own).max_by(|a, b| z[*a].total_cmp(&z[*b])).unwrap();

@@ -11,9 +11,6 @@ use crate::core::{
     tensor::labels::{clean, clean_to},
 };
 
-/// Longest text that says where labels come from: whole sentences, unlike names.
-const MAX_ORIGIN: usize = 400;
-
 /// What a unit agrees with best.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Concept {
@@ -31,6 +28,9 @@ impl Concept {
         self.iou >= super::IOU_THRESHOLD
     }
 }
+
+/// Characters of an origin: it is read whole, not recognised.
+const LONGEST_ORIGIN: usize = 400;
 
 /// Concepts of the units of one layer. Show [`ConceptLabels::origin`] wherever the names are shown.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,7 +59,7 @@ impl ConceptLabels {
             units[row.unit - 1] =
                 Some(Concept { label: display_name(&row.label), category: clean(&row.category), iou: counted.unwrap_or(row.score) });
         }
-        Self { origin: clean_to(origin, MAX_ORIGIN).into(), units, levels: None }
+        Self { origin: clean_to(origin, LONGEST_ORIGIN).into(), units, levels: None }
     }
 
     /// Together with what the same dissection measured of the units' values.
@@ -76,6 +76,12 @@ impl ConceptLabels {
     /// Whose concept data these names come from, for people.
     pub fn origin(&self) -> &str {
         &self.origin
+    }
+
+    /// The origin in a few words, for narrow places: what stands before the details.
+    pub fn origin_in_short(&self) -> &str {
+        let end = [": ", " (", ", "].iter().filter_map(|mark| self.origin.find(mark)).min();
+        self.origin.get(..end.unwrap_or(self.origin.len())).unwrap_or_default()
     }
 
     /// Concept of a unit, counted from 0; `None` when no label's pixel met its mask or the unit is not in the file.
@@ -124,9 +130,9 @@ mod tests {
     fn units_by_number() {
         let labels = ConceptLabels::from_result_csv(FILE.as_bytes(), "Broden\x1b[2J").unwrap();
         assert!(!labels.origin().contains('\x1b') && labels.origin().starts_with("Broden"));
-        let told =
-            "dissection on data whose makers wrote more than a name's length about where it comes from, rule original, quantile 0.005";
-        assert_eq!(ConceptLabels::from_result_csv(FILE.as_bytes(), told).unwrap().origin(), told, "the caveat is never cut off");
+        let long = "dissection on a made set (672 images, six cut-outs), rule original".to_owned() + &", more".repeat(8);
+        let labels = ConceptLabels::from_result_csv(FILE.as_bytes(), &long).unwrap();
+        assert_eq!((labels.origin(), labels.origin_in_short()), (long.as_str(), "dissection on a made set"));
         let snow = labels.unit(2).unwrap();
         assert_eq!((snow.label.as_str(), snow.category.as_str()), ("mountain snowy", "scene"));
         // The file's three digits give way to the counts.

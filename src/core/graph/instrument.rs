@@ -126,6 +126,7 @@ fn with_metadata(mut done: Instrumented, head: Option<&Head>, backward: bool) ->
         ("weights".into(), head.map(|h| h.weights.as_str())),
         ("kappa".into(), head.and_then(|h| h.kappa.as_deref())),
         ("direction".into(), head.and_then(|h| h.direction.as_deref())),
+        ("targets".into(), head.and_then(|h| h.targets.as_deref())),
     ];
     for (i, (value, gradient)) in done.taps.iter().enumerate() {
         entries.push((format!("tap.{i}"), Some(value)));

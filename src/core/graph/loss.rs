@@ -16,6 +16,8 @@ pub(super) struct Head {
     pub kappa: Option<String>,
     /// f32 `[N]`, margin only.
     pub direction: Option<String>,
+    /// i64 `[N]`, targeted ratio only.
+    pub targets: Option<String>,
     /// f32 `[N]`.
     pub loss: String,
     /// Gradient of the sum of the losses with respect to the logits, in their type; only when asked for.
@@ -41,8 +43,10 @@ pub(super) fn head(b: &Builder, loss: Loss, logits: &str, classes: usize, backwa
     let weights = input(b, "weights", DType::F32, vec![batch]);
     let z = b.cast(logits, DType::F32);
     let at_label = one_hot(b, &b.unsqueeze(&labels, &[1]), classes);
-    let mut head = Head { labels, weights, kappa: None, direction: None, loss: String::new(), cotangent: None };
-    let slope = if loss == Loss::CrossEntropy {
+    let mut head = Head { labels, weights, kappa: None, direction: None, targets: None, loss: String::new(), cotangent: None };
+    let slope = if let Loss::Ratio { targeted } = loss {
+        ratio(b, &mut head, &z, &at_label, batch, classes, targeted, backward)
+    } else if loss == Loss::CrossEntropy {
         // Spelled out instead of LogSoftmax: where an engine's LogSoftmax gives -inf for a hopeless class, -inf * 0 would be NaN.
         let shifted = b.sub(&z, &b.reduce("ReduceMax", &z, &[1], true));
         let exp = b.unary("Exp", &shifted);
@@ -83,4 +87,50 @@ fn margin(b: &Builder, head: &mut Head, z: &str, at_label: &str, batch: Dim, cla
     });
     (head.kappa, head.direction) = (Some(kappa), Some(direction));
     slope
+}
+
+/// `(Z_other - Z_label) / (Z_1 - below)`, in double precision. `other` is the target and `below` the mean of the third and fourth largest
+/// logit, or the best other class and the third.
+#[allow(clippy::too_many_arguments)] // those of `margin` and the kind
+fn ratio(
+    b: &Builder,
+    head: &mut Head,
+    z: &str,
+    at_label: &str,
+    batch: Dim,
+    classes: usize,
+    targeted: bool,
+    backward: bool,
+) -> Option<String> {
+    let count = if targeted { 4 } else { 3 };
+    let at_other = if targeted {
+        let targets = input(b, "targets", DType::I64, vec![batch]);
+        let hot = one_hot(b, &b.unsqueeze(&targets, &[1]), classes);
+        head.targets = Some(targets);
+        hot
+    } else {
+        let others = b.sub(z, &b.scale(at_label, 1e30));
+        let attrs = [("axis", Attr::Int(1)), ("keepdims", Attr::Int(1))];
+        one_hot(b, &b.emit("ArgMax", &[&others], &attrs, DType::I64, vec![batch, Dim::Fixed(1)]), classes)
+    };
+    let ordered = |dtype| TensorType { dtype, shape: Some(vec![batch, Dim::Fixed(count)]) };
+    let types = vec![ordered(DType::F32), ordered(DType::I64)];
+    let sorted = b.emit_many("TopK", &[z, &b.ints(&[count as i64])], &[("axis", Attr::Int(1))], types);
+    let wide = |x: &str| b.cast(x, DType::F64);
+    let values = b.split(&wide(&sorted[0]), 1, &vec![1; count]);
+    let half = b.scalar(0.5, DType::F64);
+    let mean = |a: &str, c: &str| b.mul(&b.add(a, c), &half);
+    let below = if targeted { mean(&values[2], &values[3]) } else { values[2].clone() };
+    let bottom = b.add(&b.sub(&values[0], &below), &b.scalar(1e-12, DType::F64));
+    let at = |hot: &str| wide(&b.reduce_sum(&b.mul(z, hot), &[1], true));
+    let top = b.sub(&at(&at_other), &at(at_label));
+    let value = b.squeeze(&b.cast(&b.div(&top, &bottom), DType::F32), &[1]);
+    head.loss = b.mul(&value, &head.weights);
+    backward.then(|| {
+        let places: Vec<String> = b.split(&sorted[1], 1, &vec![1; count]).iter().map(|p| wide(&one_hot(b, p, classes))).collect();
+        let below = if targeted { mean(&places[2], &places[3]) } else { places[2].clone() };
+        let above = b.div(&b.sub(&wide(&at_other), &wide(at_label)), &bottom);
+        let under = b.mul(&b.sub(&places[0], &below), &b.div(&top, &b.mul(&bottom, &bottom)));
+        b.cast(&b.sub(&above, &under), DType::F32)
+    })
 }

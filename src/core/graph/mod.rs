@@ -80,6 +80,11 @@ pub enum Loss {
     /// C&W hinge at `labels`, times `weights`; `kappa` is an input (f32 scalar, shape `[]`), and `direction`
     /// (f32 `[N]`: +1 targeted, -1 untargeted) picks the margin: `max(direction * (max_{j != label} Z_j - Z_label), -kappa)`.
     Margin,
+    /// Difference of logits ratio of APGD at `labels`, times `weights`; with `targeted`, `targets` (i64 `[N]`) is an input.
+    Ratio {
+        /// Whether a class is to be reached.
+        targeted: bool,
+    },
 }
 
 /// What is read at a tensor.
@@ -126,6 +131,27 @@ pub enum UpdateRule {
     Adam,
     /// Shrinkage with extrapolation of EAD.
     Shrink,
+    /// A step of APGD from an image whose gradient is known, then the gradient at the next one.
+    Auto {
+        /// Whether the ball is that of L2.
+        l2: bool,
+    },
+    /// StrAttack: the copies of its variable, then the linearised step and the duals.
+    Admm(WindowSizes),
+    /// StrAttack's second stage, on a fixed support.
+    Refine(WindowSizes),
+}
+
+/// Sizes of what describes StrAttack's windows: inputs `rows` and `row_spread` `[1, M, R, H]`, `columns` and `column_spread`
+/// `[1, M, Q, W]`, see [`crate::core::stepper::Windows`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct WindowSizes {
+    /// Classes of windows, M.
+    pub classes: usize,
+    /// Most rows of windows in a class, R.
+    pub rows: usize,
+    /// Most columns of windows in a class, Q.
+    pub columns: usize,
 }
 
 /// The update of an attack, behind the gradient in the same graph: the next image is an output. Images are pixel space,

@@ -10,8 +10,15 @@
 //! | `Normal` | step, eps, mu | | `pixels`, `momentum` |
 //! | `Adam` | rate, epsilon | `base` `[1, C, H, W]`, `constants` `[N, 1, 1, 1]` | `pixels`, `moved`, `first`, `second` |
 //! | `Shrink` | rate, threshold, theta | `constants` | `pixels`, `point` |
+//! | `Auto` | step, keep (and eps: L2) | `low`, `high` (L-infinity) | `pixels`, `previous`, `gradient` |
+//! | `Admm` | eta, pull, rho, total, share, threshold | `constants`, `low`, `high`, windows | `z`, `u`, `s`, `v` |
+//! | `Refine` | eta, rho, total, share | `constants`, `low`, `high`, `support`, windows | `z`, `u` |
 //!
-//! `mu` and `momentum` only with momentum. The gradient is taken at `pixels`, by `Shrink` at `point`.
+//! `mu` and `momentum` only with momentum. The gradient is taken at `pixels`, by `Shrink` at `point`, by `Auto` and `Refine` at the
+//! image they make first, by `Admm` at `clean + z`. See `update/auto.rs` and `update/groups.rs` for the last three.
+
+mod auto;
+mod groups;
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -48,23 +55,16 @@ pub(super) fn attach(mut done: Instrumented, prepared: &Prepared, update: &Updat
     done.graph.outputs.retain(|o| Some(&o.name) != gradient.as_ref());
     let b = Builder::new(std::mem::take(&mut done.graph));
     let mut pass = Pass { b: &b, shape: prepared.shape, update: *update, roles: BTreeMap::new() };
-    let pixels = pass.images("pixels", Dim::Batch(1));
-    let evaluated = if update.rule == UpdateRule::Shrink { pass.images("point", Dim::Batch(1)) } else { pixels.clone() };
-    pass.preprocess(&evaluated, &image, prepared.layout);
     let clean = pass.images("clean", Dim::Fixed(1));
+    let made = pass.before(&clean);
+    pass.preprocess(&made.evaluated, &image, prepared.layout);
     if let Some(gradient) = gradient {
         let gradient = pass.gradient(&gradient, prepared.layout);
-        match update.rule {
-            UpdateRule::Measure => {}
-            UpdateRule::Sign { momentum } => pass.sign(&pixels, &gradient, momentum),
-            UpdateRule::Normal { momentum } => pass.normal(&pixels, &clean, &gradient, momentum),
-            UpdateRule::Adam => pass.adam(&clean, &gradient),
-            UpdateRule::Shrink => pass.shrink(&pixels, &evaluated, &clean, &gradient),
-        }
+        pass.after(&made, &clean, &gradient);
     }
-    // Norms of what `Shrink` evaluates would be those of a point between images: its images are measured on their own.
-    if update.rule != UpdateRule::Shrink {
-        pass.norms(&pixels, &clean);
+    // Norms of what these two evaluate would be those of a point between images: their images are measured on their own.
+    if !matches!(update.rule, UpdateRule::Shrink | UpdateRule::Admm(_)) {
+        pass.norms(&made.pixels, &clean);
     }
     done.update = pass.roles;
     let mut graph = b.finish();
@@ -74,9 +74,24 @@ pub(super) fn attach(mut done: Instrumented, prepared: &Prepared, update: &Updat
     graph.nodes[..=last].rotate_right(last + 1 - forward);
     prune(&mut graph);
     distinct(&mut graph);
-    done.image = done.update["pixels"].clone();
+    done.image = first_state(update.rule).and_then(|role| done.update.get(role)).cloned().unwrap_or(image);
     done.graph = graph;
     Ok(done)
+}
+
+/// The state that tells the batch.
+fn first_state(rule: UpdateRule) -> Option<&'static str> {
+    Some(if matches!(rule, UpdateRule::Admm(_) | UpdateRule::Refine(_)) { "z" } else { "pixels" })
+}
+
+/// What stands in front of the network.
+struct Made {
+    /// The image that a step describes.
+    pixels: String,
+    /// Where the gradient is taken.
+    evaluated: String,
+    /// What the update needs again.
+    split: Option<groups::Split>,
 }
 
 /// Gives every node a name of its own: outputs that were renamed left names behind that both passes use.
@@ -90,6 +105,42 @@ fn distinct(graph: &mut Graph) {
 }
 
 impl Pass<'_> {
+    /// Inputs and whatever comes before the network.
+    fn before(&mut self, clean: &str) -> Made {
+        let rule = self.update.rule;
+        match rule {
+            UpdateRule::Admm(windows) => self.split(clean, windows),
+            UpdateRule::Refine(windows) => self.supported(clean, windows),
+            UpdateRule::Auto { l2 } => {
+                let pixels = self.auto(clean, l2);
+                Made { evaluated: pixels.clone(), pixels, split: None }
+            }
+            _ => {
+                let pixels = self.images("pixels", Dim::Batch(1));
+                let evaluated = if rule == UpdateRule::Shrink { self.images("point", Dim::Batch(1)) } else { pixels.clone() };
+                Made { pixels, evaluated, split: None }
+            }
+        }
+    }
+
+    /// The update itself, given the gradient.
+    fn after(&mut self, made: &Made, clean: &str, gradient: &str) {
+        let Made { pixels, evaluated, split } = made;
+        match self.update.rule {
+            UpdateRule::Measure => {}
+            UpdateRule::Sign { momentum } => self.sign(pixels, gradient, momentum),
+            UpdateRule::Normal { momentum } => self.normal(pixels, clean, gradient, momentum),
+            UpdateRule::Adam => self.adam(clean, gradient),
+            UpdateRule::Shrink => self.shrink(pixels, evaluated, clean, gradient),
+            UpdateRule::Auto { .. } => self.output("next_gradient", gradient),
+            UpdateRule::Admm(_) | UpdateRule::Refine(_) => {
+                if let Some(split) = split {
+                    self.descend(split, gradient);
+                }
+            }
+        }
+    }
+
     fn input(&mut self, role: &str, shape: Vec<Dim>) -> String {
         let name = input(self.b, role, DType::F32, shape);
         self.roles.insert(role.to_owned(), name.clone());
@@ -147,7 +198,8 @@ impl Pass<'_> {
         }
         let value = self.channels(&b.mul(&value, &self.roles["scale"]));
         // Rules that weigh or extend the gradient mask what comes of that.
-        if matches!(self.update.rule, UpdateRule::Sign { .. } | UpdateRule::Normal { .. }) { self.masked(&value) } else { value }
+        let as_it_is = matches!(self.update.rule, UpdateRule::Sign { .. } | UpdateRule::Normal { .. } | UpdateRule::Auto { .. });
+        if as_it_is { self.masked(&value) } else { value }
     }
 
     fn masked(&mut self, value: &str) -> String {
@@ -163,6 +215,11 @@ impl Pass<'_> {
         let shape = |v: &str| self.b.ty(v).shape.unwrap_or_default();
         let joined = broadcast(&broadcast(&shape(yes), &shape(no)), &shape(condition));
         self.b.emit("Where", &[condition, yes, no], &[], self.b.dtype(yes), joined)
+    }
+
+    /// The weight of the objective, per image.
+    fn constants(&mut self) -> String {
+        self.input("constants", vec![Dim::Batch(1), Dim::Fixed(1), Dim::Fixed(1), Dim::Fixed(1)])
     }
 
     fn constant(&self, value: f64) -> String {
@@ -213,13 +270,24 @@ impl Pass<'_> {
             let [step] = self.scalars();
             (step, gradient.to_owned())
         };
-        let (low, high) = (self.images("low", Dim::Fixed(1)), self.images("high", Dim::Fixed(1)));
-        let b = self.b;
-        // Not the operator Sign: that of NaN is NaN, and nothing should move there.
-        let sign = b.sub(&b.mask_scalar("Greater", &direction, 0.0), &b.mask_scalar("Less", &direction, 0.0));
-        let moved = b.add(pixels, &b.mul(&sign, &step));
-        let next = b.binary("Min", &b.binary("Max", &moved, &low), &high);
+        let (low, high) = self.bounds();
+        let moved = self.b.add(pixels, &self.b.mul(&self.signs(&direction), &step));
+        let next = self.between(&moved, &low, &high);
         self.output("next_pixels", &next);
+    }
+
+    /// -1, 0 or 1. Not the operator Sign: that of NaN is NaN, and nothing should move there.
+    fn signs(&self, direction: &str) -> String {
+        let b = self.b;
+        b.sub(&b.mask_scalar("Greater", direction, 0.0), &b.mask_scalar("Less", direction, 0.0))
+    }
+
+    fn bounds(&mut self) -> (String, String) {
+        (self.images("low", Dim::Fixed(1)), self.images("high", Dim::Fixed(1)))
+    }
+
+    fn between(&self, x: &str, low: &str, high: &str) -> String {
+        self.b.binary("Min", &self.b.binary("Max", x, low), high)
     }
 
     fn normal(&mut self, pixels: &str, clean: &str, gradient: &str, momentum: bool) {
@@ -230,17 +298,28 @@ impl Pass<'_> {
             let [step, eps] = self.scalars();
             (step, eps, gradient.to_owned())
         };
+        let moved = self.b.add(pixels, &self.b.mul(&self.unit(&direction), &step));
+        let next = self.into_ball(&moved, clean, &eps);
+        self.output("next_pixels", &next);
+    }
+
+    /// A direction over its length; 0 where that is no number to divide by.
+    fn unit(&self, direction: &str) -> String {
         let b = self.b;
-        let length = self.length(&direction);
-        let unit = b.cast(&b.div(&b.cast(&direction, DType::F64), &length), DType::F32);
-        let unit = self.select(&self.positive(&length), &unit, &self.constant(0.0));
-        let offset = b.sub(&b.add(pixels, &b.mul(&unit, &step)), clean);
-        let (length, radius) = (self.length(&offset), b.cast(&eps, DType::F64));
+        let length = self.length(direction);
+        let unit = b.cast(&b.div(&b.cast(direction, DType::F64), &length), DType::F32);
+        self.select(&self.positive(&length), &unit, &self.constant(0.0))
+    }
+
+    /// Into the L2 ball of radius `eps` around `clean` and into 0..1.
+    fn into_ball(&self, x: &str, clean: &str, eps: &str) -> String {
+        let b = self.b;
+        let offset = b.sub(x, clean);
+        let (length, radius) = (self.length(&offset), b.cast(eps, DType::F64));
         let shorter = b.cast(&b.div(&radius, &length), DType::F32);
         let one = b.floats(&[1, 1, 1, 1], &[1.0], DType::F32);
         let factor = self.select(&b.compare("Greater", &length, &radius), &shorter, &one);
-        let next = self.unit_range(&b.add(clean, &b.mul(&offset, &factor)));
-        self.output("next_pixels", &next);
+        self.unit_range(&b.add(clean, &b.mul(&offset, &factor)))
     }
 
     fn adam(&mut self, clean: &str, gradient: &str) {
@@ -248,7 +327,7 @@ impl Pass<'_> {
         const B2: f32 = 0.999;
         let [rate, epsilon] = self.scalars();
         let base = self.images("base", Dim::Fixed(1));
-        let constants = self.input("constants", vec![Dim::Batch(1), Dim::Fixed(1), Dim::Fixed(1), Dim::Fixed(1)]);
+        let constants = self.constants();
         let [moved, first, second] = ["moved", "first", "second"].map(|role| self.images(role, Dim::Batch(1)));
         let weighed = self.masked(&self.b.mul(gradient, &constants));
         let b = self.b;
@@ -272,7 +351,7 @@ impl Pass<'_> {
 
     fn shrink(&mut self, pixels: &str, point: &str, clean: &str, gradient: &str) {
         let [rate, threshold, theta] = self.scalars();
-        let constants = self.input("constants", vec![Dim::Batch(1), Dim::Fixed(1), Dim::Fixed(1), Dim::Fixed(1)]);
+        let constants = self.constants();
         let b = self.b;
         let away = b.mul(&b.sub(point, clean), &self.constant(2.0));
         let g = self.masked(&b.add(&b.mul(gradient, &constants), &away));

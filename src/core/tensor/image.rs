@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
-use ndarray::{Array3, ArrayD, ArrayView3, Ix3, IxDyn};
+use ndarray::{Array3, ArrayD, ArrayView3, Ix3, IxDyn, s};
 use ndarray_npy::ReadNpyExt;
 
 use super::{preprocess::Preprocess, resize};
@@ -166,6 +166,16 @@ fn npy_values(bytes: &[u8]) -> Option<usize> {
     text.split(',').map(str::trim).filter(|t| !t.is_empty()).try_fold(1usize, |n, t| n.checked_mul(t.parse().ok()?))
 }
 
+/// An image `[C, H, W]` made smaller by a whole factor, so that its longer side has at most `most` pixels: the mean of every block.
+pub fn shrunk(image: ArrayView3<f32>, most: usize) -> Array3<f32> {
+    let (channels, height, width) = image.dim();
+    let by = height.max(width).div_ceil(most.max(1)).max(1);
+    Array3::from_shape_fn((channels, height.div_ceil(by), width.div_ceil(by)), |(c, y, x)| {
+        let block = image.slice(s![c, y * by..(y * by + by).min(height), x * by..(x * by + by).min(width)]);
+        block.sum() / block.len() as f32
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use image::{Rgba, RgbaImage};
@@ -257,5 +267,14 @@ mod tests {
         let mut hostile = bytes.clone();
         hostile[at..at + 9].copy_from_slice(b"(9999999)");
         assert!(read_npy(&hostile).unwrap_err().to_string().contains("shorter"));
+    }
+
+    #[test]
+    fn shrunk_images_hold_the_mean_of_their_blocks() {
+        let image = Array3::from_shape_fn((1, 5, 4), |(_, y, x)| (4 * y + x) as f32);
+        assert_eq!(shrunk(image.view(), 5), image);
+        let small = shrunk(image.view(), 3);
+        assert_eq!(small, ndarray::array![[[2.5, 4.5], [10.5, 12.5], [16.5, 18.5]]]);
+        assert_eq!(shrunk(image.view(), 0).dim(), shrunk(image.view(), 1).dim());
     }
 }

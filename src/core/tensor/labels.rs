@@ -184,10 +184,10 @@ pub fn clean(name: &str) -> String {
     clean_to(name, MAX_NAME)
 }
 
-/// The same of a text that may be longer than a name.
-pub fn clean_to(text: &str, most: usize) -> String {
+/// The same for a description: at most `most` characters.
+pub fn clean_to(name: &str, most: usize) -> String {
     let mut out = String::new();
-    let mut chars = text.chars().peekable();
+    let mut chars = name.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
             '\u{1b}' | '\u{9b}' => skip_escape(c, &mut chars),

@@ -118,17 +118,38 @@ fn input(made: &Instrumented, name: &str, subject: &Subject, image: &Array3<f32>
     if scalar { Array::F32(ndarray::arr0(0.0).into_dyn()) } else { Array::F32(ndarray::arr1(&[1.0]).into_dyn()) }
 }
 
-/// The loss of an attack, whether its step has a forward run of its own, and its parameters for a number of steps.
-fn plan(name: &str, steps: usize) -> Result<(Loss, bool, &'static dyn attack::Attack, Params)> {
+/// What an attack is measured with.
+struct Plan {
+    attack: &'static dyn attack::Attack,
+    params: Params,
+    loss: Loss,
+    /// Whether every step has a forward run beside its gradient.
+    forward: bool,
+    /// The runs of a whole attack beside those: of the gradient graph, and forward.
+    once: [usize; 2],
+}
+
+/// The runs that an attack of some steps cannot do without.
+fn plan(name: &str, steps: usize) -> Result<Plan> {
     let attack = attack::find(name).ok_or_else(|| Error::Parameter(format!("there is no attack '{name}'")))?;
-    let search = attack.params().iter().any(|p| p.name == "search-steps");
-    let steps = steps.to_string();
+    let has = |name: &str| attack.params().iter().any(|p| p.name == name);
+    let (search, steps) = (has("search-steps"), steps.to_string());
     let mut given = vec![("steps", steps.as_str())];
     if search {
         given.extend([("search-steps", "1"), ("search", "sequential")]);
     }
+    if has("refine") {
+        given.push(("refine", "no"));
+    }
     let loss = if search { Loss::Margin } else { Loss::CrossEntropy };
-    Ok((loss, name == "ead", attack, Params::check(attack.params(), given)?))
+    // Gradient sign ends, EAD and StrAttack begin with a forward run, APGD begins with a gradient, C&W has neither.
+    let once = match name {
+        "cw" => [0, 0],
+        "apgd" => [1, 0],
+        _ => [0, 1],
+    };
+    let params = Params::check(attack.params(), given)?;
+    Ok(Plan { attack, params, loss, forward: matches!(name, "ead" | "strattack"), once })
 }
 
 /// Measures an attack's step with its usual recorder, on the host or in the graph (`resident`). `rounds` pairs of measurements.
@@ -141,7 +162,7 @@ pub fn measure(
     steps: usize,
     rounds: usize,
 ) -> Result<Cost> {
-    let (loss, second, attack, params) = plan(name, steps)?;
+    let Plan { attack, params, loss, forward: second, once } = plan(name, steps)?;
     let mut network = subject.network(backend)?.with_resident(resident);
     let image = photo(&network);
     let clean = network.logits(image.view().insert_axis(Axis(0)))?;
@@ -158,10 +179,8 @@ pub fn measure(
                 forward.run()?;
             }
         }
-        // Gradient sign ends, and EAD begins, with a forward run; C&W has none.
-        if name != "cw" {
-            forward.run()?;
-        }
+        (0..once[0]).try_for_each(|_| gradient.run())?;
+        (0..once[1]).try_for_each(|_| forward.run())?;
         let without = clock.now() - begun;
         let trace = Arc::new(Trace::new(Arc::new(image.clone()), label, None, FRAME_BUDGET));
         let begun = clock.now();

@@ -72,6 +72,10 @@ struct Bench<'a> {
     gpu: bool,
 }
 
+/// Overlapping windows, and both stages.
+const STRATTACK: &[(&str, &str)] =
+    &[("steps", "20"), ("search-steps", "2"), ("c0", "5"), ("tau", "0.2"), ("group", "4"), ("stride", "3"), ("search", "sequential")];
+
 type Job = fn(&Bench) -> Result<Found>;
 
 /// Every check, in order: name, and what it does.
@@ -85,6 +89,9 @@ const CHECKS: &[(&str, Job)] = &[
     ("update: pgd l2", |b| updates::equal(b, "pgd", &[("steps", "10"), ("norm", "l2"), ("eps", "0.5"), ("alpha", "0.1")])),
     ("update: cw", |b| updates::equal(b, "cw", &[("steps", "20"), ("search-steps", "3"), ("c0", "0.1"), ("search", "sequential")])),
     ("update: ead", |b| updates::equal(b, "ead", &[("steps", "20"), ("search-steps", "3"), ("c0", "0.1"), ("search", "sequential")])),
+    ("update: apgd", |b| updates::equal(b, "apgd", &[("steps", "20"), ("progress", "1")])),
+    ("update: apgd l2", |b| updates::equal(b, "apgd", &[("steps", "20"), ("progress", "1"), ("norm", "l2"), ("eps", "0.5")])),
+    ("update: strattack", |b| updates::equal(b, "strattack", STRATTACK)),
     ("batches", maps::batches),
     ("map of cells", maps::cells),
     ("search at once", maps::search),

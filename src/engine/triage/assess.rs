@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Instant};
 use ndarray::{Array1, Array3, ArrayView3, Axis};
 use sha2::{Digest as _, Sha256};
 
-use super::{Item, Row};
+use super::{
+    Item, Row,
+    runs::{FRAMES, Runs},
+};
 use crate::{
     core::{
         attack::{Outcome, Recorder, Step, scalars},
@@ -23,8 +26,11 @@ use crate::{
     engine::{
         command::AttackRequest,
         control::Control,
-        run,
+        keep,
+        recorder::TraceRecorder,
+        region, run,
         subject::{Subject, image_bytes},
+        trace::Trace,
     },
 };
 
@@ -83,12 +89,22 @@ pub struct Contender<'a> {
     pub request: &'a AttackRequest,
 }
 
-/// Counts steps and remembers the first that left the true class. Keeps no pictures.
+/// Where the first model's run is kept.
+#[derive(Clone, Copy)]
+pub struct Keeping<'a> {
+    /// The folder.
+    pub runs: &'a Runs,
+    /// Provider and engine that run the attack.
+    pub provider: &'a str,
+}
+
+/// Counts steps and remembers the first that left the true class. Pictures go to a record, if there is one.
 struct Tally<'a> {
     control: &'a Control,
     label: usize,
     steps: usize,
     flipped: Option<usize>,
+    record: Option<TraceRecorder<'a>>,
 }
 
 impl Recorder for Tally<'_> {
@@ -97,7 +113,16 @@ impl Recorder for Tally<'_> {
             self.flipped = Some(self.steps);
         }
         self.steps += 1;
-        self.control.checkpoint()
+        match &mut self.record {
+            Some(record) => record.step(step),
+            None => self.control.checkpoint(),
+        }
+    }
+
+    fn last(&mut self, step: usize, image: &Array3<f32>) {
+        if let Some(record) = &mut self.record {
+            record.last(step, image);
+        }
     }
 }
 
@@ -110,15 +135,23 @@ struct Attacked {
     target: Option<usize>,
     steps: usize,
     flipped: Option<usize>,
+    /// All its steps, when they are kept.
+    trace: Option<Arc<Trace>>,
 }
 
 /// The row of an image. What is wrong with the image itself is written into the row; an error returned here ends the triage.
-pub fn assess(item: &Item, model: Contender, other: Option<Contender>, settings: &Settings, control: &Control) -> Result<Row> {
+pub fn assess(
+    item: &Item,
+    (model, keeping): (Contender, Option<Keeping>),
+    other: Option<Contender>,
+    settings: &Settings,
+    control: &Control,
+) -> Result<Row> {
     let begun = Instant::now();
     let path = item.path.to_string_lossy().into_owned();
     let mut row = Row { index: Some(item.index as i64), path: Some(path), ..Row::default() };
     let mut said = Vec::new();
-    match filled(&mut row, item, model, other, settings, control) {
+    match filled(&mut row, item, (model, keeping), other, settings, control) {
         Ok(()) => {}
         Err(error @ (Error::Input(_) | Error::Parameter(_))) => said.push(error.to_string()),
         Err(fatal) => return Err(fatal),
@@ -128,7 +161,14 @@ pub fn assess(item: &Item, model: Contender, other: Option<Contender>, settings:
     Ok(row)
 }
 
-fn filled(row: &mut Row, item: &Item, model: Contender, other: Option<Contender>, settings: &Settings, control: &Control) -> Result<()> {
+fn filled(
+    row: &mut Row,
+    item: &Item,
+    (model, keeping): (Contender, Option<Keeping>),
+    other: Option<Contender>,
+    settings: &Settings,
+    control: &Control,
+) -> Result<()> {
     let bytes = image_bytes(&item.path)?;
     row.sha256 = Some(hash(&bytes));
     let Contender { subject, network, request } = model;
@@ -147,8 +187,12 @@ fn filled(row: &mut Row, item: &Item, model: Contender, other: Option<Contender>
         row.true_prob = Some(scalars::prob(logits.view(), label) as f32);
         row.clean_margin = Some(logits[label] - scalars::best_other(logits.view(), &[label]));
     }
-    let attacked = attack(network, &request, Arc::clone(&clean), &logits, control)?;
+    let keeping = keeping.filter(|k| k.runs.ended().is_none());
+    let attacked = attack(network, subject, &request, (Arc::clone(&clean), &logits), keeping.is_some(), control)?;
     record(row, &attacked, &name);
+    if let (Some(keeping), Some(trace)) = (keeping, &attacked.trace) {
+        row.run = kept(keeping, item, subject, &request, trace, &logits);
+    }
     if settings.explain {
         explain(row, network, &attacked, settings, control)?;
     }
@@ -164,17 +208,42 @@ fn labelled(request: &AttackRequest, item: &Item, subject: &Subject) -> Result<A
     Ok(AttackRequest { label: label.or(request.label), ..request.clone() })
 }
 
+/// Keeps a run as `psescope attack --out` would write it.
+fn kept(keeping: Keeping, item: &Item, subject: &Subject, request: &AttackRequest, trace: &Trace, logits: &Array1<f32>) -> Option<String> {
+    let image = item.path.to_string_lossy();
+    let about = keep::About {
+        model: subject.path.display().to_string(),
+        model_sha256: &subject.sha256,
+        image: image.clone().into_owned(),
+        preprocessing: subject.preprocess.describe(),
+        provider: keeping.provider.to_owned(),
+        labels: &subject.names,
+        clean_logits: &logits.to_vec(),
+    };
+    keeping.runs.keep(&image, &keep::meta(about, request, trace), trace)
+}
+
 fn attack(
     network: &mut dyn Examined,
+    subject: &Subject,
     request: &AttackRequest,
-    clean: Arc<Array3<f32>>,
-    logits: &Array1<f32>,
+    (clean, logits): (Arc<Array3<f32>>, &Array1<f32>),
+    recorded: bool,
     control: &Control,
 ) -> Result<Attacked> {
-    let prepared = run::prepare(request, Arc::clone(&clean), logits.view(), None)?;
-    let mut tally = Tally { control, label: prepared.problem.label, steps: 0, flipped: None };
-    let outcome = prepared.outcome(network, &mut tally)?;
+    let mut prepared = run::prepare(request, Arc::clone(&clean), logits.view(), None)?.with_budget(FRAMES);
     let (label, target) = (prepared.problem.label, prepared.problem.target);
+    if let Some(text) = &request.within {
+        let found = region::resolve(&mut *network, &subject.labels, clean.view(), (label, target), text, &mut |_, _| control.checkpoint())?;
+        prepared.problem.mask = Some(found.weights());
+    }
+    let record = recorded.then(|| TraceRecorder::new(Arc::clone(&prepared.trace), control.clone(), |_| {}));
+    let mut tally = Tally { control, label, steps: 0, flipped: None, record };
+    let outcome = prepared.outcome(network, &mut tally)?;
+    if let Some(record) = &mut tally.record {
+        record.finish(&outcome);
+    }
+    let trace = tally.record.is_some().then(|| Arc::clone(&prepared.trace));
     Ok(Attacked {
         clean,
         clean_logits: logits.clone(),
@@ -183,6 +252,7 @@ fn attack(
         target,
         steps: tally.steps.saturating_sub(1),
         flipped: tally.flipped,
+        trace,
     })
 }
 
@@ -270,7 +340,7 @@ fn compare(row: &mut Row, item: &Item, bytes: &[u8], other: Contender, first: &A
     row.compare_predicted_name = name(predicted);
     row.compare_predicted_prob = Some(scalars::prob(logits.view(), predicted) as f32);
     let request = labelled(request, item, subject)?;
-    let second = attack(network, &request, Arc::clone(&clean), &logits, control)?;
+    let second = attack(network, subject, &request, (Arc::clone(&clean), &logits), false, control)?;
     row.compare_success = Some(second.outcome.success);
     row.compare_flipped_at = second.flipped.map(|f| f as i64);
     row.compare_l2 = Some(Norms::of((&second.outcome.image - &*clean).view()).l2 as f32);

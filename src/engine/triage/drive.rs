@@ -15,8 +15,9 @@ use crossbeam_channel::{RecvTimeoutError, unbounded};
 
 use super::{
     Item, Row, Settings,
-    assess::{Contender, Examined, assess},
+    assess::{Contender, Examined, Keeping, assess},
     gather::{self, Client},
+    runs::Runs,
 };
 use crate::{
     core::error::{Error, Result},
@@ -85,6 +86,8 @@ pub struct Job {
     pub rival: Option<Rival>,
     /// What is done to every image.
     pub settings: Settings,
+    /// Where the first model's runs are kept, if they are.
+    pub runs: Option<Arc<Runs>>,
 }
 
 /// An engine made ready for a triage.
@@ -139,6 +142,7 @@ impl Setup {
         let as_interrupt: Arc<dyn Interrupt> = group.clone();
         let _bound = control.bind(as_interrupt);
         let next = AtomicUsize::new(0);
+        let keeping = job.runs.as_deref().map(|runs| Keeping { runs, provider: &self.provider });
         let (rows, finished) = unbounded();
         thread::scope(|scope| {
             let mut lanes = Vec::new();
@@ -163,7 +167,7 @@ impl Setup {
             for lane in lanes {
                 let (rows, next, group, backend) = (rows.clone(), &next, &group, &self.backend);
                 scope.spawn(move || {
-                    let done = work(lane, job, items, next, (backend, group), control, &|row| rows.send(Ok(row)).is_ok());
+                    let done = work(lane, (job, keeping), items, next, (backend, group), control, &|row| rows.send(Ok(row)).is_ok());
                     if let Err(error) = done {
                         let _ = rows.send(Err(error));
                     }
@@ -197,7 +201,7 @@ fn collect(finished: &Finished, control: &Control, on_row: &mut dyn FnMut(Row) -
 /// One lane: takes the next image until there is none.
 fn work(
     lane: Lane,
-    job: &Job,
+    (job, keeping): (&Job, Option<Keeping>),
     items: &[Item],
     next: &AtomicUsize,
     (backend, group): (&Arc<dyn Backend>, &Group),
@@ -221,7 +225,7 @@ fn work(
         let model = Contender { subject: &job.subject, network: &mut *network, request: &job.settings.request };
         let rival = job.rival.as_ref().zip(other.as_deref_mut());
         let rival = rival.map(|(rival, network)| Contender { subject: &rival.subject, network, request: &rival.request });
-        let row = match catch_unwind(AssertUnwindSafe(|| assess(item, model, rival, &job.settings, control))) {
+        let row = match catch_unwind(AssertUnwindSafe(|| assess(item, (model, keeping), rival, &job.settings, control))) {
             Ok(row) => row?,
             Err(panic) => Row {
                 index: Some(item.index as i64),

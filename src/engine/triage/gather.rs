@@ -33,6 +33,10 @@ enum Ask {
         targeted: bool,
         kappa: f32,
     },
+    Ratio {
+        labels: Vec<usize>,
+        targets: Option<Vec<usize>>,
+    },
     Activation(String),
     LayerGradient(String, usize),
     /// The image is the adversarial one; this is the clean one.
@@ -125,6 +129,7 @@ impl Ask {
         match (self, other) {
             (Self::Logits, Self::Logits) | (Self::CrossEntropy(_), Self::CrossEntropy(_)) | (Self::Linear(_), Self::Linear(_)) => true,
             (Self::Margin { targeted, kappa, .. }, Self::Margin { targeted: t, kappa: k, .. }) => targeted == t && kappa == k,
+            (Self::Ratio { targets: a, .. }, Self::Ratio { targets: b, .. }) => a.is_some() == b.is_some(),
             (Self::Activation(a), Self::Activation(b)) => a == b,
             (Self::LayerGradient(a, c), Self::LayerGradient(b, d)) => (a, c) == (b, d),
             _ => false,
@@ -148,7 +153,7 @@ fn run(network: &mut dyn Examined, group: &[Request]) -> Result<Answer> {
     let images = concatenate(Axis(0), &views).map_err(|e| Error::Input(format!("images of different shapes cannot share a batch: {e}")))?;
     let labels = || -> Vec<usize> {
         let of = |r: &Request| match &r.ask {
-            Ask::CrossEntropy(labels) | Ask::Margin { labels, .. } => labels.clone(),
+            Ask::CrossEntropy(labels) | Ask::Margin { labels, .. } | Ask::Ratio { labels, .. } => labels.clone(),
             _ => Vec::new(),
         };
         group.iter().flat_map(of).collect()
@@ -158,6 +163,12 @@ fn run(network: &mut dyn Examined, group: &[Request]) -> Result<Answer> {
         Ask::CrossEntropy(_) => Answer::Evaluation(network.gradient(images.view(), Objective::CrossEntropy { labels: &labels() })?),
         Ask::Margin { targeted, kappa, .. } => {
             let objective = Objective::Margin { labels: &labels(), targeted: *targeted, kappa: *kappa };
+            Answer::Evaluation(network.gradient(images.view(), objective)?)
+        }
+        Ask::Ratio { targets, .. } => {
+            let of = |r: &Request| if let Ask::Ratio { targets: Some(targets), .. } = &r.ask { targets.clone() } else { Vec::new() };
+            let all: Vec<usize> = group.iter().flat_map(of).collect();
+            let objective = Objective::Ratio { labels: &labels(), targets: targets.as_ref().map(|_| &all[..]) };
             Answer::Evaluation(network.gradient(images.view(), objective)?)
         }
         Ask::Linear(_) => {
@@ -245,6 +256,7 @@ impl Oracle for Client {
             Objective::CrossEntropy { labels } => Ask::CrossEntropy(labels.to_vec()),
             Objective::Linear { cotangent } => Ask::Linear(cotangent.to_owned()),
             Objective::Margin { labels, targeted, kappa } => Ask::Margin { labels: labels.to_vec(), targeted, kappa },
+            Objective::Ratio { labels, targets } => Ask::Ratio { labels: labels.to_vec(), targets: targets.map(<[usize]>::to_vec) },
         };
         if let Answer::Evaluation(e) = self.ask(images, ask)? { Ok(e) } else { mixed_up() }
     }

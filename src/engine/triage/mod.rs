@@ -17,6 +17,7 @@ pub mod journal;
 pub mod listing;
 pub mod part;
 pub mod row;
+pub mod runs;
 pub mod setup;
 pub mod shard;
 pub mod summary;

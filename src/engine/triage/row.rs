@@ -158,6 +158,8 @@ columns! {
     compare_flipped_at: Int,
     /// Euclidean length of that attack's change.
     compare_l2: Float,
+    /// File of its kept run, in the folder of kept runs; null when none was kept.
+    run: Text,
     /// Wall seconds spent on this image.
     seconds: Float,
     /// Why something is missing, one sentence.

@@ -47,6 +47,9 @@ pub fn metadata(job: &Job, shard: Shard) -> Result<Metadata> {
         ("explain", explain),
         ("shard", shard.to_string()),
     ];
+    if let Some(region) = &request.within {
+        pairs.push(("within", region.clone()));
+    }
     if let Some(rival) = &job.rival {
         pairs.push(("compare", rival.subject.path.display().to_string()));
         pairs.push(("compare_sha256", rival.subject.sha256.clone()));

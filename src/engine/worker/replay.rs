@@ -2,6 +2,8 @@
 
 use std::{path::Path, sync::Arc};
 
+use ndarray::{Array1, ArrayView1};
+
 use super::Worker;
 use crate::{
     core::error::{Error, Result},
@@ -13,9 +15,8 @@ use crate::{
         recorded::{self, Recorded},
         sample,
         subject::Subject,
-        trace::file::Run,
+        trace::file::{self, Run},
     },
-    runtime::Runtime,
 };
 
 /// Number of a recorded run; attacks on its image get larger ones.
@@ -38,10 +39,7 @@ impl Worker {
         let recorded = self.recorded.clone().ok_or_else(|| Error::Input("there is no recorded run whose model could be opened".into()))?;
         let model = recorded.model.as_ref().map_err(|why| Error::Input(why.clone()))?;
         self.tell(Event::Busy(format!("opening {}", sample::title(model))));
-        if self.runtime.is_none() {
-            self.runtime = Some(Runtime::open(&self.options.runtime)?);
-        }
-        let subject = Arc::new(Subject::open(model, &self.options.subject)?);
+        let subject = self.subject(model)?;
         if subject.sha256 != recorded.run.meta.model_sha256 {
             return Err(Error::Model(format!("{} has changed since; give the original file", model.display())));
         }
@@ -51,6 +49,53 @@ impl Worker {
         self.open = Some(open);
         self.tell(Event::Revived(Box::new(opened)));
         Ok(())
+    }
+
+    /// Opens an image of a folder with the run that its triage kept. When that run cannot be shown, the image is open all the same.
+    pub(super) fn open_kept(&mut self, run: RunId, model: &Path, image: &Path, kept: &Path) -> Result<()> {
+        let subject = match &self.open {
+            Some(open) if open.subject.path == model => Arc::clone(&open.subject),
+            _ => {
+                self.tell(Event::Busy(format!("opening {}", sample::title(model))));
+                self.subject(model)?
+            }
+        };
+        let recorded = match self.take_up(&subject, image, kept) {
+            Ok(recorded) => {
+                self.runs = vec![(run, Arc::clone(&recorded.run.trace))];
+                Ok(recorded)
+            }
+            Err(error) => {
+                self.install(subject, image)?;
+                Err(error.to_string())
+            }
+        };
+        self.tell(Event::Kept { run, image: image.to_owned(), recorded });
+        Ok(())
+    }
+
+    /// Opens the clean image of a kept run, in which the model has to see the same.
+    fn take_up(&mut self, subject: &Arc<Subject>, image: &Path, kept: &Path) -> Result<Arc<Recorded>> {
+        let other = |what: &str| Error::Input(format!("its kept run is {what}"));
+        if !kept.is_file() {
+            return Err(other("gone"));
+        }
+        let run = file::load(kept)?;
+        let clean = Arc::clone(&run.trace.clean);
+        if run.meta.model_sha256 != subject.sha256 || clean.shape() != subject.prepared.shape {
+            return Err(other("of another model"));
+        }
+        let preprocessing = subject.preprocess.describe();
+        let check = |logits: ArrayView1<f32>| recorded::check_logits(&run.meta, logits, &preprocessing);
+        let mut opened = self.settle(Arc::clone(subject), clean, image, &check)?;
+        let logits = &run.meta.clean_logits;
+        if let Some(open) = self.open.as_mut().filter(|_| !logits.is_empty()) {
+            // As they were when it was attacked: another engine may differ in the last bits.
+            open.logits = Array1::from(logits.clone());
+            opened.logits.clone_from(logits);
+        }
+        self.tell(Event::Opened(Box::new(opened)));
+        Ok(Arc::new(Recorded { path: kept.to_owned(), run, model: Ok(subject.path.clone()) }))
     }
 
     /// Completes findings as far as the model allows; without a model they come back as they are.

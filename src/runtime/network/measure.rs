@@ -1,11 +1,10 @@
 //! Statistics of a layer's units from its values: mean, maximum, length and distance to a reference, in one pass over both.
 
+use fearless_simd::{Level, Simd, dispatch, f32x16, prelude::*};
 use ndarray::{Array2, ArrayD, ArrayViewD, Axis};
 use rayon::prelude::*;
 
-/// Values side by side in single precision.
-const LANES: usize = 16;
-/// Blocks that are summed before the sum goes to double precision; they stay in the fastest cache while several sums are made of them.
+/// Vectors that are summed in single precision before their sum goes to double precision.
 const RUN: usize = 32;
 
 /// Sums of one unit on one image.
@@ -23,6 +22,8 @@ impl Sums {
 
 /// Mean, maximum, length and distance to `base` (a value of one sample; without it 0) of every unit of `value`, whose
 /// dimensions are samples, units and positions when `units_first`, else samples, positions and units. `[N, units]` each.
+///
+/// Samples are shared out to threads; one is done before another thread would have woken up.
 pub(super) fn measure(value: &ArrayViewD<f32>, units_first: bool, units: usize, base: Option<&ArrayD<f32>>) -> [Array2<f32>; 4] {
     let n = value.len_of(Axis(0));
     let value = value.as_standard_layout();
@@ -30,14 +31,17 @@ pub(super) fn measure(value: &ArrayViewD<f32>, units_first: bool, units: usize, 
     let size = all.len() / n.max(1);
     let positions = size / units.max(1);
     let base = base.and_then(|b| b.as_slice()).filter(|b| b.len() == size);
+    let level = Level::new();
+    let of = |sample: &[f32]| match units_first {
+        true => dispatch!(level, simd => contiguous(simd, sample, base, positions)),
+        false => interleaved(sample, base, units),
+    };
+    let samples: Vec<Vec<Sums>> = match n {
+        0 | 1 => all.chunks_exact(size.max(1)).map(of).collect(),
+        _ => all.par_chunks_exact(size.max(1)).map(of).collect(),
+    };
     let mut out = [(); 4].map(|()| Array2::<f32>::zeros((n, units)));
-    for (i, sample) in all.chunks_exact(size.max(1)).enumerate() {
-        let sums: Vec<Sums> = if units_first {
-            let one = |(u, map): (usize, &[f32])| contiguous(map, base.map(|b| &b[u * positions..][..positions]));
-            sample.par_chunks(positions.max(1)).enumerate().with_min_len(8).map(one).collect()
-        } else {
-            interleaved(sample, base, units)
-        };
+    for (i, sums) in samples.into_iter().enumerate() {
         for (u, s) in sums.into_iter().enumerate() {
             let mean = (s.sum / positions.max(1) as f64) as f32;
             for (table, v) in out.iter_mut().zip([mean, s.top, s.square.sqrt() as f32, s.distance.sqrt() as f32]) {
@@ -48,38 +52,49 @@ pub(super) fn measure(value: &ArrayViewD<f32>, units_first: bool, units: usize, 
     out
 }
 
-/// One unit whose positions follow each other. One plain loop per sum: each compiles to vector instructions, all together would not.
-fn contiguous(values: &[f32], base: Option<&[f32]>) -> Sums {
-    let (blocks, rest) = values.as_chunks::<LANES>();
-    let (others, other) = base.unwrap_or_default().as_chunks::<LANES>();
-    let (mut total, mut top) = (Sums::NONE, [f32::NEG_INFINITY; LANES]);
-    for (i, blocks) in blocks.chunks(RUN).enumerate() {
-        total.sum += sum(blocks, blocks, |v, _| v);
-        total.square += sum(blocks, blocks, |v, _| v * v);
-        if base.is_some() {
-            total.distance += sum(blocks, &others[i * RUN..], |v, r| (v - r) * (v - r));
+/// All units of a sample whose positions follow each other. Loops and no closures: a closure is compiled for any processor.
+#[inline(always)]
+fn contiguous<S: Simd>(simd: S, values: &[f32], base: Option<&[f32]>, positions: usize) -> Vec<Sums> {
+    let mut all = vec![Sums::NONE; values.len() / positions.max(1)];
+    let maps = all.iter_mut().zip(values.chunks_exact(positions.max(1)));
+    if let Some(base) = base {
+        for ((total, map), base) in maps.zip(base.chunks_exact(positions.max(1))) {
+            *total = unit::<S, true>(simd, map, base);
         }
-        for block in blocks {
-            for (top, v) in top.iter_mut().zip(block) {
-                *top = if *v > *top { *v } else { *top };
-            }
+    } else {
+        for (total, map) in maps {
+            *total = unit::<S, false>(simd, map, map);
         }
     }
-    for (i, v) in rest.iter().enumerate() {
-        add(&mut total, *v, other.get(i).copied().unwrap_or(*v));
-    }
-    Sums { top: top.iter().copied().fold(total.top, f32::max), ..total }
+    all
 }
 
-/// Sum over blocks of what `term` makes of two values.
-fn sum(blocks: &[[f32; LANES]], others: &[[f32; LANES]], term: impl Fn(f32, f32) -> f32) -> f64 {
-    let mut lanes = [0.0f32; LANES];
-    for (v, r) in blocks.iter().zip(others) {
-        for ((lane, v), r) in lanes.iter_mut().zip(v).zip(r) {
-            *lane += term(*v, *r);
+/// One unit. Vectors have the same width and are added up in the same order whatever the processor offers, so that the sums are the same too.
+#[inline(always)]
+fn unit<S: Simd, const SHIFT: bool>(simd: S, values: &[f32], base: &[f32]) -> Sums {
+    let ((blocks, rest), (others, other)) = (values.as_chunks::<16>(), base.as_chunks::<16>());
+    let zero = f32x16::splat(simd, 0.0);
+    let (mut total, mut top) = (Sums::NONE, f32x16::splat(simd, f32::NEG_INFINITY));
+    for (blocks, others) in blocks.chunks(RUN).zip(others.chunks(RUN)) {
+        let (mut sum, mut square, mut distance) = (zero, zero, zero);
+        for (block, other) in blocks.iter().zip(others) {
+            let v = f32x16::load_array_ref(simd, block);
+            sum += v;
+            square += v * v;
+            top = v.simd_gt(top).select(v, top);
+            if SHIFT {
+                let away = v - f32x16::load_array_ref(simd, other);
+                distance += away * away;
+            }
+        }
+        for (total, lanes) in [(&mut total.sum, sum), (&mut total.square, square), (&mut total.distance, distance)] {
+            *total += lanes.as_slice().iter().map(|v| f64::from(*v)).sum::<f64>();
         }
     }
-    lanes.iter().map(|v| f64::from(*v)).sum()
+    for (v, r) in rest.iter().zip(other) {
+        add(&mut total, *v, *r);
+    }
+    Sums { top: top.as_slice().iter().copied().fold(total.top, f32::max), ..total }
 }
 
 /// All units of a sample whose units follow each other at every position.

@@ -20,13 +20,14 @@ pub(super) fn objective_spec(objective: &Objective) -> Instrumentation {
         Objective::CrossEntropy { .. } => Loss::CrossEntropy,
         Objective::Linear { .. } => Loss::None,
         Objective::Margin { .. } => Loss::Margin,
+        Objective::Ratio { targets, .. } => Loss::Ratio { targeted: targets.is_some() },
     };
     Instrumentation { loss, ..linear() }
 }
 
 /// Whether labels, cotangent and margin fit a batch of `n` images.
 pub(super) fn check_objective(objective: &Objective, n: usize, classes: usize) -> Result<()> {
-    let (Objective::CrossEntropy { labels } | Objective::Margin { labels, .. }) = objective else {
+    let (Objective::CrossEntropy { labels } | Objective::Margin { labels, .. } | Objective::Ratio { labels, .. }) = objective else {
         let Objective::Linear { cotangent } = objective else { return Ok(()) };
         let fits = cotangent.dim() == (n, classes);
         return if fits {
@@ -35,10 +36,18 @@ pub(super) fn check_objective(objective: &Objective, n: usize, classes: usize) -
             Err(Error::Parameter(format!("the cotangent has shape {:?} instead of [{n}, {classes}]", cotangent.shape())))
         };
     };
-    if labels.len() != n {
+    let targets = if let Objective::Ratio { targets, .. } = objective { *targets } else { None };
+    if let Objective::Ratio { .. } = objective {
+        let needed = if targets.is_some() { 4 } else { 3 };
+        if classes < needed {
+            return Err(Error::Parameter(format!("the DLR loss needs {needed} classes and this model has {classes}; choose loss ce")));
+        }
+    }
+    let given = targets.map_or(labels.len(), |t| if t.len() == labels.len() { t.len() } else { 0 });
+    if labels.len() != n || given != n {
         return Err(Error::Parameter(format!("{} labels were given for {n} images", labels.len())));
     }
-    if let Some(label) = labels.iter().find(|l| **l >= classes) {
+    if let Some(label) = labels.iter().chain(targets.unwrap_or_default()).find(|l| **l >= classes) {
         return Err(Error::Parameter(format!("class {label} does not exist; the model has classes 0 to {}", classes.saturating_sub(1))));
     }
     if let Objective::Margin { kappa, .. } = objective
@@ -68,6 +77,14 @@ pub(super) fn objective_inputs(g: &Instrumented, objective: &Objective, range: R
             let mut inputs = labelled(labels)?;
             inputs.push((head_input(g, "kappa")?, Array::F32(ndarray::arr0(*kappa).into_dyn())));
             inputs.push((head_input(g, "direction")?, per_sample(if *targeted { 1.0 } else { -1.0 })));
+            Ok(inputs)
+        }
+        Objective::Ratio { labels, targets } => {
+            let mut inputs = labelled(labels)?;
+            if let Some(targets) = targets {
+                let targets: Array1<i64> = targets[range].iter().map(|&t| t as i64).collect();
+                inputs.push((head_input(g, "targets")?, Array::I64(targets.into_dyn())));
+            }
             Ok(inputs)
         }
     }

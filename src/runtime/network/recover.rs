@@ -20,6 +20,12 @@ pub(super) fn is_memory(why: &str) -> bool {
     MEMORY.iter().any(|m| lower.contains(m))
 }
 
+/// What is said when a batch is halved.
+pub(super) fn halved(images: usize, less: usize) -> String {
+    let these = if less == 1 { "they are run one by one".to_owned() } else { format!("{less} are run together") };
+    format!("the device ran out of memory with {images} images at once; from now on {these}")
+}
+
 impl Network {
     /// Says what is done about failures to this listener instead of the log.
     pub fn with_listener(mut self, listener: Listener) -> Self {
@@ -37,7 +43,7 @@ impl Network {
             }
             let less = images.div_ceil(2);
             self.limit = Some(less);
-            self.say(format!("the device ran out of memory with {images} images at once; from now on {less} are run together"));
+            self.say(halved(images, less));
             return Ok(());
         }
         // What never worked will not work the second time.

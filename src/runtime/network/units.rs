@@ -11,6 +11,7 @@ use crate::{
         graph::{self, Gate, Instrumentation, Instrumented, TapKind, UnitLayer},
         onnx::Graph,
         oracle::{Evaluation, LayerGradient, LayerInfo, Layers as _, Objective, Replacement, Responses, UnitGate, UnitResponses, Units},
+        stepper::{Job, Stepper},
     },
     runtime::backend::Array,
 };
@@ -91,6 +92,10 @@ impl Units for Network {
         };
         self.evaluate(&spec, images, objective, &extra)
     }
+
+    fn gated_stepper<'a>(&'a mut self, job: &Job, gates: &[UnitGate]) -> Result<Option<Box<dyn Stepper + 'a>>> {
+        Ok(self.open_loop(job, gates)?.map(|l| Box::new(l) as Box<dyn Stepper + 'a>))
+    }
 }
 
 impl Network {
@@ -161,11 +166,11 @@ impl Network {
         layers: &[UnitLayer],
         piece: usize,
     ) -> Result<Responses> {
-        let known = self.reference.take().filter(|k| k.layers == layers && k.pixels == reference);
-        let kept = match known {
-            Some(kept) => kept,
-            None => {
-                let mut maps = Vec::new();
+        let kept = match self.reference.take() {
+            Some(kept) if kept.layers == layers && kept.pixels == reference => kept,
+            last => {
+                // The memory of the last reference's maps serves this one's.
+                let mut maps = last.map_or_else(Vec::new, |l| l.maps);
                 let own = self.statistics_of(reference, layers, Some(&mut Base::Keep(&mut maps)), piece)?;
                 Reference { pixels: reference.to_owned(), layers: layers.to_vec(), maps, own }
             }
@@ -195,7 +200,7 @@ impl Network {
             let (logits, values) = values.split_at(1.min(values.len()));
             let mut reduced: Vec<ArrayD<f32>> = logits.iter().map(|v| v.to_owned()).collect();
             if let Some(Base::Keep(maps)) = &mut base {
-                **maps = values.iter().map(|v| v.as_standard_layout().into_owned()).collect();
+                keep(maps, values);
             }
             // An image is at no distance from itself.
             let maps = if let Some(Base::Known(maps)) = &base { Some(*maps) } else { None };
@@ -216,7 +221,7 @@ impl Network {
     }
 
     /// Gates in the shapes of their layers, and how many samples they and the images make.
-    fn gate_inputs(&self, images: ArrayView4<f32>, gates: &[UnitGate]) -> Result<(Vec<GateInput>, usize)> {
+    pub(super) fn gate_inputs(&self, images: ArrayView4<f32>, gates: &[UnitGate]) -> Result<(Vec<GateInput>, usize)> {
         let inputs: Vec<GateInput> = gates.iter().map(|g| gate_input(&self.unit_layer(&g.layer)?, g)).collect::<Result<_>>()?;
         let lengths = || inputs.iter().flat_map(|g| [&g.mask, &g.replacement]).map(|a| a.len_of(Axis(0)));
         let n = lengths().chain([images.dim().0]).max().unwrap_or(1);
@@ -227,18 +232,30 @@ impl Network {
     }
 }
 
+/// Copies values, where they fit into what is there already.
+fn keep(maps: &mut Vec<ArrayD<f32>>, values: &[ArrayViewD<f32>]) {
+    maps.truncate(values.len());
+    for (i, value) in values.iter().enumerate() {
+        match maps.get_mut(i) {
+            Some(map) if map.shape() == value.shape() => map.assign(value),
+            Some(map) => *map = value.as_standard_layout().into_owned(),
+            None => maps.push(value.as_standard_layout().into_owned()),
+        }
+    }
+}
+
 fn mismatch() -> Error {
     Error::Parameter("images, masks and replacements must be as many as each other, or one for all".into())
 }
 
 /// A gate whose mask and replacement have the shape the graph takes: rows, then ones or the layer's own dimensions.
-struct GateInput {
+pub(super) struct GateInput {
     layer: String,
     mask: ArrayD<f32>,
     replacement: ArrayD<f32>,
 }
 
-fn specs(gates: &[GateInput]) -> Vec<Gate> {
+pub(super) fn specs(gates: &[GateInput]) -> Vec<Gate> {
     gates.iter().map(|g| Gate { tensor: g.layer.clone() }).collect()
 }
 
@@ -253,7 +270,7 @@ fn rows_of(array: &ArrayD<f32>, range: &Range<usize>) -> Result<Array> {
     Ok(Array::F32(wide.to_owned()))
 }
 
-fn feed(g: &Instrumented, gates: &[GateInput], range: &Range<usize>) -> Result<Inputs> {
+pub(super) fn feed(g: &Instrumented, gates: &[GateInput], range: &Range<usize>) -> Result<Inputs> {
     let mut inputs = Vec::with_capacity(2 * gates.len());
     for ((mask, replacement), gate) in g.gates.iter().zip(gates) {
         inputs.push((mask.clone(), rows_of(&gate.mask, range)?));
@@ -287,7 +304,6 @@ fn gate_input(layer: &UnitLayer, gate: &UnitGate) -> Result<GateInput> {
     let mask = per_unit(&gate.mask)?;
     let replacement = match &gate.replacement {
         Replacement::Zero => ArrayD::zeros(vec![1; layer.rank]),
-        Replacement::Units(values) => per_unit(values)?,
         Replacement::Activation(value) => {
             let fits = value.ndim() == layer.rank && value.len_of(Axis(if layer.rank == 3 { 2 } else { 1 })) == units;
             if !fits {

@@ -7,7 +7,9 @@ use crate::tui::{
     keymap::{Binding, Context, SECTIONS},
     model::Model,
     msg::Action,
+    network,
     notice::Severity,
+    screen::{Screen, units_view},
     text,
     theme::Role,
     view::draw,
@@ -92,6 +94,10 @@ fn key_lines(model: &Model, state: &State, width: usize) -> Vec<Line> {
     let widest = SECTIONS.iter().flat_map(|s| s.bindings.iter().map(|b| text::width(&shown(s.context, b.action)))).max().unwrap_or(0);
     let column = widest.min(width / 3);
     let mut out: Vec<Line> = Vec::new();
+    if let Some(text) = about_names(model) {
+        out.push(vec![("Names of units".to_owned(), Role::Title)]);
+        out.extend(text::wrap(&text, width.saturating_sub(1)).into_iter().map(|line| vec![(format!(" {line}"), Role::Text)]));
+    }
     for section in sections {
         if !out.is_empty() {
             out.push(Vec::new());
@@ -106,6 +112,13 @@ fn key_lines(model: &Model, state: &State, width: usize) -> Vec<Line> {
         }
     }
     out
+}
+
+/// Where the concept names on the screen come from: there may be no room for it there.
+fn about_names(model: &Model) -> Option<String> {
+    let named = matches!(model.screen, Screen::Units | Screen::Insight);
+    let (_, labels) = network::table(model, model.units.layer.clone()).filter(|_| named)?;
+    labels.map(|l| units_view::told(l))
 }
 
 fn message_lines(model: &Model, width: usize) -> Vec<Line> {

@@ -315,7 +315,11 @@ pub fn view(model: &Model, body: Rect, buf: &mut Buffer) {
         let position = position(model, &rows);
         // Without curves their column would only take room.
         let columns: Vec<Column> = COLUMNS.iter().map(|c| if c.title == "over steps" && over.is_none() { gone(c) } else { *c }).collect();
-        Table { lead: ("layer", 14, 60), columns: &columns, count: rows.len(), position, row: &row }.draw(theme, places.table, buf);
+        Table { lead: ("layer", 14, 60), columns: &columns, count: rows.len(), position, row: &row, tall: None }.draw(
+            theme,
+            places.table,
+            buf,
+        );
     }
     if let Some(area) = places.chart {
         chart(model, all, area, buf);

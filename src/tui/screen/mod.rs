@@ -13,7 +13,7 @@ pub mod pixel_views;
 pub mod pixels;
 pub mod triage;
 pub mod units;
-mod units_view;
+pub mod units_view;
 pub mod versus;
 
 /// A screen.

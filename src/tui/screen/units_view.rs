@@ -68,8 +68,21 @@ struct Board {
     mask: Rect,
 }
 
-fn board(body: Rect) -> Board {
-    let line = Rect { height: 1.min(body.height), ..body };
+/// Where the names come from, in whole: lines below the first one, when there is room for all of them.
+fn origin(model: &Model, body: Rect) -> Vec<String> {
+    let labels = network::table(model, model.units.layer.clone()).and_then(|(_, labels)| labels);
+    let lines = labels.map_or_else(Vec::new, |l| text::wrap(&told(l), usize::from(body.width.saturating_sub(2))));
+    // On a small terminal the rows need the room.
+    if body.height >= 16 && lines.len() <= usize::from(body.height / 12) { lines } else { Vec::new() }
+}
+
+/// What to know about names.
+pub fn told(labels: &ConceptLabels) -> String {
+    format!("names: {}; in brackets below IoU .04", labels.origin())
+}
+
+fn board(model: &Model, body: Rect) -> Board {
+    let line = Rect { height: (1 + origin(model, body).len() as u16).min(body.height), ..body };
     let rest = Rect { y: body.y + line.height, height: body.height - line.height, ..body };
     if rest.width < 76 || rest.height < 13 {
         let low = 4.min(rest.height / 2);
@@ -92,7 +105,7 @@ fn board(body: Rect) -> Board {
 
 /// Rows that fit into the table.
 pub fn rows_shown(model: &Model) -> usize {
-    room(board(layout::body(model)).table)
+    room(board(model, layout::body(model)).table)
 }
 
 /// Units whose rows are on the screen.
@@ -105,7 +118,7 @@ pub fn on_screen(model: &Model) -> Vec<usize> {
 /// A click chooses a row.
 pub fn clicked(model: &mut Model, body: Rect, x: u16, y: u16) {
     let rows = units::visible(model);
-    if let Some(at) = row_at(board(body).table, (x, y), units::position(model, &rows), rows.len()) {
+    if let Some(at) = row_at(board(model, body).table, (x, y), units::position(model, &rows), rows.len()) {
         model.units.cursor = Some(rows[at].unit);
     }
 }
@@ -113,7 +126,7 @@ pub fn clicked(model: &mut Model, body: Rect, x: u16, y: u16) {
 /// Draws the screen.
 pub fn view(model: &Model, opened: &Opened, cache: &mut ViewCache, body: Rect, buf: &mut Buffer) {
     let theme = &model.theme;
-    let places = board(body);
+    let places = board(model, body);
     let Some((table, labels)) = network::table(model, model.units.layer.clone()) else {
         let what = network::lacking(model).unwrap_or_else(|| "Looking at the units of this layer.".into());
         return draw::centred(buf, body, &[(what, theme.style(Role::Dim))]);
@@ -139,20 +152,30 @@ fn summary(model: &Model, table: &UnitTable, labels: Option<&ConceptLabels>, sho
     let count = table.units.len();
     let shown = if shown == count { format!("{count} units") } else { format!("{shown} of {count} units") };
     let order = format!("by {}{}", state.sort.name(), if state.reversed { " reversed" } else { "" });
-    let mut parts = vec![table.layer.name.clone(), shown, order];
+    let whole = origin(model, layout::body(model));
+    let mut parts = vec![table.layer.name.clone()];
+    if let Some(labels) = labels.filter(|_| whole.is_empty()) {
+        parts.push(format!("names: {} (? says more)", labels.origin_in_short()));
+    }
+    parts.extend([shown, order]);
     if !state.selection.is_empty() {
         parts.push(format!("{} selected", state.selection.len()));
     }
     if units::measuring(model) {
         parts.push("measuring".into());
     }
-    parts.push(labels.map_or_else(|| "no concept names".into(), |l| format!("names: {}; in brackets below IoU .04", l.origin())));
+    if labels.is_none() {
+        parts.push("no concept names".into());
+    }
     if let Some(images) = &table.spread {
         parts.push(format!("sd: change over the spread in {images}"));
     }
     let x = typed(model, &state.filter, area, buf);
     let room = area.right().saturating_sub(x + 1);
     draw::text(buf, x, area.y, room, &text::truncate(&parts.join(dot), usize::from(room), theme.ellipsis()), theme.style(Role::Accent));
+    for (line, y) in whole.iter().zip(area.y + 1..area.bottom()) {
+        draw::text(buf, area.x + 1, y, area.width.saturating_sub(2), line, theme.style(Role::Dim));
+    }
 }
 
 fn rows_table(model: &Model, rows: &[&UnitChange], labels: Option<&ConceptLabels>, area: Rect, buf: &mut Buffer) {
@@ -179,7 +202,7 @@ fn rows_table(model: &Model, rows: &[&UnitChange], labels: Option<&ConceptLabels
         line
     };
     let lead = if labels.is_some() { ("unit, concept", 15, 40) } else { ("unit", 6, 12) };
-    Table { lead, columns, count: rows.len(), position, row: &row }.draw(theme, area, buf);
+    Table { lead, columns, count: rows.len(), position, row: &row, tall: None }.draw(theme, area, buf);
 }
 
 /// A concept's name; in brackets where it is only the best match of a unit that matches nothing well.

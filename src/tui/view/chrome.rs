@@ -208,7 +208,7 @@ pub fn timeline(model: &Model, area: Rect, buf: &mut Buffer) {
     let (Some(run), Some(position)) = (&model.run, model.position()) else {
         if model.opened.is_some() && model.run.is_none() {
             let words = match model.screen {
-                Screen::Triage => [("Enter", " opens the image and attacks it, "), ("c", " compares with a second model")],
+                Screen::Triage => [("Enter", " opens the image with its run, "), ("c", " compares with a second model")],
                 _ => [("Space", " starts the default attack, "), ("a", " chooses one")],
             };
             let mut x = area.x;
@@ -266,6 +266,11 @@ fn present(model: &Model) -> Vec<(String, &'static str)> {
         ("run/pause", Some(run)) if run.paused => Some("go on"),
         ("run/pause", Some(run)) if run.running() => Some("pause"),
         ("run/pause", Some(_)) => None,
+        ("sort" | "rows" | "mark" | "show" | "inspect" | "filter", _) if model.screen == Screen::Triage => {
+            (!model.triage.rows.is_empty()).then_some(word)
+        }
+        ("pause", _) if model.screen == Screen::Triage && model.triage.paused => Some("go on"),
+        ("pause", _) if model.screen == Screen::Triage => model.triage.running().then_some(word),
         ("stop", _) => (model.running() || model.psr.pending().is_some_and(|p| p.key.mode == Mode::Exact)).then_some(word),
         ("step" | "class change" | "grid" | "exact map" | "cells" | "sort" | "pictures", _) => recorded.then_some(word),
         ("again", None) => None,

@@ -32,6 +32,18 @@ pub struct Line {
     pub cells: Vec<(String, Role)>,
 }
 
+/// Rows of several lines with a place for a picture before the name.
+pub struct Tall<'a> {
+    /// Lines of a row; the last one stays empty, so that pictures do not touch.
+    pub lines: u16,
+    /// Columns of the picture.
+    pub picture: u16,
+    /// Draws the picture of a row into its place.
+    pub draw: &'a dyn Fn(usize, Rect, &mut Buffer),
+    /// What stands below the cells of a row, a line each.
+    pub below: &'a dyn Fn(usize) -> Vec<(Role, String)>,
+}
+
 /// A table.
 pub struct Table<'a> {
     /// Heading, least and greatest width of the first column.
@@ -44,11 +56,19 @@ pub struct Table<'a> {
     pub position: usize,
     /// Makes a row.
     pub row: &'a dyn Fn(usize) -> Line,
+    /// Rows of several lines; one line each without it.
+    pub tall: Option<Tall<'a>>,
 }
 
 /// Rows that fit below the heading.
 pub fn room(area: Rect) -> usize {
-    usize::from(area.height.saturating_sub(1))
+    room_for(area, 1)
+}
+
+/// Rows of this many lines that fit below the heading. The empty last line of the last row may be cut off.
+pub fn room_for(area: Rect, lines: u16) -> usize {
+    let spare = u16::from(lines > 1);
+    usize::from((area.height.saturating_sub(1) + spare) / lines.max(1))
 }
 
 /// First row on the screen, so that the chosen one is among them.
@@ -77,7 +97,10 @@ impl Table<'_> {
 
     /// Draws it.
     pub fn draw(&self, theme: &Theme, area: Rect, buf: &mut Buffer) {
-        let (chosen, wide) = self.fit(area.width);
+        let lines = self.tall.as_ref().map_or(1, |t| t.lines.max(1));
+        let aside = self.tall.as_ref().map_or(0, |t| t.picture + 1);
+        let (chosen, wide) = self.fit(area.width.saturating_sub(aside));
+        let begin = area.x + 3 + aside;
         let title = theme.style(Role::Title);
         let put = |buf: &mut Buffer, x: u16, y: u16, column: &Column, value: &str, style| {
             let value = text::truncate(value, usize::from(column.width), theme.ellipsis());
@@ -88,13 +111,14 @@ impl Table<'_> {
         if area.height == 0 {
             return;
         }
-        draw::text(buf, area.x + 3, area.y, wide, self.lead.0, title);
-        let mut x = area.x + 4 + wide;
+        draw::text(buf, begin, area.y, wide, self.lead.0, title);
+        let mut x = begin + 1 + wide;
         for at in &chosen {
             x = put(buf, x, area.y, &self.columns[*at], self.columns[*at].title, title);
         }
-        let first = top(self.position, self.count, room(area));
-        for (i, y) in (first..self.count).zip(area.y + 1..area.bottom()) {
+        let room = room_for(area, lines);
+        let first = top(self.position, self.count, room);
+        for (i, y) in (first..self.count).take(room).zip((area.y + 1..area.bottom()).step_by(lines.into())) {
             let line = (self.row)(i);
             let here = i == self.position;
             let style = |role| theme.style(if here { Role::Selected } else { role });
@@ -103,12 +127,30 @@ impl Table<'_> {
             }
             let mark = if here && line.mark.is_empty() { ">" } else { line.mark };
             draw::text(buf, area.x, y, 2, mark, style(Role::Key));
-            draw::text(buf, area.x + 3, y, wide, &text::truncate(&line.lead, usize::from(wide), theme.ellipsis()), style(Role::Text));
-            let mut x = area.x + 4 + wide;
+            draw::text(buf, begin, y, wide, &text::truncate(&line.lead, usize::from(wide), theme.ellipsis()), style(Role::Text));
+            if let Some(tall) = &self.tall {
+                let under =
+                    Rect { x: begin, y: y + 1, width: area.right().saturating_sub(begin), height: (lines - 2).min(area.bottom() - y - 1) };
+                tall.lay(theme, i, here, (Rect { x: area.x + 3, y, width: tall.picture, height: under.height + 1 }, under), buf);
+            }
+            let mut x = begin + 1 + wide;
             for at in &chosen {
                 let (value, role) = &line.cells[*at];
                 x = put(buf, x, y, &self.columns[*at], value, style(*role));
             }
+        }
+    }
+}
+
+impl Tall<'_> {
+    /// The picture of a row, and the lines below its cells.
+    fn lay(&self, theme: &Theme, row: usize, here: bool, (picture, under): (Rect, Rect), buf: &mut Buffer) {
+        (self.draw)(row, picture, buf);
+        for y in (under.top()..under.bottom()).filter(|_| here) {
+            draw::text(buf, picture.x.saturating_sub(3), y, 1, theme.glyph("▌", "|"), theme.style(Role::Key));
+        }
+        for ((role, line), y) in (self.below)(row).into_iter().zip(under.top()..under.bottom()) {
+            draw::text(buf, under.x, y, under.width, &text::truncate(&line, usize::from(under.width), theme.ellipsis()), theme.style(role));
         }
     }
 }
@@ -133,7 +175,7 @@ mod tests {
         let column = |title, width, rank| Column { title, width, right: true, rank };
         let columns = [column("b", 5, 1), column("a", 5, 0), column("c", 30, 2)];
         let row = |i: usize| Line { mark: "", lead: format!("row {i}"), cells: vec![("1".into(), Role::Text); 3] };
-        let table = Table { lead: ("name", 8, 20), columns: &columns, count: 100, position: 70, row: &row };
+        let table = Table { lead: ("name", 8, 20), columns: &columns, count: 100, position: 70, row: &row, tall: None };
         assert_eq!(table.fit(25).0, [0, 1]);
         assert_eq!(table.fit(18).0, [1]);
         assert_eq!(table.fit(60).0, [0, 1, 2]);
@@ -143,6 +185,34 @@ mod tests {
         table.draw(&theme, area, &mut buf);
         let text: String = buf.content().iter().map(|c| c.symbol()).collect();
         assert!(text.contains(">") && text.contains("row 70") && !text.contains("row 60"), "{text}");
+    }
+
+    #[test]
+    fn tall_rows_have_a_picture_and_lines_below() {
+        let row = |i: usize| Line { mark: "", lead: format!("row {i}"), cells: Vec::new() };
+        let picture = |i: usize, area: Rect, buf: &mut Buffer| {
+            assert_eq!((area.width, area.height), (4, 2), "row {i}");
+            draw::text(
+                buf,
+                area.x,
+                area.y,
+                area.width,
+                &"#".repeat(4),
+                Theme::new("terminal", Depth::None, true).unwrap().style(Role::Text),
+            );
+        };
+        let below = |i: usize| vec![(Role::Dim, format!("about {i}")), (Role::Dim, "never".to_owned())];
+        let theme = Theme::new("terminal", Depth::None, true).unwrap();
+        let area = Rect::new(0, 0, 24, 9);
+        let mut buf = Buffer::empty(area);
+        let tall = Tall { lines: 3, picture: 4, draw: &picture, below: &below };
+        Table { lead: ("name", 8, 20), columns: &[], count: 9, position: 5, row: &row, tall: Some(tall) }.draw(&theme, area, &mut buf);
+        let lines: Vec<String> =
+            buf.content().chunks(24).map(|l| l.iter().map(|c| c.symbol()).collect::<String>().trim_end().to_owned()).collect();
+        let wanted =
+            ["", "   #### row 4", "        about 4", "", ">  #### row 5", "|       about 5", "", "   #### row 6", "        about 6"];
+        assert_eq!(lines[1..], wanted[1..], "{lines:#?}");
+        assert_eq!((room_for(area, 3), room(area)), (3, 8));
     }
 
     #[test]

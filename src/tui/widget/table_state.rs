@@ -2,7 +2,7 @@
 
 use ratatui::layout::Rect;
 
-use super::table::{room, top};
+use super::table::{room_for, top};
 
 /// Choices that follow one another round and round, each with its word on the screen.
 pub trait Cycle: Copy + PartialEq + 'static {
@@ -50,9 +50,16 @@ impl Go {
 }
 
 /// The row of a table that a click meant: below the heading, and the table scrolled so that `position` is in sight.
-pub fn row_at(table: Rect, (x, y): (u16, u16), position: usize, count: usize) -> Option<usize> {
+pub fn row_at(table: Rect, at: (u16, u16), position: usize, count: usize) -> Option<usize> {
+    tall_row_at(table, at, (position, count), 1)
+}
+
+/// The same where every row has this many lines.
+pub fn tall_row_at(table: Rect, (x, y): (u16, u16), (position, count): (usize, usize), lines: u16) -> Option<usize> {
     let inside = table.contains((x, y).into()) && y > table.y;
-    inside.then(|| top(position, count, room(table)) + usize::from(y - table.y - 1)).filter(|at| *at < count)
+    let at = || usize::from((y - table.y - 1) / lines.max(1));
+    let room = room_for(table, lines);
+    inside.then(at).filter(|at| *at < room).map(|at| top(position, count, room) + at).filter(|at| *at < count)
 }
 
 #[cfg(test)]
@@ -91,5 +98,6 @@ mod tests {
         for (at, count) in [((5, 10), 20), ((1, 12), 20), ((5, 16), 20), ((5, 13), 2)] {
             assert_eq!(row_at(table, at, 0, count), None, "{at:?}");
         }
+        assert_eq!([11, 12, 13, 15].map(|y| tall_row_at(table, (5, y), (0, 20), 3)), [Some(0), Some(0), Some(0), Some(1)]);
     }
 }

@@ -1,16 +1,19 @@
 //! Screen T: the images of a folder, predicted and attacked in the background; which of them deserve a look.
 
 mod columns;
+mod enter;
 mod state;
+mod thumbs;
 mod view;
 
+pub use enter::kept;
 pub use state::{Show, Sort, State, arrived, export, follow, key, pictured};
 pub use view::{clicked, view};
 
 use std::path::PathBuf;
 
 use crate::{
-    engine::{browse::Kind, command::Command, remember::Recent, sample},
+    engine::{browse::Kind, remember::Recent, sample},
     report::triage_settings::COMMAND,
     tui::{
         copy,
@@ -21,7 +24,6 @@ use crate::{
         msg::Action,
         notice::Severity,
         open::Purpose,
-        run,
         screen::Screen,
         widget::table_state::{Cycle, Go},
     },
@@ -48,6 +50,8 @@ pub enum Msg {
     Show,
     /// Mark the row.
     Mark,
+    /// Rows with pictures, or of one line.
+    Tall,
     /// Pause or go on.
     Pause,
     /// Work through the folder with the attack chosen last.
@@ -68,7 +72,13 @@ const fn key_of(action: Msg, name: &'static str, help: &'static str, hint: &'sta
 
 /// Keys.
 pub const KEYS: &[Binding] = &[
-    key_of(Msg::Open, "triage-open", "Opens the inspector on this image and attacks it.", "inspect", "<enter>"),
+    key_of(
+        Msg::Open,
+        "triage-open",
+        "Opens the inspector on this image with its run; attacks it again where none was kept.",
+        "inspect",
+        "<enter>",
+    ),
     key_of(Msg::Go(Go::Rows(1)), "triage-down", "Next image.", "image", "j <down>"),
     key_of(Msg::Go(Go::Rows(-1)), "triage-up", "Previous image.", "image", "k <up>"),
     key_of(Msg::Go(Go::Pages(1)), "triage-page-down", "A screenful down.", "", "<pgdn> <C-d>"),
@@ -92,6 +102,13 @@ pub const KEYS: &[Binding] = &[
         "v",
     ),
     key_of(Msg::Mark, "triage-mark", "Marks the image, or takes the mark away.", "mark", "m"),
+    key_of(
+        Msg::Tall,
+        "triage-rows",
+        "Shows a small picture and more about every image in its row, or one line each; from 120x40 on the pictures come by themselves.",
+        "rows",
+        "z",
+    ),
     key_of(Msg::Pause, "triage-pause", "Pauses the work, or goes on.", "pause", "<space>"),
     key_of(
         Msg::Compare,
@@ -130,7 +147,14 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
         Msg::Reverse => model.triage.reversed = !model.triage.reversed,
         Msg::Show => model.triage.show = offered(model.triage.show, |s| model.triage.rival.is_some() || !s.of_two()),
         Msg::Mark => model.triage.mark(),
-        Msg::Open => return open(model),
+        Msg::Tall => {
+            if !view::has_room(model) {
+                model.tell(Severity::Info, "rows with pictures need a larger terminal");
+            } else {
+                model.triage.tall = Some(!view::is_tall(model));
+            }
+        }
+        Msg::Open => return enter::open(model),
         Msg::Pause => return pause(model),
         Msg::Again => return again(model),
         Msg::Here => return here(model),
@@ -139,21 +163,6 @@ pub fn update(model: &mut Model, msg: Msg) -> Vec<Effect> {
         Msg::Export => return export_all(model),
     }
     Vec::new()
-}
-
-/// The inspector on the selected image: its attack starts as soon as it is open.
-fn open(model: &mut Model) -> Vec<Effect> {
-    let Some(path) = model.triage.selected_path() else {
-        model.tell(Severity::Info, "there is no image to open yet");
-        return Vec::new();
-    };
-    let request = model.triage.request.clone().unwrap_or_else(|| model.request.clone());
-    model.screen = Screen::Attack;
-    if model.opened.as_ref().is_some_and(|o| o.image_path == path) {
-        return if model.run.is_some() { Vec::new() } else { run::start(model, request) };
-    }
-    model.triage.pending = Some(path.clone());
-    vec![Effect::Engine(Command::OpenImage(path))]
 }
 
 fn pause(model: &mut Model) -> Vec<Effect> {
@@ -221,7 +230,7 @@ fn hindrance(model: &Model) -> Option<String> {
 pub fn restart(model: &mut Model, folder: PathBuf) -> Vec<Effect> {
     let old = std::mem::take(&mut model.triage);
     let same = old.folder.as_ref() == Some(&folder);
-    let new = State { folder: Some(folder), rival: old.rival, number: old.number, ..State::default() };
+    let new = State { folder: Some(folder), rival: old.rival, number: old.number, tall: old.tall, ..State::default() };
     model.triage = match same {
         // The images are the same: how they are looked at stays.
         true => State {
@@ -232,7 +241,6 @@ pub fn restart(model: &mut Model, folder: PathBuf) -> Vec<Effect> {
             filter: old.filter,
             marks: old.marks,
             thumbs: old.thumbs,
-            asked: old.asked,
             ..new
         },
         false => new,

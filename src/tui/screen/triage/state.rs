@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Ordering,
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -11,6 +11,7 @@ use std::{
 use crossterm::event::KeyCode;
 use ndarray::Array3;
 
+use super::thumbs::{self, Thumbs};
 use crate::{
     core::error::Result,
     engine::{
@@ -32,14 +33,10 @@ use crate::{
         keymap::Key,
         model::Model,
         notice::Severity,
-        run,
         screen::Screen,
         widget::table_state::{Cycle, Go},
     },
 };
-
-/// Pictures kept.
-const THUMBS: usize = 64;
 
 /// Order of the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -173,12 +170,18 @@ pub struct State {
     pub typing: bool,
     /// Marked paths.
     pub marks: BTreeSet<String>,
-    /// Small pictures; `None` for a file that is none.
-    pub thumbs: HashMap<PathBuf, Option<Arc<Array3<f32>>>>,
-    /// Picture asked for.
-    pub asked: Option<PathBuf>,
-    /// Image to be attacked once it is open.
+    /// Small pictures.
+    pub thumbs: Thumbs,
+    /// Whether rows have pictures; nothing while the size of the terminal decides.
+    pub tall: Option<bool>,
+    /// Image that is being opened with its kept run.
     pub pending: Option<PathBuf>,
+    /// Image to be attacked once it is open.
+    pub attacked: Option<PathBuf>,
+    /// Folder of kept runs.
+    pub runs: Option<PathBuf>,
+    /// Why no more runs are kept.
+    pub unkept: Option<String>,
 }
 
 impl State {
@@ -255,12 +258,16 @@ pub fn arrived(model: &mut Model, number: u64, news: News) {
         return;
     }
     match news {
-        News::Begun { metadata, total, rows } => {
+        News::Begun { metadata, total, rows, runs } => {
             let state = &mut model.triage;
             (state.metadata, state.total, state.begun) = (metadata, total, Some((model.now, rows.len())));
-            state.rows = rows;
+            (state.rows, state.runs) = (rows, runs);
         }
         News::Row(row) => model.triage.rows.push(*row),
+        News::Unkept(why) => {
+            model.tell(Severity::Warn, format!("{why}; Enter attacks the others again"));
+            model.triage.unkept = Some(why);
+        }
         News::Ended(why) => {
             let (done, total) = (model.triage.rows.len(), model.triage.total);
             match &why {
@@ -275,12 +282,7 @@ pub fn arrived(model: &mut Model, number: u64, news: News) {
 
 /// A picture arrived.
 pub fn pictured(model: &mut Model, path: PathBuf, image: Option<Arc<Array3<f32>>>) {
-    let state = &mut model.triage;
-    if state.thumbs.len() >= THUMBS {
-        state.thumbs.clear();
-    }
-    state.thumbs.insert(path, image);
-    state.asked = None;
+    model.triage.thumbs.keep(path, image);
 }
 
 /// The attack that a folder would be worked through with: every image has its own prediction as its class.
@@ -308,16 +310,14 @@ pub fn follow(model: &mut Model) -> Vec<Effect> {
         effects.push(Effect::Engine(Command::Triage { folder, rival, request, control }));
     }
     if model.screen == Screen::Triage
-        && model.triage.asked.is_none()
-        && let Some(path) = model.triage.selected_path().filter(|p| !model.triage.thumbs.contains_key(p))
+        && let Some(path) = thumbs::wanted(model)
     {
-        model.triage.asked = Some(path.clone());
+        model.triage.thumbs.asked = Some(path.clone());
         effects.push(Effect::Engine(Command::Thumbnail(path)));
     }
-    if model.triage.pending.as_ref() == Some(&opened.image_path) {
-        model.triage.pending = None;
-        let request = model.triage.request.clone().unwrap_or_else(|| model.request.clone());
-        effects.extend(run::start(model, request));
+    if model.triage.attacked.as_ref() == Some(&opened.image_path) && !opened.is_recorded() {
+        model.triage.attacked = None;
+        effects.extend(super::enter::attack(model));
     }
     effects
 }

@@ -1,7 +1,8 @@
 //! Drawing the triage screen: a line about the work, the table, and the selected image.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use ndarray::ArrayView3;
 use ratatui::{buffer::Buffer, layout::Rect};
 
 use super::{
@@ -21,8 +22,8 @@ use crate::{
         view::draw,
         widget::{
             pixel_grid::{Ink, Placed, Raster},
-            table::{Column, Line, Table, room},
-            table_state::{Cycle as _, row_at},
+            table::{Column, Line, Table, Tall, room_for, top},
+            table_state::{Cycle as _, tall_row_at},
         },
     },
 };
@@ -52,15 +53,58 @@ fn board(body: Rect) -> Board {
     Board { line, table, detail: (low > 0).then_some(Rect { y: table.bottom(), height: low, ..rest }) }
 }
 
+/// Terminals from this size on have rows with pictures unless the person decides otherwise.
+const LARGE: (u16, u16) = (120, 40);
+/// Least columns and lines of a table whose rows have pictures.
+const PICTURED: (u16, u16) = (56, 10);
+
+/// Lines of a row with its picture, and columns of the picture, for a table of this height.
+fn tall_row(height: u16) -> (u16, u16) {
+    if height < 44 { (5, 8) } else { (7, 12) }
+}
+
+/// Whether rows with pictures would fit.
+pub fn has_room(model: &Model) -> bool {
+    let table = board(layout::body(model)).table;
+    table.width >= PICTURED.0 && table.height >= PICTURED.1
+}
+
+/// Whether rows have pictures.
+pub fn is_tall(model: &Model) -> bool {
+    // With two models every column counts.
+    let large = model.size.0 >= LARGE.0 && model.size.1 >= LARGE.1 && model.triage.rival.is_none();
+    model.triage.tall.unwrap_or(large) && has_room(model)
+}
+
+/// Lines of a row.
+fn lines(model: &Model, table: Rect) -> u16 {
+    if is_tall(model) { tall_row(table.height).0 } else { 1 }
+}
+
 /// Rows that fit into the table.
 pub fn rows_shown(model: &Model) -> usize {
-    room(board(layout::body(model)).table)
+    let table = board(layout::body(model)).table;
+    room_for(table, lines(model, table))
+}
+
+/// Files whose pictures are on the screen: of the selected row where it is shown large, and of every row where they have pictures.
+pub fn pictured(model: &Model) -> Vec<PathBuf> {
+    let board = board(layout::body(model));
+    let visible = model.triage.visible();
+    let position = model.triage.position(&visible);
+    let path = |row: &&Row| PathBuf::from(row.path());
+    let chosen = visible.get(position).filter(|_| board.detail.is_some() || is_tall(model)).map(path);
+    let room = rows_shown(model);
+    let rows = visible.iter().skip(top(position, visible.len(), room)).take(if is_tall(model) { room } else { 0 });
+    chosen.into_iter().chain(rows.map(path)).collect()
 }
 
 /// A click selects a row.
 pub fn clicked(model: &mut Model, body: Rect, x: u16, y: u16) {
     let visible = model.triage.visible();
-    if let Some(at) = row_at(board(body).table, (x, y), model.triage.position(&visible), visible.len()) {
+    let table = board(body).table;
+    let among = (model.triage.position(&visible), visible.len());
+    if let Some(at) = tall_row_at(table, (x, y), among, lines(model, table)) {
         model.triage.selected = Some(visible[at].path().to_owned());
     }
 }
@@ -93,7 +137,7 @@ pub fn view(model: &Model, body: Rect, buf: &mut Buffer) {
             text::wrap(&what, usize::from(body.width.saturating_sub(4))).into_iter().map(|l| (l, theme.style(Role::Dim))).collect();
         return draw::centred(buf, places.table, &lines);
     }
-    table(state, theme, &visible, places.table, buf);
+    table(model, &visible, places.table, buf);
     if let (Some(area), Some(row)) = (places.detail, visible.get(state.position(&visible))) {
         detail(state, theme, row, area, buf);
     }
@@ -121,6 +165,9 @@ fn work_line(model: &Model, area: Rect, buf: &mut Buffer) {
         _ if done < state.total || matches!(state.ended, Some(Some(_))) => parts.push("ended".into()),
         _ => parts.push("done".into()),
     }
+    if state.unkept.is_some() {
+        parts.push(format!("{} runs not kept", state.rows.iter().filter(|r| r.run.is_none()).count()));
+    }
     if state.rival.is_some() {
         parts.push(format!("{} differ", state.rows.iter().filter(|r| r.difference().is_some_and(Difference::any)).count()));
     }
@@ -145,7 +192,8 @@ fn work_line(model: &Model, area: Rect, buf: &mut Buffer) {
     }
 }
 
-fn table(state: &State, theme: &Theme, visible: &[&Row], area: Rect, buf: &mut Buffer) {
+fn table(model: &Model, visible: &[&Row], area: Rect, buf: &mut Buffer) {
+    let (state, theme) = (&model.triage, &model.theme);
     let (fields, least) = if state.rival.is_some() { (COMPARED, NAME.1) } else { (ALONE, NAME.0) };
     let columns: Vec<Column> = fields.iter().map(|f| f.column).collect();
     let position = state.position(visible);
@@ -160,7 +208,23 @@ fn table(state: &State, theme: &Theme, visible: &[&Row], area: Rect, buf: &mut B
         Line { mark, lead: shown_name(state, row), cells: fields.iter().map(|f| ((f.cell)(row), (f.role)(row))).collect() }
     };
     let lead = ("image", least, NAME_MOST);
-    Table { lead, columns: &columns, count: visible.len(), position, row: &row }.draw(theme, area, buf);
+    let picture = |i: usize, place: Rect, buf: &mut Buffer| match state.thumbs.get(Path::new(visible[i].path())) {
+        Some(Some(thumb)) => photo(thumb.small.view(), place, theme, buf),
+        Some(None) => draw::centred(buf, place, &[("none".into(), theme.style(Role::Dim))]),
+        None => {}
+    };
+    // The clean class is among the columns.
+    let below = |i: usize| facts(visible[i]).into_iter().filter(|(role, _)| *role != Role::TrueClass).collect();
+    let (high, wide) = tall_row(area.height);
+    let tall = is_tall(model).then_some(Tall { lines: high, picture: wide, draw: &picture, below: &below });
+    Table { lead, columns: &columns, count: visible.len(), position, row: &row, tall }.draw(theme, area, buf);
+}
+
+fn photo(image: ArrayView3<f32>, place: Rect, theme: &Theme, buf: &mut Buffer) {
+    let (_, h, w) = image.dim();
+    if let Some(placed) = Placed::new(w, h, place, Ink::of(theme)) {
+        Raster::photo(image, placed.w, placed.h).draw(&placed, theme, buf);
+    }
 }
 
 /// Path inside the folder, without what could move the cursor.
@@ -189,12 +253,7 @@ fn detail(state: &State, theme: &Theme, row: &Row, area: Rect, buf: &mut Buffer)
         Rect { width: (inside.height * 2).min(inside.width / 2), ..inside }
     };
     match state.thumbs.get(Path::new(row.path())) {
-        Some(Some(image)) => {
-            let (_, h, w) = image.dim();
-            if let Some(placed) = Placed::new(w, h, picture, Ink::of(theme)) {
-                Raster::photo(image.view(), placed.w, placed.h).draw(&placed, theme, buf);
-            }
-        }
+        Some(Some(thumb)) => photo(thumb.image.view(), picture, theme, buf),
         Some(None) => draw::centred(buf, picture, &[("no picture".into(), theme.style(Role::Dim))]),
         None => {}
     }
