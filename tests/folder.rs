@@ -83,7 +83,7 @@ fn a_folder_goes_on_where_it_was_left_or_killed() {
     // Reopened once more: Enter shows the run of an earlier process, with all its steps, and attacks nothing.
     let mut t = inspector(&photos, std::mem::replace(&mut t.state, tempfile::tempdir().expect("a folder")));
     t.shows("done · by weakness");
-    t.types("/chelsea\r");
+    t.types("z/chelsea\r");
     t.shows(">  chelsea.jpg");
     t.types("\r");
     t.shows("pictures 11/11");
