@@ -121,6 +121,14 @@ fn number(json: &Value, path: &str) -> f64 {
     json.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {path} in {json}"))
 }
 
+/// Logit of a class of the adversarial image through a mask of this kind.
+fn masked(model: &Model, fill: Fill, class: usize) -> Option<f32> {
+    network::answers(model).find_map(|(ask, answer)| match (ask, answer) {
+        (Question::Mask(mask), Answer::Mask(logits)) if mask.fill == fill => Some(logits[1][class]),
+        _ => None,
+    })
+}
+
 #[test]
 fn copied_commands_give_what_is_on_the_screen() {
     let home = TempDir::new().expect("a folder");
@@ -177,9 +185,8 @@ fn copied_commands_give_what_is_on_the_screen() {
 
     // The chosen layer put back to clean, and taken back with the same key.
     person.keys("P");
-    person.until("patch", |m| answered(m, |a| matches!(a, Answer::Mask(_))));
-    let Some((_, Answer::Mask(logits))) = network::answers(&person.model).find(|(_, a)| matches!(a, Answer::Mask(_))) else { panic!() };
-    let ours = logits[1][truth];
+    person.until("patch", |m| masked(m, Fill::Clean, truth).is_some());
+    let ours = masked(&person.model, Fill::Clean, truth).expect("answered");
     let (line, json) = person.run(&home);
     assert!(line.contains("--all --patch clean") && json["selection"]["by"] == "all", "{line}\n{json}");
     assert!(same(number(&json, "/after/adversarial/true_logit"), ours.into()), "{line}\n{json}");
@@ -200,15 +207,8 @@ fn copied_commands_give_what_is_on_the_screen() {
     }
 
     person.keys("<space><space>x");
-    let zeroed = |m: &Model| {
-        let found = |(ask, answer): (&Question, &Answer)| match (ask, answer) {
-            (Question::Mask(mask), Answer::Mask(logits)) if mask.fill == Fill::Zero => Some(logits[1][truth]),
-            _ => None,
-        };
-        network::answers(m).find_map(found)
-    };
-    person.until("mask", |m| zeroed(m).is_some());
-    let ours = zeroed(&person.model).expect("answered");
+    person.until("mask", |m| masked(m, Fill::Zero, truth).is_some());
+    let ours = masked(&person.model, Fill::Zero, truth).expect("answered");
     let (line, json) = person.run(&home);
     assert!(line.starts_with("psescope mask") && same(number(&json, "/after/adversarial/true_logit"), ours.into()), "{line}\n{json}");
 

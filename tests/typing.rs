@@ -9,6 +9,7 @@ use psescope::{
         dissect::{ConceptLabels, Levels},
         explain::{
             cam::{CamMap, Method},
+            insight::UndoneFacts,
             layers::LayerChange,
             psr::{self, Grid, Mode, PsrMap, Settings},
             units::{Fill, Response, UnitChange, UnitTable},
@@ -18,7 +19,7 @@ use psescope::{
     engine::{
         command::{At, Command, RunId, Target},
         event::{Ending, Event, Opened},
-        inspect::{Answer, Ask, Over, Undo},
+        inspect::{Answer, Ask, Over},
         trace::{StepRecord, Trace},
     },
     tui::{
@@ -302,7 +303,7 @@ fn inspected(ask: &Ask) -> Answer {
             let back = mask.units.len() >= 2;
             Answer::Mask([z(8.0, 5.0), if back { z(7.0, 4.0) } else { z(2.0, 8.0) }])
         }
-        Ask::Undo { .. } => Answer::Undo(Undo { layer: "block3".into(), tried: vec![(1, false, true), (2, true, true)] }),
+        Ask::Undo { .. } => Answer::Undo(UndoneFacts { layer: "block3".into(), tried: vec![(1, false, true), (2, true, true)] }),
     }
 }
 

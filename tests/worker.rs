@@ -75,6 +75,27 @@ fn a_model_opens_and_an_attack_tells_its_start_steps_and_end() {
     assert!(session.failed().contains("nowhere"));
 }
 
+/// Every record may hold 192 MiB of pictures: a day of attacks on one image must not keep them all.
+#[test]
+fn old_runs_are_let_go() {
+    let (mut session, _) = Session::open();
+    let mut traces = Vec::new();
+    for run in 1..=4 {
+        session.attack(run, &[("steps", "1")], Target::Second);
+        traces.push(std::sync::Arc::downgrade(&session.started(run)));
+        session.ended(run);
+    }
+    // The thread of an attack lets go of its record a moment after it told the end.
+    let end = Instant::now() + PATIENCE;
+    while traces[..2].iter().any(|t| t.upgrade().is_some()) {
+        assert!(Instant::now() < end, "the first records are still held");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(traces[3].upgrade().is_some(), "the newest can be asked about");
+    session.map(4, 1, 60, Mode::Linear);
+    session.until("Psr", |e| matches!(e, Event::Psr { run: RunId(4), done: true, .. }).then_some(()));
+}
+
 #[test]
 fn looking_at_a_step_does_not_wait_for_the_attack() {
     let (mut session, _) = Session::open();

@@ -15,12 +15,9 @@ use crate::{
         oracle::Oracle as _,
         tensor::norm::Norms,
     },
-    engine::region::Region,
+    engine::{findings::GRID, region::Region},
     report::explain,
 };
-
-/// Cells per side of the maps that are compared.
-const GRID: usize = 14;
 
 /// What one of the two attacks came to.
 struct Outcome {

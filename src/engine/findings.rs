@@ -26,8 +26,8 @@ use crate::core::{
     scalars,
 };
 
-/// Cells per side of the map that is computed for a report.
-const GRID: usize = 14;
+/// Cells per side of the map where nobody chose a grid.
+pub const GRID: usize = 14;
 
 /// Interpretability scores are taken over the hottest thirty percent of a map.
 pub const PERCENTILE: f32 = 70.0;
@@ -231,10 +231,8 @@ impl Findings {
         progress("layers", 0.0)?;
         let frame = self.frame()?;
         let infos = layers::select(network, "auto")?;
-        let names: Vec<&str> = infos.iter().map(|i| i.name.as_str()).collect();
         let (clean, image) = (self.trace.clean.view(), frame.image.view());
-        let responses = network.responses(image.insert_axis(Axis(0)), &names, Some(clean))?;
-        let changes = layers::compare(&infos, &responses, 1, layers::Settings::default())?;
+        let changes = layers::between(network, &infos, clean, &[image], layers::Settings::default())?.swap_remove(0);
         progress("units", 0.5)?;
         let parted = layers::turning_point(&changes, layers::Settings::default()).unwrap_or(changes.len().saturating_sub(1));
         if let Some(layer) = changes.get(parted) {

@@ -10,6 +10,7 @@ use crate::core::{
     dissect::ConceptLabels,
     error::{Error, Result},
     explain::{
+        insight::UndoneFacts,
         layers::{self, LayerChange},
         psr,
         units::{self, Case, Fill, Spread, UnitTable},
@@ -90,18 +91,9 @@ pub enum Answer {
     /// To [`Ask::Mask`]: logits of the clean and of the adversarial image through the mask.
     Mask([Array1<f32>; 2]),
     /// To [`Ask::Undo`].
-    Undo(Undo),
+    Undo(UndoneFacts),
     /// The question was stopped; whoever still wants the answer asks again.
     Stopped,
-}
-
-/// Masks of growing size.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Undo {
-    /// Layer.
-    pub layer: String,
-    /// Units zeroed, whether the attacked image is then taken for its true class, whether the clean one still is.
-    pub tried: Vec<(usize, bool, bool)>,
 }
 
 /// News of a question that is still being worked on.
@@ -173,7 +165,7 @@ pub fn answer(network: &mut dyn Units, trace: &Trace, step: usize, ask: &Ask, kn
 }
 
 /// The last layer with maps that everything passes through and that does not hold the classes themselves; else the last such layer.
-fn usual(network: &dyn Units) -> Result<String> {
+pub fn usual(network: &dyn Units) -> Result<String> {
     let main = network.main_layers();
     let classes = network.classes();
     let fits = |l: &LayerInfo| l.units > 1 && l.units != classes && main.contains(&l.name);
@@ -184,10 +176,7 @@ fn usual(network: &dyn Units) -> Result<String> {
 
 fn compared(network: &mut dyn Units, trace: &Trace, images: &[ArrayView3<f32>], all: bool) -> Result<Vec<Vec<LayerChange>>> {
     let infos = layers::select(network, if all { "all" } else { "auto" })?;
-    let names: Vec<&str> = infos.iter().map(|l| l.name.as_str()).collect();
-    let batch = ndarray::stack(Axis(0), images).map_err(|e| Error::Input(format!("the images differ in size ({e})")))?;
-    let responses = network.responses(batch.view(), &names, Some(trace.clean.view()))?;
-    (1..=images.len()).map(|row| layers::compare(&infos, &responses, row, layers::Settings::default())).collect()
+    layers::between(network, &infos, trace.clean.view(), images, layers::Settings::default())
 }
 
 fn over(network: &mut dyn Units, trace: &Trace, all: bool, publish: Publish) -> Result<Over> {
@@ -216,7 +205,8 @@ fn over(network: &mut dyn Units, trace: &Trace, all: bool, publish: Publish) -> 
     Ok(out)
 }
 
-fn undo(network: &mut dyn Units, case: Case, layer: String, publish: Publish) -> Result<Undo> {
+/// Zeroes the units whose mean response moved most, [`MASKS`] of them in turn. The classes are the true one and any other.
+pub fn undo(network: &mut dyn Units, case: Case, layer: String, publish: Publish) -> Result<UndoneFacts> {
     let responses = network.responses(case.adversarial.insert_axis(Axis(0)), &[&layer], Some(case.clean))?;
     let mean = &responses.layers.first().ok_or_else(|| Error::Engine(format!("layer '{layer}' gave nothing")))?.mean;
     let change = |k: &usize| (mean[(1, *k)] - mean[(0, *k)]).abs();
@@ -230,5 +220,5 @@ fn undo(network: &mut dyn Units, case: Case, layer: String, publish: Publish) ->
         tried.push((k, right(1), right(0)));
         publish(News::Part(tried.len(), sizes.len()))?;
     }
-    Ok(Undo { layer, tried })
+    Ok(UndoneFacts { layer, tried })
 }

@@ -175,7 +175,7 @@ struct Worker {
     wanted: Option<(PathBuf, PathBuf)>,
     /// The recorded run that is shown.
     recorded: Option<Arc<Recorded>>,
-    /// Runs of the image that is open, newest last.
+    /// The latest runs of the image that is open, newest last.
     runs: Vec<(RunId, Arc<Trace>)>,
     running: Option<(Control, thread::JoinHandle<()>)>,
     /// The triage in the background, and how many there were.
@@ -398,6 +398,8 @@ impl Worker {
         };
         let open = self.open.as_ref().ok_or_else(|| Error::Input("open a model and an image first".into()))?;
         let trace = Arc::clone(&prepared.trace);
+        // The interface shows one run; the one before may still be asked about by what is on its way.
+        self.runs.drain(..self.runs.len().saturating_sub(1));
         self.runs.push((run, Arc::clone(&trace)));
         self.tell(Event::Started { run, label: trace.label, target: trace.target, request, trace: Arc::clone(&trace) });
         let (events, attacker, stop) = (self.events.clone(), Arc::clone(&open.attacker), control.clone());

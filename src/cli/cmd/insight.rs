@@ -16,27 +16,25 @@ use crate::{
         error::{Error, Result},
         explain::{
             cam::{self, Method},
-            insight::{Facts, LayerFacts, PlaceFacts, Sentence, TypeFacts, UndoneFacts, UnitFacts, sentences},
+            insight::{Facts, LayerFacts, PlaceFacts, Sentence, TypeFacts, UnitFacts, sentences},
             interpretability::{Threshold, interpretability},
             layers,
             psr::{self, Grid, Mode, Question, Settings},
             units,
             upsample::bilinear,
         },
-        oracle::{Layers as _, Oracle as _, UnitGate, Units as _},
+        oracle::{Layers as _, Oracle as _, Units as _},
         scalars,
         tensor::norm::Norms,
     },
-    engine::concepts::concepts_for,
+    engine::{
+        concepts::concepts_for,
+        findings::{GRID, PERCENTILE},
+        inspect,
+    },
     runtime::Network,
 };
 
-/// Cells per side of the map.
-const GRID: usize = 14;
-/// The region is the hottest thirty percent of a class activation map.
-const PERCENTILE: f32 = 70.0;
-/// Numbers of units that are zeroed in turn.
-const MASKS: [usize; 6] = [1, 2, 5, 10, 20, 50];
 /// Units named in the sentence.
 const NAMED: usize = 4;
 
@@ -48,7 +46,7 @@ pub struct InsightCommand {
     /// How the promotion-suppression map is evaluated: linear and path are estimates, and the sentence says so.
     #[arg(long, value_enum, default_value_t = ModeArg::Linear, help_heading = "Insight")]
     mode: ModeArg,
-    /// Layer whose units are named and masked. Without it, the last one that does not hold the classes themselves.
+    /// Layer whose units are named and masked. Without it, the last one with maps that everything passes through.
     #[arg(long, value_name = "L", help_heading = "Insight")]
     layer: Option<String>,
     /// Step of the run; its result without it. The nearest step whose picture was kept is taken.
@@ -137,58 +135,32 @@ impl InsightCommand {
                 facts.places.extend(score.map(|score| PlaceFacts { class: name(class), score }));
             }
         }
-        facts.layers = compared(network, clean.view(), adversarial.view())?;
-        let layer = match &self.layer {
-            Some(layer) => Some(layer.clone()),
-            None => network.unit_layers().into_iter().rfind(|l| l.units != network.classes() && l.units > 1).map(|l| l.name),
-        };
-        if let Some(layer) = layer {
+        let standard = layers::Settings::default();
+        if let Ok(infos) = layers::select(network, "auto") {
+            let changes = layers::between(network, &infos, clean.view(), &[adversarial.view()], standard)?.swap_remove(0);
+            facts.layers = Some(LayerFacts::of(&changes, standard));
+        }
+        let layer = self.layer.clone().map_or_else(|| inspect::usual(network), Ok);
+        if let Ok(layer) = layer {
             let concepts = concepts_for(&case.session.subject.sha256, &layer);
             let case = units::Case { clean: clean.view(), adversarial: adversarial.view(), classes: (label, target) };
             let concept = |u: usize| {
                 concepts.as_ref().and_then(|c| c.unit(u)).filter(|c| c.detected()).map(|c| format!("{}, IoU {:.2}", c.label, c.iou))
             };
-            let (moved, count) = moved(network, case, &layer)?;
-            let first = moved.iter().take(NAMED).map(|(u, d)| (*u, *d, concept(*u))).collect();
-            facts.undone = (now != label).then(|| masked(network, case, &layer, count, &moved)).transpose()?;
+            let first = moved(network, case, &layer)?.into_iter().take(NAMED).map(|(u, d)| (u, d, concept(u))).collect();
+            facts.undone = (now != label).then(|| inspect::undo(network, case, layer.clone(), &mut |_| Ok(()))).transpose()?;
             facts.units = Some(UnitFacts { layer, units: first, origin: concepts.as_ref().map(|c| c.origin().to_owned()) });
         }
         Ok(facts)
     }
 }
 
-fn compared(network: &mut Network, clean: ArrayView3<f32>, adversarial: ArrayView3<f32>) -> Result<Option<LayerFacts>> {
-    let Ok(infos) = layers::select(network, "auto") else { return Ok(None) };
-    let names: Vec<&str> = infos.iter().map(|l| l.name.as_str()).collect();
-    let responses = network.responses(adversarial.insert_axis(Axis(0)), &names, Some(clean))?;
-    let settings = layers::Settings::default();
-    let changes = layers::compare(&infos, &responses, 1, settings)?;
-    let at = |i: usize| Some((changes[i].info.name.clone(), changes[i].cosine?));
-    Ok(Some(LayerFacts {
-        compared: changes.len(),
-        turning: layers::turning_point(&changes, settings).and_then(at),
-        threshold: settings.turning,
-        last: changes.len().checked_sub(1).and_then(at),
-    }))
-}
-
-/// Units by the change of their mean response, largest first, those that moved; and how many units there are.
-fn moved(network: &mut Network, case: units::Case, layer: &str) -> Result<(Vec<(usize, f64)>, usize)> {
+/// Units that moved, by the change of their mean response, largest first.
+fn moved(network: &mut Network, case: units::Case, layer: &str) -> Result<Vec<(usize, f64)>> {
     let responses = network.responses(case.adversarial.insert_axis(Axis(0)), &[layer], Some(case.clean))?;
     let mean = &responses.layers.first().ok_or_else(|| Error::Engine(format!("layer '{layer}' gave nothing")))?.mean;
     let mut moved: Vec<(usize, f64)> =
         mean.row(0).iter().zip(mean.row(1)).map(|(a, b)| f64::from(*b) - f64::from(*a)).enumerate().filter(|(_, d)| *d != 0.0).collect();
     moved.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));
-    Ok((moved, mean.ncols()))
-}
-
-fn masked(network: &mut Network, case: units::Case, layer: &str, count: usize, moved: &[(usize, f64)]) -> Result<UndoneFacts> {
-    let mut tried = Vec::new();
-    for k in MASKS.into_iter().filter(|k| *k <= moved.len()) {
-        let chosen: Vec<usize> = moved[..k].iter().map(|m| m.0).collect();
-        let logits = units::gated(network, case, &UnitGate::zero(layer, count, &chosen))?;
-        let right = |row: usize| scalars::predicted(logits.row(row)) == case.classes.0;
-        tried.push((k, right(1), right(0)));
-    }
-    Ok(UndoneFacts { layer: layer.to_owned(), tried })
+    Ok(moved)
 }

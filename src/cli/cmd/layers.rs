@@ -1,7 +1,7 @@
 //! `psescope layers`: what a perturbation changes in the network, layer by layer.
 
 use clap::Args;
-use ndarray::{Array4, ArrayView3, Axis};
+use ndarray::ArrayView3;
 
 use crate::{
     cli::{
@@ -13,8 +13,8 @@ use crate::{
     },
     core::{
         error::Error,
-        explain::layers::{Settings, compare, select},
-        oracle::{LayerInfo, Oracle as _, Units as _},
+        explain::layers::{LayerChange, Settings, between, select},
+        oracle::{LayerInfo, Oracle as _},
     },
     report::network::{self, LayerReport},
 };
@@ -79,18 +79,10 @@ fn decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }
 
-fn compared(
-    case: &mut Case,
-    infos: &[LayerInfo],
-    images: &[ArrayView3<f32>],
-    settings: Settings,
-) -> anyhow::Result<Vec<Vec<crate::core::explain::layers::LayerChange>>> {
-    let names: Vec<&str> = infos.iter().map(|l| l.name.as_str()).collect();
-    let batch: Array4<f32> = ndarray::stack(Axis(0), images).map_err(|e| Error::Input(format!("the images differ in size ({e})")))?;
+fn compared(case: &mut Case, infos: &[LayerInfo], images: &[ArrayView3<f32>], settings: Settings) -> anyhow::Result<Vec<Vec<LayerChange>>> {
     let control = interruptible();
     let _bound = control.bind(case.session.network.interrupt());
-    let responses = case.session.network.responses(batch.view(), &names, Some(case.clean.view()))?;
-    Ok((1..=images.len()).map(|row| compare(infos, &responses, row, settings)).collect::<Result<_, _>>()?)
+    Ok(between(&mut case.session.network, infos, case.clean.view(), images, settings)?)
 }
 
 /// Every kept step, a few at a time so that memory stays bounded.

@@ -3,6 +3,7 @@
 
 use super::{
     interpretability::Interpretability,
+    layers::{LayerChange, Settings, turning_point},
     psr::{Kind, Mode, Shares},
 };
 
@@ -115,6 +116,19 @@ pub struct LayerFacts {
     pub last: Option<(String, f64)>,
 }
 
+impl LayerFacts {
+    /// From a comparison, first layer first.
+    pub fn of(changes: &[LayerChange], settings: Settings) -> Self {
+        let at = |i: usize| Some((changes[i].info.name.clone(), changes[i].cosine?));
+        Self {
+            compared: changes.len(),
+            turning: turning_point(changes, settings).and_then(at),
+            threshold: settings.turning,
+            last: changes.len().checked_sub(1).and_then(at),
+        }
+    }
+}
+
 /// The units of a layer that moved most.
 #[derive(Debug, Clone)]
 pub struct UnitFacts {
@@ -126,8 +140,8 @@ pub struct UnitFacts {
     pub origin: Option<String>,
 }
 
-/// Masking tried in order of size.
-#[derive(Debug, Clone)]
+/// The most moved units zeroed in growing numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UndoneFacts {
     /// Layer.
     pub layer: String,

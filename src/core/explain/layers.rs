@@ -11,6 +11,8 @@
 //!
 //! The paper's rule is not known (docs/method.md); tolerance and threshold are ours and can be set.
 
+use ndarray::{ArrayView3, Axis};
+
 use crate::core::{
     error::{Error, Result},
     oracle::{LayerInfo, Responses, UnitResponses, Units},
@@ -75,6 +77,20 @@ pub fn compare(infos: &[LayerInfo], responses: &Responses, row: usize, settings:
         Ok(change(info, r, shift.row(row).iter().map(|v| f64::from(*v)), row, settings))
     };
     infos.iter().zip(&responses.layers).map(one).collect()
+}
+
+/// Runs the network on some images and compares each with the clean one: a list of layers per image.
+pub fn between(
+    network: &mut dyn Units,
+    infos: &[LayerInfo],
+    clean: ArrayView3<f32>,
+    images: &[ArrayView3<f32>],
+    settings: Settings,
+) -> Result<Vec<Vec<LayerChange>>> {
+    let names: Vec<&str> = infos.iter().map(|l| l.name.as_str()).collect();
+    let batch = ndarray::stack(Axis(0), images).map_err(|e| Error::Input(format!("the images differ in size ({e})")))?;
+    let responses = network.responses(batch.view(), &names, Some(clean))?;
+    (1..=images.len()).map(|row| compare(infos, &responses, row, settings)).collect()
 }
 
 fn change(info: &LayerInfo, r: &UnitResponses, shift: impl Iterator<Item = f64>, row: usize, settings: Settings) -> LayerChange {

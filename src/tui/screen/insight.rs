@@ -7,8 +7,8 @@ use ratatui::{buffer::Buffer, layout::Rect};
 use super::{cam, layers, units};
 use crate::{
     core::explain::{
-        insight::{Facts, LayerFacts, MaskFacts, PlaceFacts, Sentence, Topic, TypeFacts, UndoneFacts, UnitFacts, best, sentences},
-        layers::{Settings, turning_point},
+        insight::{Facts, LayerFacts, MaskFacts, PlaceFacts, Sentence, Topic, TypeFacts, UnitFacts, best, sentences},
+        layers::Settings,
         psr::{self as ratio, Mode},
         units::{Fill, most_moved},
     },
@@ -156,7 +156,7 @@ pub fn facts(model: &Model) -> Option<Facts> {
     let undone = match network::answer(model, Ask::Undo { layer: model.units.layer.clone() })
         .or_else(|| network::answer(model, Ask::Undo { layer: None }))
     {
-        Some(Answer::Undo(u)) => Some(UndoneFacts { layer: u.layer.clone(), tried: u.tried.clone() }),
+        Some(Answer::Undo(undone)) => Some(undone.clone()),
         _ => None,
     };
     Some(Facts {
@@ -167,7 +167,7 @@ pub fn facts(model: &Model) -> Option<Facts> {
         norms: Some((record.l0, f64::from(record.l2), f64::from(record.linf))),
         kind: kind(model),
         places: places(model),
-        layers: layer_facts(model),
+        layers: layers::changes(model, false).map(|c| LayerFacts::of(c, Settings::default())),
         units: unit_facts(model),
         undone,
         masks: masks(model),
@@ -188,18 +188,6 @@ fn places(model: &Model) -> Vec<PlaceFacts> {
     let asks = cam::wanted(model);
     let place = |ask: &cam::Ask| Some(PlaceFacts { class: model.short_label(ask.3), score: cam::score_of(model, ask)? });
     asks.iter().take(2).filter_map(place).collect()
-}
-
-fn layer_facts(model: &Model) -> Option<LayerFacts> {
-    let changes = layers::changes(model, false)?;
-    let settings = Settings::default();
-    let at = |i: usize| Some((changes[i].info.name.clone(), changes[i].cosine?));
-    Some(LayerFacts {
-        compared: changes.len(),
-        turning: turning_point(changes, settings).and_then(at),
-        threshold: settings.turning,
-        last: changes.len().checked_sub(1).and_then(at),
-    })
 }
 
 fn unit_facts(model: &Model) -> Option<UnitFacts> {

@@ -5,6 +5,7 @@ mod enter;
 mod state;
 mod thumbs;
 mod view;
+mod words;
 
 pub use enter::kept;
 pub use state::{Show, Sort, State, arrived, export, follow, key, pictured};

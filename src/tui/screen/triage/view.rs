@@ -7,7 +7,8 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 use super::{
     State,
-    columns::{ALONE, COMPARED, name, shares},
+    columns::{ALONE, COMPARED},
+    words::{facts, more, unlisted},
 };
 use crate::{
     engine::{
@@ -40,7 +41,8 @@ struct Board {
     detail: Option<Rect>,
 }
 
-fn board(body: Rect) -> Board {
+/// The parts of the screen. Rows with pictures say what would stand below the table.
+fn board(body: Rect, tall: bool) -> Board {
     let line = Rect { height: 1.min(body.height), ..body };
     let rest = Rect { y: body.y + line.height, height: body.height - line.height, ..body };
     if rest.width >= 110 && rest.height >= 12 {
@@ -48,7 +50,7 @@ fn board(body: Rect) -> Board {
         let table = Rect { width: rest.width - side - 1, ..rest };
         return Board { line, table, detail: Some(Rect { x: table.right() + 1, width: side, ..rest }) };
     }
-    let low = if rest.height >= 14 { (rest.height * 2 / 5).clamp(7, 12) } else { 0 };
+    let low = if rest.height >= 14 && !tall { (rest.height * 2 / 5).clamp(7, 12) } else { 0 };
     let table = Rect { height: rest.height - low, ..rest };
     Board { line, table, detail: (low > 0).then_some(Rect { y: table.bottom(), height: low, ..rest }) }
 }
@@ -56,7 +58,7 @@ fn board(body: Rect) -> Board {
 /// Terminals from this size on have rows with pictures unless the person decides otherwise.
 const LARGE: (u16, u16) = (120, 40);
 /// Least columns and lines of a table whose rows have pictures.
-const PICTURED: (u16, u16) = (56, 10);
+const PICTURED: (u16, u16) = (56, 12);
 
 /// Lines of a row with its picture, and columns of the picture, for a table of this height.
 fn tall_row(height: u16) -> (u16, u16) {
@@ -65,7 +67,7 @@ fn tall_row(height: u16) -> (u16, u16) {
 
 /// Whether rows with pictures would fit.
 pub fn has_room(model: &Model) -> bool {
-    let table = board(layout::body(model)).table;
+    let table = board(layout::body(model), true).table;
     table.width >= PICTURED.0 && table.height >= PICTURED.1
 }
 
@@ -83,13 +85,13 @@ fn lines(model: &Model, table: Rect) -> u16 {
 
 /// Rows that fit into the table.
 pub fn rows_shown(model: &Model) -> usize {
-    let table = board(layout::body(model)).table;
+    let table = board(layout::body(model), is_tall(model)).table;
     room_for(table, lines(model, table))
 }
 
 /// Files whose pictures are on the screen: of the selected row where it is shown large, and of every row where they have pictures.
 pub fn pictured(model: &Model) -> Vec<PathBuf> {
-    let board = board(layout::body(model));
+    let board = board(layout::body(model), is_tall(model));
     let visible = model.triage.visible();
     let position = model.triage.position(&visible);
     let path = |row: &&Row| PathBuf::from(row.path());
@@ -102,7 +104,7 @@ pub fn pictured(model: &Model) -> Vec<PathBuf> {
 /// A click selects a row.
 pub fn clicked(model: &mut Model, body: Rect, x: u16, y: u16) {
     let visible = model.triage.visible();
-    let table = board(body).table;
+    let table = board(body, is_tall(model)).table;
     let among = (model.triage.position(&visible), visible.len());
     if let Some(at) = tall_row_at(table, (x, y), among, lines(model, table)) {
         model.triage.selected = Some(visible[at].path().to_owned());
@@ -120,7 +122,7 @@ pub fn view(model: &Model, body: Rect, buf: &mut Buffer) {
         let lines = [("No folder is open.".to_owned(), theme.style(Role::Text)), (next, theme.style(Role::Dim))];
         return draw::centred(buf, body, &lines);
     }
-    let places = board(body);
+    let places = board(body, is_tall(model));
     work_line(model, places.line, buf);
     let visible = state.visible();
     if visible.is_empty() {
@@ -213,12 +215,14 @@ fn table(model: &Model, visible: &[&Row], area: Rect, buf: &mut Buffer) {
         Some(None) => draw::centred(buf, place, &[("none".into(), theme.style(Role::Dim))]),
         None => {}
     };
-    // The clean class is among the columns.
-    let below = |i: usize| facts(visible[i]).into_iter().filter(|(role, _)| *role != Role::TrueClass).collect();
+    let below = |i: usize| if area.width >= WIDE { more(visible[i]) } else { unlisted(visible[i]) };
     let (high, wide) = tall_row(area.height);
     let tall = is_tall(model).then_some(Tall { lines: high, picture: wide, draw: &picture, below: &below });
     Table { lead, columns: &columns, count: visible.len(), position, row: &row, tall }.draw(theme, area, buf);
 }
+
+/// From this width on most numbers stand in columns.
+const WIDE: u16 = 130;
 
 fn photo(image: ArrayView3<f32>, place: Rect, theme: &Theme, buf: &mut Buffer) {
     let (_, h, w) = image.dim();
@@ -272,57 +276,4 @@ fn detail(state: &State, theme: &Theme, row: &Row, area: Rect, buf: &mut Buffer)
             y += 1;
         }
     }
-}
-
-/// Everything about an image in short sentences.
-fn facts(row: &Row) -> Vec<(Role, String)> {
-    let prob = |p: Option<f32>| p.map_or_else(|| "?".into(), text::prob);
-    let mut out = Vec::new();
-    if let Some(error) = &row.error {
-        out.push((Role::Error, error.clone()));
-    }
-    if row.predicted_name.is_some() {
-        out.push((Role::TrueClass, format!("clean {} {}", name(row.predicted_name.as_deref()), prob(row.predicted_prob))));
-    }
-    if row.adversarial_name.is_some() {
-        out.push((Role::TargetClass, format!("adversarial {} {}", name(row.adversarial_name.as_deref()), prob(row.adversarial_prob))));
-    }
-    if let (Some(l2), Some(linf), Some(steps)) = (row.l2, row.linf, row.steps) {
-        let flip = row.flipped_at.map_or_else(|| "never flipped".into(), |f| format!("flipped at {f}"));
-        out.push((Role::Text, format!("{flip} of {steps} steps; L2 {}, Linf {}", text::number(l2), text::per_255(linf))));
-    }
-    out.extend(second(row).into_iter().map(|sentence| (Role::Text, sentence)));
-    if let (Some(kind), Some(mode)) = (&row.pse_type, &row.pse_mode) {
-        let estimate = if mode == "linear" { "linear estimate" } else { mode };
-        out.push((Role::Text, format!("{kind}: S/B/P {}% of cells ({estimate})", shares(row))));
-    }
-    if let (Some(score), Some(lift)) = (row.is_score, row.is_lift) {
-        out.push((Role::Text, format!("IS {score:.2}, {lift:.2} times an even spread")));
-    }
-    if let Some(layer) = &row.turning_point {
-        out.push((Role::Dim, format!("parts at {layer}")));
-    }
-    out
-}
-
-/// What the second model makes of the image, in short sentences.
-fn second(row: &Row) -> Vec<String> {
-    let mut out = Vec::new();
-    let Some(difference) = row.difference() else { return out };
-    let prob = row.compare_predicted_prob.map_or_else(|| "?".into(), text::prob);
-    let other = if difference.label { ", another class" } else { "" };
-    out.push(format!("model 2: {} {prob}{other}", name(row.compare_predicted_name.as_deref())));
-    if let (Some(reached), Some(l2)) = (row.compare_success, row.compare_l2) {
-        let what = if reached { "reached" } else { "held" };
-        let flip = row.compare_flipped_at.map_or_else(|| "never flipped".into(), |f| format!("flipped at {f}"));
-        out.push(format!("the same attack on it: {what}, {flip}, L2 {}", text::number(l2)));
-    }
-    out.push(match (row.compare_transfers, &row.compare_transfer_name) {
-        (Some(transfers), Some(class)) => {
-            let what = if transfers { "fools it too" } else { "does not fool it" };
-            format!("the image made for 1 {what}: {}", name(Some(class)))
-        }
-        _ => "the image made for 1 has another size than 2 takes".into(),
-    });
-    out
 }
