@@ -43,6 +43,7 @@ const ALL: &[(&str, &str)] = &[
         "triage",
         "  psescope triage resnet50.onnx photos/ --attack pgd --steps 10 --out results --html results.html
   psescope triage resnet50.onnx photos/ --out results --shard 1/8
+  psescope triage resnet50.onnx photos/ --steps 40 --out results --keep-runs=8GiB
   psescope triage --merge results",
     ),
     ("show", "  psescope show run.pse\n  psescope show cat.jpg"),

@@ -9,6 +9,7 @@ use super::{
     msg::Action,
     notice::Severity,
     psr, run,
+    screen::triage,
 };
 use crate::engine::trace::Trace;
 
@@ -64,7 +65,13 @@ pub const KEYS: &[Binding] = &[
     key(Msg::NextMark, "next-mark", "To the next bookmark, round and round.", "", "'"),
     key(Msg::ScalarBack, "scalar-back", "One step back even where only numbers were kept.", "", ","),
     key(Msg::ScalarForward, "scalar-forward", "One step on even where only numbers were kept.", "", "."),
-    key(Msg::Cancel, "cancel", "Leaves the zoom; stops an exact map; stops the attack, keeping what was recorded.", "stop", "<esc>"),
+    key(
+        Msg::Cancel,
+        "cancel",
+        "Leaves the zoom; stops an exact map; stops the attack, keeping what was recorded; then goes back to the folder that the image came from.",
+        "stop",
+        "<esc>",
+    ),
 ];
 
 /// Does it.
@@ -165,6 +172,9 @@ fn cancel(model: &mut Model) -> Vec<Effect> {
             run.paused = false;
             vec![Effect::Stop(run.control.clone())]
         }
-        _ => Vec::new(),
+        _ => {
+            triage::back(model);
+            Vec::new()
+        }
     }
 }

@@ -78,8 +78,13 @@ fn enter_shows_the_kept_run_with_its_steps_and_attacks_nothing() {
     t.keys("h");
     assert_eq!(t.model.cursor, Cursor::At(9), "every step is there");
     assert!(t.text(120, 40).contains("9/10"), "{}", t.text(120, 40));
-    t.wait(300);
+    t.wait(300).answer();
     assert!(t.model.without_model().is_none() && t.model.saved == Some(id), "its model is open, and leaving saves nothing twice");
+    // Esc leads back where Enter came from, once there is nothing to leave or to stop.
+    t.keys("z<esc>");
+    assert_eq!(t.model.screen, Screen::Attack, "the zoom first");
+    t.keys("3<esc>");
+    assert_eq!(t.model.screen, Screen::Triage);
     // Again: it is there already. Another image without a run is attacked, and why is said.
     t.keys("T<enter>");
     assert!(asked_for(&t).is_none() && t.model.screen == Screen::Attack);
@@ -105,6 +110,8 @@ fn a_run_that_is_gone_is_made_again_and_late_answers_are_ignored() {
     opens(&mut t, "elsewhere.png");
     t.engine(Event::Kept { run: id, image: "photos/1.png".into(), recorded: Ok(run(&path)) });
     assert!(t.model.run.is_none() && t.commands().is_empty(), "{:?}", t.effects);
+    t.keys("1<esc>");
+    assert_eq!(t.model.screen, Screen::Attack, "this image did not come from the folder");
 }
 
 #[test]

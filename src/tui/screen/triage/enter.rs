@@ -1,6 +1,9 @@
 //! From the folder into the inspector: the image with the run that the triage kept of it, or attacked again.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use crate::{
     engine::{
@@ -18,9 +21,10 @@ pub fn open(model: &mut Model) -> Vec<Effect> {
         model.tell(Severity::Info, "there is no image to open yet");
         return Vec::new();
     };
-    let path = std::path::PathBuf::from(row.path());
+    let path = PathBuf::from(row.path());
     let kept = model.triage.runs.as_deref().zip(row.run.as_deref()).and_then(|(folder, name)| runs::place(folder, name));
     model.screen = Screen::Attack;
+    model.triage.entered = Some(path.clone());
     let here = model.opened.as_ref().is_some_and(|o| !o.is_recorded() && o.image_path == path);
     let shown = model.replay.as_ref().filter(|r| model.run.as_ref().is_some_and(|run| run.id == r.run));
     let same = shown.is_some_and(|r| Some(&r.recorded.path) == kept.as_ref());
@@ -42,8 +46,16 @@ pub fn open(model: &mut Model) -> Vec<Effect> {
     }
 }
 
+/// Back to the folder, when the open image was chosen there.
+pub fn back(model: &mut Model) {
+    let here = |path: &PathBuf| model.opened.as_ref().is_some_and(|o| o.image_path == *path);
+    if model.triage.entered.as_ref().is_some_and(here) {
+        model.screen = Screen::Triage;
+    }
+}
+
 /// The image is attacked as soon as it is open.
-fn again(model: &mut Model, path: &Path, file: std::path::PathBuf) -> Vec<Effect> {
+fn again(model: &mut Model, path: &Path, file: PathBuf) -> Vec<Effect> {
     let open = |o: &Arc<Opened>| !o.is_recorded() && o.image_path == path;
     if model.opened.as_ref().is_some_and(open) {
         return if model.run.is_some() { Vec::new() } else { attack(model) };
@@ -67,7 +79,7 @@ pub fn kept(model: &mut Model, id: RunId, image: &Path, recorded: Result<Arc<Rec
     match recorded {
         Ok(recorded) => {
             crate::tui::kept::of_folder(model, id, recorded);
-            model.tell(Severity::Info, "the run that the folder's row speaks of, with all its steps; T goes back to the folder");
+            model.tell(Severity::Info, "the run that the folder's row speaks of, with all its steps; Esc goes back to the folder");
             Vec::new()
         }
         Err(why) => {

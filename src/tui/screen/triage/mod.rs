@@ -7,7 +7,7 @@ mod thumbs;
 mod view;
 mod words;
 
-pub use enter::kept;
+pub use enter::{back, kept};
 pub use state::{Show, Sort, State, arrived, export, follow, key, pictured};
 pub use view::{clicked, view};
 

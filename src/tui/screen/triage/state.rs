@@ -178,6 +178,8 @@ pub struct State {
     pub pending: Option<PathBuf>,
     /// Image to be attacked once it is open.
     pub attacked: Option<PathBuf>,
+    /// Image that Enter led to.
+    pub entered: Option<PathBuf>,
     /// Folder of kept runs.
     pub runs: Option<PathBuf>,
     /// Why no more runs are kept.
