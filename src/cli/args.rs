@@ -166,6 +166,15 @@ pub struct AttackArgs {
 }
 
 impl AttackArgs {
+    /// Refuses what has no meaning for many images.
+    pub fn for_folder(&self) -> anyhow::Result<()> {
+        if self.label.is_none() {
+            return Ok(());
+        }
+        let text = "--true names one class for all images of the folder; leave it out, each image's clean prediction is its class";
+        Err(Error::Parameter(text.into()).into())
+    }
+
     /// The request, with names turned into classes. Several targets are refused.
     pub fn request(&self, labels: &Labels) -> anyhow::Result<AttackRequest> {
         match self.requests(labels, None)?.as_slice() {
@@ -318,6 +327,16 @@ fn parse_layout(text: &str) -> Result<Layout, String> {
 /// A number or a fraction such as 8/255, for flags.
 pub fn parse_number(text: &str) -> Result<f32, String> {
     fraction(text).map(|v| v as f32).ok_or_else(|| format!("'{text}' is no number"))
+}
+
+/// A share of a whole that is neither nothing nor all of it, for flags.
+pub fn parse_share(text: &str) -> Result<f64, String> {
+    fraction(text).filter(|v| *v > 0.0 && *v < 1.0).ok_or_else(|| format!("'{text}' is not between 0 and 1; 0.05 would be"))
+}
+
+/// An IoU that units must reach, 0 for all of them, for flags.
+pub fn parse_iou(text: &str) -> Result<f64, String> {
+    fraction(text).filter(|v| (0.0..=1.0).contains(v)).ok_or_else(|| format!("'{text}' is no IoU from 0 to 1; 0.04 is usual"))
 }
 
 /// How a command prints its result; text for people without a flag.

@@ -45,11 +45,15 @@ fn subject() -> (Counted, Arc<Array3<f32>>, Array1<f32>) {
 }
 
 fn several(attack: &str, targets: &[Target]) -> Vec<Prepared> {
+    several_with(attack, &[], targets)
+}
+
+fn several_with(attack: &str, extra: &[(&str, &str)], targets: &[Target]) -> Vec<Prepared> {
     let (_, image, logits) = subject();
     let names = crate::core::attack::find(attack).expect("registered").params();
     let small = |n: &str| names.iter().any(|p| p.name == n);
     let params = [("steps", "30"), ("search-steps", "3")].into_iter().filter(|(n, _)| small(n));
-    let params: Vec<_> = params.map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+    let params: Vec<_> = params.chain(extra.iter().copied()).map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
     let request = |target: &Target| AttackRequest {
         attack: attack.into(),
         params: params.clone(),
@@ -64,13 +68,15 @@ fn several(attack: &str, targets: &[Target]) -> Vec<Prepared> {
 #[test]
 fn together_gives_what_each_gives_alone_in_fewer_calls() {
     let targets = [Target::Class(2), Target::Class(4), Target::Untargeted, Target::LeastLikely];
-    for attack in REGISTRY {
+    let plain = REGISTRY.iter().map(|attack| (attack, &[][..]));
+    let apgd = REGISTRY.iter().filter(|attack| attack.name() == "apgd").map(|attack| (attack, &[("loss", "dlr")][..]));
+    for (attack, extra) in plain.chain(apgd) {
         let (mut model, ..) = subject();
-        let alone = several(attack.name(), &targets);
+        let alone = several_with(attack.name(), extra, &targets);
         let want: Vec<bool> = alone.iter().map(|p| p.run(&mut model, &Control::default(), |_| {}).expect("runs")).collect();
         let single = model.1;
         let (mut model, ..) = subject();
-        let joint = several(attack.name(), &targets);
+        let joint = several_with(attack.name(), extra, &targets);
         let steps = AtomicUsize::new(0);
         let got = run(&joint, &mut model, &Control::default(), |_, _| {
             steps.fetch_add(1, Ordering::Relaxed);

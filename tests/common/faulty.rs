@@ -29,6 +29,8 @@ pub enum Fault {
     Memory(usize),
     /// From this run of a loop on the device (from 1) so many have no memory.
     Short { at: usize, times: usize },
+    /// No memory in this run of a loop, and in every run from the second one on.
+    Twice(usize, usize),
     /// This run of a loop and every later one fail; what is on the device can be read.
     Broken(usize),
     /// The same, and nothing can be read any more.
@@ -38,7 +40,7 @@ pub enum Fault {
 impl Fault {
     /// Whether it happens while images stay on the device.
     fn on_device(self) -> bool {
-        matches!(self, Self::Short { .. } | Self::Broken(_) | Self::Lost(_))
+        matches!(self, Self::Short { .. } | Self::Twice(..) | Self::Broken(_) | Self::Lost(_))
     }
 }
 
@@ -127,7 +129,7 @@ impl Executor for Session {
             Fault::ForGood(at) => self.dead |= count >= at,
             Fault::Panic(at) => assert!(count != at, "the engine broke on purpose"),
             Fault::Memory(most) if images.is_some_and(|n| n > most) => return Err(short()),
-            Fault::Memory(_) | Fault::Short { .. } | Fault::Broken(_) | Fault::Lost(_) => {}
+            Fault::Memory(_) | Fault::Short { .. } | Fault::Twice(..) | Fault::Broken(_) | Fault::Lost(_) => {}
         }
         if self.dead {
             return Err(broken());
@@ -146,6 +148,7 @@ impl Executor for Session {
         let rows = done.1.iter().filter_map(|a| a.shape().first().copied()).max();
         match self.fault {
             Fault::Short { at, times } if (at..at.saturating_add(times)).contains(&run) => Err(short()),
+            Fault::Twice(at, again) if run == at || run >= again => Err(short()),
             Fault::Broken(at) | Fault::Lost(at) if run >= at => Err(broken()),
             Fault::Memory(most) if rows.is_some_and(|n| n > most) => Err(short()),
             _ => Ok(done),

@@ -143,11 +143,18 @@ fn halves_that_still_do_not_fit_go_on_here_together() {
     for (engine, inner) in below() {
         let problem = case(&inner);
         let host = sound(&inner, "ead", params, &problem);
-        // The first half of the third step had already been taken when the memory went for good.
         let (outcome, said, _) = faulted(&inner, Fault::Short { at: 5, times: usize::MAX }, "ead", params, &problem);
         let device = outcome.unwrap_or_else(|e| panic!("{engine}: {e}"));
         assert!(said.len() == 4 && said[2].contains("one by one") && said[3].contains("goes on"), "{said:?}");
         assert!(device.1.remote == 2, "{}", device.1.remote);
-        same(&Both { host, device }, 1e-6, &engine);
+        same(&Both { host: host.clone(), device }, 1e-6, &engine);
+        // Halved in the second step; in the third the memory goes for good when the first half, or a bit more, has taken it already.
+        for again in [10, 11, 13] {
+            let (outcome, said, _) = faulted(&inner, Fault::Twice(3, again), "ead", params, &problem);
+            let device = outcome.unwrap_or_else(|e| panic!("{engine}: {e}"));
+            assert!(said.last().is_some_and(|s| s.contains("goes on")), "{said:?}");
+            assert!((2..=3).contains(&device.1.remote), "{}", device.1.remote);
+            same(&Both { host: host.clone(), device }, 1e-6, &format!("{engine}, run {again}"));
+        }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{
-        args::{ModelArgs, output_dir, parse_number},
+        args::{ModelArgs, output_dir, parse_share},
         exit::Done,
         progress,
         session::{Session, interruptible},
@@ -84,11 +84,6 @@ pub struct DissectCommand {
     side: u32,
     #[command(flatten)]
     model_args: ModelArgs,
-}
-
-fn parse_share(text: &str) -> Result<f64, String> {
-    let value = text.parse::<f64>().or_else(|_| parse_number(text).map(f64::from));
-    value.ok().filter(|v| *v > 0.0 && *v < 1.0).ok_or_else(|| format!("'{text}' is not between 0 and 1"))
 }
 
 impl DissectCommand {

@@ -71,10 +71,7 @@ enum RankingArg {
 impl RecoveryCommand {
     /// Runs the subcommand.
     pub fn run(self) -> anyhow::Result<Done> {
-        if self.attack.label.is_some() {
-            let text = "--true names one class for all images of the folder; leave it out, each image's clean prediction is its class";
-            return Err(Error::Parameter(text.into()).into());
-        }
+        self.attack.for_folder()?;
         let mut session = Session::open(&self.model, &self.model_args)?;
         let plan = self.plan(&session)?;
         if let Some(dir) = &self.out {

@@ -7,12 +7,13 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{
-        args::{AttackArgs, ModelArgs, Print, output_dir},
+        args::{AttackArgs, ModelArgs, Print, output_dir, parse_share},
         exit::Done,
         progress,
         session::{Session, interruptible},
     },
     core::{
+        dissect::IOU_THRESHOLD,
         error::Error,
         explain::sensitivity::{Settings, analyse, associate, labelled, rotated_association},
         oracle::{LayerInfo, Oracle as _, Units as _},
@@ -80,10 +81,10 @@ struct StudyArgs {
     #[arg(long)]
     include_failed: bool,
     /// False discovery rate.
-    #[arg(long, value_name = "Q", default_value_t = 0.05)]
+    #[arg(long, value_name = "Q", default_value_t = 0.05, value_parser = parse_share)]
     level: f64,
     /// IoU from which a unit counts as interpretable; .04 is a convention, .02 to .10 are always shown.
-    #[arg(long, value_name = "X", default_value_t = 0.04)]
+    #[arg(long, value_name = "X", default_value_t = IOU_THRESHOLD, value_parser = parse_share)]
     iou: f64,
     /// Random sign patterns and bootstrap resamples.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -109,7 +110,7 @@ enum Entry {
 impl SensitivityCommand {
     /// Runs the subcommand.
     pub fn run(self) -> anyhow::Result<Done> {
-        self.check()?;
+        self.attack.for_folder()?;
         let mut session = Session::open(&self.model, &self.model_args)?;
         let layers = choose(&session, &self.study.layers)?;
         let plan = Plan {
@@ -139,20 +140,6 @@ impl SensitivityCommand {
         }
         self.print.say(|| study.to_json(), || study.units_csv(), || study.to_text(self.top, !self.no_plot))?;
         Ok(Done::Yes)
-    }
-
-    fn check(&self) -> anyhow::Result<()> {
-        let bad = |text: &str| Err(Error::Parameter(text.into()).into());
-        if !(self.study.level > 0.0 && self.study.level < 1.0) {
-            return bad("--level is a rate between 0 and 1, for instance 0.05");
-        }
-        if !(self.study.iou > 0.0 && self.study.iou < 1.0) {
-            return bad("--iou is between 0 and 1, for instance 0.04");
-        }
-        if self.attack.label.is_some() {
-            return bad("--true names one class for all images of the folder; leave it out, each image's clean prediction is its class");
-        }
-        Ok(())
     }
 
     /// Everything that decides the measurements: the head of the journal and of the report.

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use crate::{
     cli::{
-        args::{ModelArgs, Print, parse_number},
+        args::{ModelArgs, Print, parse_iou, parse_number},
         case::{Case, CaseArgs},
         exit::Done,
         progress,
@@ -75,7 +75,7 @@ pub struct LabelArgs {
     #[arg(long, value_name = "RESULT.csv")]
     pub labels_from: Option<PathBuf>,
     /// A label counts from this IoU on.
-    #[arg(long, value_name = "X", default_value_t = IOU_THRESHOLD)]
+    #[arg(long, value_name = "X", default_value_t = IOU_THRESHOLD, value_parser = parse_iou)]
     pub iou: f64,
 }
 

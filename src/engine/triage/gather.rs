@@ -323,9 +323,15 @@ mod tests {
             }))
         }
 
-        fn gradient(&mut self, images: ArrayView4<f32>, _: Objective) -> Result<Evaluation> {
+        fn gradient(&mut self, images: ArrayView4<f32>, objective: Objective) -> Result<Evaluation> {
             let logits = self.logits(images)?;
-            Ok(Evaluation { loss: Array1::zeros(logits.nrows()), logits, grad: images.to_owned() })
+            let loss = match objective {
+                Objective::Ratio { labels, targets: Some(targets) } => {
+                    labels.iter().zip(targets).map(|(l, t)| (10 * l + t) as f32).collect()
+                }
+                _ => Array1::zeros(logits.nrows()),
+            };
+            Ok(Evaluation { loss, logits, grad: images.to_owned() })
         }
     }
 
@@ -372,6 +378,8 @@ mod tests {
                         let class = i % 2;
                         let e = client.gradient(image.view(), Objective::CrossEntropy { labels: &[class] }).unwrap();
                         assert_eq!((e.logits[(0, 1)], e.grad[(0, 0, 1, 1)]), (-(i as f32), i as f32));
+                        let ratio = Objective::Ratio { labels: &[class], targets: Some(&[i]) };
+                        assert_eq!(client.gradient(image.view(), ratio).unwrap().loss[0], (10 * class + i) as f32);
                         let g = client.layer_gradient(image.view(), "x", class).unwrap();
                         assert_eq!(g.gradient[(0, 0, 0, 0)], (i * class) as f32);
                         let ones = Array3::ones([1, 2, 2]);
@@ -382,7 +390,7 @@ mod tests {
             }
             server.serve(&mut network);
         });
-        assert_eq!(network.0.iter().sum::<usize>(), 6 * 20 * 3, "nothing runs twice");
+        assert_eq!(network.0.iter().sum::<usize>(), 6 * 20 * 4, "nothing runs twice");
         assert!(network.0.iter().any(|n| *n > 1), "requests are run together: {:?}", network.0);
     }
 
