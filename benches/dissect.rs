@@ -87,7 +87,7 @@ fn main() {
         by_field: true,
         compat_label0: false,
         limit: None,
-        batch,
+        batch: 0,
         out: folder.path().join("out"),
         tops: 6,
         keep_activations: false,

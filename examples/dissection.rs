@@ -47,7 +47,7 @@ fn main() -> anyhow::Result<()> {
         by_field: true,
         compat_label0: false,
         limit: Some(PICTURES),
-        batch: 8,
+        batch: 0,
         out: folder.join("results"),
         tops: 3,
         keep_activations: false,

@@ -2,7 +2,7 @@
 
 #![allow(missing_docs, reason = "tests")]
 
-use std::{fs, path::Path, process::Command as Process};
+use std::{fs, path::Path, process::Command as Process, sync::Arc};
 
 use assert_cmd::Command;
 use ndarray::{Array4, Ix4};
@@ -16,9 +16,18 @@ use psescope::{
             survey::summaries,
             tally::{Rule, Tally, Vocabulary},
         },
+        oracle::Layers as _,
         tensor::image::read_npy,
     },
-    engine::dissect::Data,
+    engine::{
+        control::Control,
+        dissect::{Data, Plan, run},
+        subject::{Subject, SubjectOptions},
+    },
+    runtime::{
+        EngineChoice, Runtime, RuntimeOptions,
+        backend::{Backend, Executor},
+    },
 };
 use serde_json::Value;
 
@@ -60,6 +69,77 @@ fn counts_are_numpys() {
             approx::assert_abs_diff_eq!(row.score, run["best"][unit][1].as_f64().unwrap(), epsilon = 1e-6);
             assert_eq!(row.label, run["best"][unit][0].as_str().unwrap());
         }
+    }
+}
+
+/// The embedded engine as several engines that part its threads.
+struct Parted(Arc<dyn Backend>);
+
+impl Backend for Parted {
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+    fn load(&self, model: &[u8]) -> psescope::core::error::Result<Box<dyn Executor>> {
+        self.0.load(model)
+    }
+    fn preferred_batch(&self) -> usize {
+        self.0.preferred_batch()
+    }
+    fn lanes(&self) -> Vec<Arc<dyn Backend>> {
+        vec![self.0.clone(); 3]
+    }
+}
+
+/// Images go to three networks in turn; their maps must come back in order, and an image that cannot be read must end all of them.
+#[test]
+fn networks_side_by_side_give_what_one_gives() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("data");
+    with_photos(&folder);
+    let data = Data::open(&folder).unwrap();
+    let subject = Subject::open(Path::new(MODEL), &SubjectOptions::default()).unwrap();
+    let runtime = Runtime::open(&RuntimeOptions { engine: EngineChoice::Embedded, ..RuntimeOptions::default() }).unwrap();
+    let dissected = |backend: Arc<dyn Backend>, name: &str, batch: usize| {
+        let mut network = subject.network(&backend).unwrap();
+        let layer = network.spatial_layers().pop().unwrap();
+        let plan = Plan {
+            layers: vec![layer],
+            quantile: 0.02,
+            rule: Rule::Original,
+            by_field: true,
+            compat_label0: false,
+            limit: None,
+            batch,
+            out: home.path().join(name),
+            tops: 3,
+            keep_activations: true,
+            keep_results: false,
+            force: false,
+        };
+        run(&subject, &mut network, &data, &plan, &Control::default(), &mut |_| ()).map(|mut d| d.remove(0))
+    };
+    let one = dissected(runtime.backend(), "one", 0).unwrap();
+    for (name, batch) in [("single", 0), ("pairs", 2)] {
+        let lanes = dissected(Arc::new(Parted(runtime.backend())), name, batch).unwrap();
+        assert_eq!((&lanes.table, &lanes.details.tops), (&one.table, &one.details.tops), "{name}");
+        assert_eq!(lanes.details.thresholds, one.details.thresholds, "{name}");
+    }
+    fs::write(folder.join("images/05.png"), b"not a picture").unwrap();
+    let failed = dissected(Arc::new(Parted(runtime.backend())), "bad", 0).unwrap_err().to_string();
+    assert!(failed.contains("05.png"), "{failed}");
+}
+
+/// The set that NumPy counted, with a picture of its own for every row.
+fn with_photos(folder: &Path) {
+    fs::create_dir_all(folder.join("images")).unwrap();
+    for from in [golden(), golden().join("images")] {
+        for file in fs::read_dir(&from).unwrap().map(|f| f.unwrap().path()).filter(|f| f.is_file()) {
+            fs::copy(&file, folder.join(file.strip_prefix(golden()).unwrap())).unwrap();
+        }
+    }
+    for i in 0..24u32 {
+        let path = folder.join(format!("images/{i:02}.png"));
+        image::RgbImage::from_fn(74, 62, |x, y| image::Rgb([0, 1, 2].map(|c| (x * (i + 2) + y * (3 * i + c)) as u8))).save(path).unwrap();
     }
 }
 

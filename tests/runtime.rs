@@ -197,6 +197,22 @@ fn both_engines_agree() {
     assert_eq!(a.provider(), "CPU");
 }
 
+#[test]
+fn lanes_part_the_threads_and_compute_the_same() {
+    let Some(library) = library() else { return };
+    let with = |threads: usize| Runtime::open(&RuntimeOptions { threads, ..options(library.clone()) }).unwrap().backend();
+    let model = classifier();
+    let whole = run(&mut *with(1).load(&model).unwrap(), 3);
+    for (threads, lanes) in [(1, 0), (2, 2), (3, 3), (7, 4)] {
+        let lanes_of = with(threads).lanes();
+        assert_eq!(lanes_of.len(), lanes, "{threads} threads");
+        for lane in lanes_of {
+            assert!(distance(&run(&mut *lane.load(&model).unwrap(), 3)[1], &whole[1]) < 1e-5);
+            assert!(lane.lanes().len() <= 2, "its share of the threads, not all");
+        }
+    }
+}
+
 #[cfg(feature = "embedded")]
 #[test]
 fn the_embedded_engine_gives_way_to_onnx_runtime_while_running() {

@@ -149,4 +149,10 @@ pub trait Backend: Send + Sync {
     fn reduces_in_graph(&self) -> bool {
         false
     }
+
+    /// Engines that part this one's threads between them, for jobs of many runs that do not wait for each other: together they are done sooner
+    /// than one engine that brings all its threads to every run. Empty where that is not so.
+    fn lanes(&self) -> Vec<Arc<dyn Backend>> {
+        Vec::new()
+    }
 }

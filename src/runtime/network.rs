@@ -123,6 +123,12 @@ impl Network {
     /// Loads the forward graph; the others follow when they are needed.
     pub fn new(prepared: Arc<Prepared>, backend: Arc<dyn Backend>, affine: Affine) -> Result<Self> {
         affine.check(prepared.shape[0])?;
+        let mut network = Self::unloaded(prepared, backend, affine);
+        network.session(&Instrumentation::default())?;
+        Ok(network)
+    }
+
+    fn unloaded(prepared: Arc<Prepared>, backend: Arc<dyn Backend>, affine: Affine) -> Self {
         let gradient_batch = gradient_batch(&prepared, backend.preferred_batch());
         let (layers, units, head) = (graph::spatial_layers(&prepared), graph::unit_layers(&prepared), graph::linear_head(&prepared));
         let interrupt = Arc::new(Group::default());
@@ -149,8 +155,22 @@ impl Network {
         };
         network.resident = network.backend.prefers_resident();
         network.reduces_in_graph = network.backend.reduces_in_graph();
-        network.session(&Instrumentation::default())?;
-        Ok(network)
+        network
+    }
+
+    /// Networks of the same model on engines that part this one's threads between them ([`Backend::lanes`]), stopped together with this one.
+    pub fn lanes(&self) -> Vec<Self> {
+        let lane = |backend| {
+            let lane = Self::unloaded(self.prepared.clone(), backend, self.affine.clone());
+            Self {
+                interrupt: self.interrupt.clone(),
+                listener: self.listener.clone(),
+                limit: self.limit,
+                cache: self.cache.clone(),
+                ..lane
+            }
+        };
+        self.backend.lanes().into_iter().map(lane).collect()
     }
 
     /// Keeps graphs that take long to build here.

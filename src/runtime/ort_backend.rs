@@ -88,6 +88,9 @@ fn why_not_loaded(path: &Path) -> String {
     }
 }
 
+/// Engines at most that part the threads: each has a model and its activations in memory.
+const MOST_LANES: usize = 4;
+
 /// ONNX Runtime on one device.
 #[derive(Clone)]
 pub struct OrtBackend {
@@ -285,6 +288,19 @@ impl Backend for OrtBackend {
 
     fn reduces_in_graph(&self) -> bool {
         self.device.is_gpu()
+    }
+
+    fn lanes(&self) -> Vec<Arc<dyn Backend>> {
+        let threads = self.options.thread_count();
+        if self.device.is_gpu() || threads < 2 {
+            return Vec::new();
+        }
+        let lanes = threads.min(MOST_LANES);
+        let lane = |i: usize| -> Arc<dyn Backend> {
+            let options = RuntimeOptions { threads: (threads + i) / lanes, ..self.options.clone() };
+            Arc::new(Self { options, ..self.clone() })
+        };
+        (0..lanes).map(lane).collect()
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     core::{
         dissect::{IOU_THRESHOLD, QUANTILE, labels::display_name, tally::Rule},
         error::Error,
-        oracle::{LayerInfo, Layers as _, Oracle as _},
+        oracle::{LayerInfo, Layers as _},
     },
     engine::dissect::{Data, Dissected, Plan, Stage, made, run, run::file_stem},
     report::dissection,
@@ -126,7 +126,7 @@ impl DissectCommand {
             by_field: self.upsampling == "field",
             compat_label0: self.compat_label0,
             limit: self.limit.map(std::num::NonZeroUsize::get),
-            batch: if self.batch == 0 { session.network.batch().max(8) } else { self.batch },
+            batch: self.batch,
             out: out.to_owned(),
             tops: usize::from(self.tops),
             keep_activations: self.keep_activations,

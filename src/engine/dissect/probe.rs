@@ -1,8 +1,9 @@
 //! First pass: runs the network over the images that are not on disk yet, and looks at every map once.
 //!
-//! Three things go on at once: the next images are decoded, the network runs, and the maps before are written and surveyed.
+//! Three things go on at once: the next images are decoded, the network runs, and the maps before are written and surveyed. Where several
+//! batches on a thread each are faster than one batch on all threads, that many networks run side by side.
 
-use std::thread;
+use std::{ops::Range, thread};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use ndarray::{Array4, ArrayD, ArrayView4, Axis, Ix4};
@@ -18,7 +19,7 @@ use crate::{
             survey::Survey,
         },
         error::{Error, Result},
-        oracle::LayerInfo,
+        oracle::{LayerInfo, Oracle as _},
     },
     runtime::Network,
 };
@@ -36,8 +37,13 @@ pub(super) struct Probed {
     pub(super) survey: Survey,
 }
 
+/// Images per run, at least, of one network that has all threads.
+const USUAL_BATCH: usize = 8;
+
 /// Images `[N, C, H, W]` and the number of the first.
 type Batch = (usize, Array4<f32>);
+/// The numbers of a batch's images, and the layers' values.
+type Computed = (Range<usize>, Vec<ArrayD<f32>>);
 
 /// The maps of all images of all layers.
 pub(super) fn run(job: &Job, network: &mut Network, layers: &[&LayerInfo], progress: &mut dyn FnMut(Stage)) -> Result<Vec<Probed>> {
@@ -60,44 +66,82 @@ pub(super) fn run(job: &Job, network: &mut Network, layers: &[&LayerInfo], progr
         return Ok(probed);
     }
     let names: Vec<String> = layers.iter().map(|l| l.name.clone()).collect();
+    let mut lanes = network.lanes();
+    let batch = match job.plan.batch {
+        0 if lanes.is_empty() => network.batch().max(USUAL_BATCH),
+        // What one thread computes of one image stays in its cache.
+        0 => 1,
+        chosen => chosen,
+    };
+    let networks: Vec<&mut Network> = if lanes.is_empty() { vec![network] } else { lanes.iter_mut().collect() };
+    // Single images are small, and a lane should not wait for the others.
+    let ahead = if batch == 1 { 4 } else { 1 };
     thread::scope(|scope| {
-        let (decoded, batches) = bounded::<Result<Batch>>(1);
-        let (give_back, memory) = bounded::<Array4<f32>>(2);
-        scope.spawn(move || decode(job, begun, &decoded, &memory));
-        let (computed, maps) = bounded::<(usize, Vec<ArrayD<f32>>)>(1);
+        let (give_back, memory) = bounded::<Array4<f32>>(networks.len() * ahead + 1);
+        let (mut decoded, mut computed) = (Vec::new(), Vec::new());
+        for network in networks {
+            let (to, batches) = bounded::<Result<Batch>>(ahead);
+            let (give, values) = bounded::<Result<Computed>>(ahead);
+            let (give_back, names) = (give_back.clone(), &names);
+            scope.spawn(move || lane(job, network, names, &batches, &give, &give_back));
+            decoded.push(to);
+            computed.push(values);
+        }
+        drop(give_back);
+        scope.spawn(move || decode(job, pieces(begun..job.images, batch), &decoded, &memory));
+        let (to_keep, maps) = bounded::<(usize, Vec<ArrayD<f32>>)>(ahead);
         let keeper = scope.spawn(move || keep(probed, layers, &maps));
         let mut done = Ok(());
-        for batch in batches {
-            let step = job.control.checkpoint().and(batch).and_then(|(start, images)| {
-                let values = network.activations(images.view(), &names)?;
-                let end = start + images.len_of(Axis(0));
-                // Memory that nobody waits for is freed.
-                drop(give_back.try_send(images));
-                Ok((start, end, values))
-            });
-            match step {
-                Ok((start, end, values)) => {
-                    if computed.send((start, values)).is_err() {
+        // Batches went to the lanes in turn, and come back in turn.
+        for lane in (0..computed.len()).cycle() {
+            match computed[lane].recv() {
+                Ok(Ok((images, values))) => {
+                    if to_keep.send((images.start, values)).is_err() {
                         break;
                     }
-                    progress(Stage::Probe(end, begun));
+                    progress(Stage::Probe(images.end, begun));
                 }
-                Err(error) => {
+                Ok(Err(error)) => {
                     done = Err(error);
                     break;
                 }
+                Err(_) => break,
             }
         }
-        drop(computed);
+        drop((to_keep, computed));
         let kept = keeper.join().map_err(|_| Error::Engine("the activations could not be kept; run the same command again".into()))?;
         done.and(kept)
     })
 }
 
-/// Sends the images batch by batch, in memory that came back where there is some.
-fn decode(job: &Job, begun: usize, to: &Sender<Result<Batch>>, memory: &Receiver<Array4<f32>>) {
+/// Runs one network over the batches that come, until none comes or the first failure.
+fn lane(
+    job: &Job,
+    network: &mut Network,
+    layers: &[String],
+    batches: &Receiver<Result<Batch>>,
+    to: &Sender<Result<Computed>>,
+    give_back: &Sender<Array4<f32>>,
+) {
+    for batch in batches {
+        let computed = job.control.checkpoint().and(batch).and_then(|(start, images)| {
+            let values = network.activations(images.view(), layers)?;
+            let range = start..start + images.len_of(Axis(0));
+            // Memory that nobody waits for is freed.
+            drop(give_back.try_send(images));
+            Ok((range, values))
+        });
+        let failed = computed.is_err();
+        if to.send(computed).is_err() || failed {
+            return;
+        }
+    }
+}
+
+/// Sends the images batch by batch to the lanes in turn, in memory that came back where there is some.
+fn decode(job: &Job, batches: impl Iterator<Item = Range<usize>>, lanes: &[Sender<Result<Batch>>], memory: &Receiver<Array4<f32>>) {
     let [c, h, w] = job.subject.prepared.shape;
-    for range in pieces(begun..job.images, job.plan.batch.max(1)) {
+    for (range, to) in batches.zip(lanes.iter().cycle()) {
         let start = range.start;
         let mut images =
             memory.try_recv().ok().filter(|m| m.len_of(Axis(0)) == range.len()).unwrap_or_else(|| Array4::zeros((range.len(), c, h, w)));

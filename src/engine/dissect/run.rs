@@ -41,7 +41,7 @@ pub struct Plan {
     pub compat_label0: bool,
     /// Only the first images of the index; all when `None`.
     pub limit: Option<usize>,
-    /// Images per run of the network.
+    /// Images per run of the network; 0 chooses.
     pub batch: usize,
     /// Where files go.
     pub out: PathBuf,
