@@ -1,6 +1,7 @@
 //! Dissection: counts against NumPy's, and the command on data it made itself.
 
 #![allow(missing_docs, reason = "tests")]
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
 
 use std::{fs, path::Path, process::Command as Process, sync::Arc};
 
