@@ -308,7 +308,7 @@ fn layers(l: &LayerFacts) -> Sentence {
         Some((name, cosine)) => {
             numbers.push(("turning_cosine", *cosine));
             format!(
-                "Clean and adversarial activations part at {name}, the first of {} layers with a cosine below {} ({cosine:.2}).{last}",
+                "Clean and adversarial activations part at {name}, the first of {} layers with a cosine below {} ({cosine:.3}).{last}",
                 l.compared, l.threshold
             )
         }

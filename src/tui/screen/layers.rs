@@ -386,7 +386,7 @@ fn summary(model: &Model, all: &[LayerChange], shown: usize, area: Rect, buf: &m
     let threshold = Settings::default().turning;
     let turning = match turning(model).and_then(|i| all.get(i)) {
         Some(c) => {
-            format!("{} parts first at {} (cosine {:.2} < {threshold})", theme.glyph("◆", "T"), c.info.name, c.cosine.unwrap_or(0.0))
+            format!("{} parts first at {} (cosine {:.3} < {threshold})", theme.glyph("◆", "T"), c.info.name, c.cosine.unwrap_or(0.0))
         }
         None => format!("no cosine below {threshold}"),
     };
