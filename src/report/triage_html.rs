@@ -1,7 +1,7 @@
 //! A triage as one HTML file: a table that can be read without a script and sorted with a few lines of one; thumbnails inside; then how it
 //! was made.
 
-use std::{fmt::Write as _, io::Cursor, io::Write, path::Path};
+use std::{fmt::Write as _, io::Cursor, path::Path};
 
 use base64::Engine as _;
 use image::{ImageFormat, imageops::FilterType};
@@ -14,11 +14,11 @@ use super::{
 use crate::{
     core::{error::Result, tensor::image as pixels},
     engine::{
-        sample,
+        files, sample,
         subject::image_bytes,
         triage::{
             COLUMNS, Row,
-            part::{self, Metadata},
+            part::Metadata,
             summary::{Summary, weakness},
         },
     },
@@ -128,7 +128,7 @@ fn goal(success: Option<bool>) -> Cell {
 
 /// Writes the page. Rows are ordered from the weakest image to the strongest.
 pub fn write(path: &Path, rows: &[Row], metadata: &Metadata) -> Result<()> {
-    part::atomically(path, |out| {
+    files::save_with(path, |out| {
         let summary = Summary::of(rows);
         let mut rows: Vec<&Row> = rows.iter().collect();
         rows.sort_by(|a, b| weakness(a, b));

@@ -1,13 +1,12 @@
 //! A triage as text: the summary with the weakest images, and CSV.
 
-use std::{fmt::Write as _, io::Write, path::Path};
+use std::{fmt::Write as _, path::Path};
 
 use crate::{
     core::error::Result,
-    engine::triage::{
-        COLUMNS, Cell, Row,
-        part::{self, Metadata},
-        summary::Summary,
+    engine::{
+        files,
+        triage::{COLUMNS, Cell, Row, part::Metadata, summary::Summary},
     },
 };
 
@@ -109,7 +108,7 @@ fn clean(text: &str) -> String {
 
 /// Writes rows as CSV (RFC 4180), null as nothing.
 pub fn write_csv(path: &Path, rows: &[Row]) -> Result<()> {
-    part::atomically(path, |out| {
+    files::save_with(path, |out| {
         writeln!(out, "{}", COLUMNS.iter().map(|c| c.name).collect::<Vec<_>>().join(","))?;
         for row in rows {
             writeln!(out, "{}", row.cells().iter().map(quoted).collect::<Vec<_>>().join(","))?;

@@ -19,7 +19,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Puts in the place of a file what a function writes.
-pub fn replace_with(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+pub fn replace_with(path: &Path, content: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()>) -> io::Result<()> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let whole = |file: File| -> io::Result<File> {
         let mut out = BufWriter::with_capacity(1 << 20, file);
@@ -43,7 +43,7 @@ pub fn save(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// The same with what a function writes.
-pub fn save_with(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+pub fn save_with(path: &Path, content: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()>) -> Result<()> {
     replace_with(path, content)
         .map_err(|e| Error::Input(format!("cannot write {}: {e}; give a path in a folder you may write to", path.display())))
 }

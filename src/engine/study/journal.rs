@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     core::error::{Error, Result},
-    engine::files,
+    runtime::files,
 };
 
 /// An open journal.

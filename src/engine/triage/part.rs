@@ -2,13 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::{BufWriter, Write},
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use super::{Shard, journal, row::Row, table};
-use crate::core::error::{Error, Result};
+use crate::{
+    core::error::{Error, Result},
+    runtime::files,
+};
 
 pub use super::table::Metadata;
 
@@ -27,34 +29,14 @@ pub fn journal(folder: &Path, shard: Shard) -> PathBuf {
     folder.join(format!("{}.journal", shard.stem()))
 }
 
-/// Writes a file through a temporary one in the same folder: flush, fsync, rename.
-pub fn atomically(path: &Path, fill: impl FnOnce(&mut BufWriter<File>) -> Result<(), Box<dyn std::error::Error>>) -> Result<()> {
-    let fail =
-        |e: &dyn std::fmt::Display| Error::Input(format!("cannot write {}: {e}; give a path in a folder you may write to", path.display()));
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().ok_or_else(|| fail(&"it names no file"))?;
-    let part = folder.join(format!(".{}.{}.part", name.to_string_lossy(), std::process::id()));
-    let written = (|| {
-        let mut out = BufWriter::new(File::create(&part)?);
-        fill(&mut out)?;
-        out.into_inner().map_err(|e| e.into_error())?.sync_all()?;
-        fs::rename(&part, path)?;
-        Ok::<(), Box<dyn std::error::Error>>(())
-    })();
-    written.map_err(|e| {
-        let _ = fs::remove_file(&part);
-        fail(&e)
-    })
-}
-
 /// Writes rows as Parquet.
 pub fn write_parquet(path: &Path, rows: &[Row], metadata: &Metadata) -> Result<()> {
-    atomically(path, |out| Ok(table::write(out, rows, metadata)?))
+    files::save_with(path, |out| table::write(out, rows, metadata).map_err(io::Error::other))
 }
 
 /// Writes rows as JSON objects, one a line; the first line holds the settings under `metadata`.
 pub fn write_jsonl(path: &Path, rows: &[Row], metadata: &Metadata) -> Result<()> {
-    atomically(path, |out| {
+    files::save_with(path, |out| {
         writeln!(out, "{}", serde_json::json!({"schema": super::SCHEMA, "metadata": metadata}))?;
         for row in rows {
             writeln!(out, "{}", serde_json::to_string(row)?)?;
@@ -65,7 +47,7 @@ pub fn write_jsonl(path: &Path, rows: &[Row], metadata: &Metadata) -> Result<()>
 
 /// Every part of a folder, checked to belong together and to be complete, in the order of the listing.
 pub fn merged(folder: &Path) -> Result<(Vec<Row>, Metadata)> {
-    let fail = |e: std::io::Error| Error::Input(format!("cannot read {}: {e}; give the --out folder of a triage", folder.display()));
+    let fail = |e: io::Error| Error::Input(format!("cannot read {}: {e}; give the --out folder of a triage", folder.display()));
     let entries = fs::read_dir(folder).map_err(fail)?;
     let mut files: Vec<PathBuf> = entries.filter_map(|e| e.ok().map(|e| e.path())).filter(|p| is_part(p)).collect();
     files.sort();
